@@ -1,0 +1,1 @@
+"""kvbench: what a KV-cache optimisation of a GPT really costs and gains."""
