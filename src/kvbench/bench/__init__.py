@@ -1,0 +1,1 @@
+"""Benchmarks. Each module measures one cell: `run(cell, weights) -> record`."""

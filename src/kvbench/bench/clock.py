@@ -1,0 +1,44 @@
+"""Clocks that mark moments without stopping the device."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+
+class CpuClock:
+    """Wall-clock marks, in ns."""
+
+    def __init__(self, marks: int) -> None:
+        self._at: list[int] = []
+
+    def __call__(self) -> None:
+        self._at.append(time.perf_counter_ns())
+
+    def intervals_ms(self) -> list[float]:
+        """Milliseconds between successive marks."""
+        return [(b - a) / 1e6 for a, b in zip(self._at, self._at[1:], strict=False)]
+
+
+class CudaClock:
+    """Event marks on the current stream: made ahead, read once, so no mark waits for the device."""
+
+    def __init__(self, marks: int) -> None:
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(marks)]
+        self._used = 0
+
+    def __call__(self) -> None:
+        self._events[self._used].record()
+        self._used += 1
+
+    def intervals_ms(self) -> list[float]:
+        """Device milliseconds between successive marks; waits for the last one."""
+        torch.cuda.synchronize()
+        used = self._events[: self._used]
+        return [a.elapsed_time(b) for a, b in zip(used, used[1:], strict=False)]
+
+
+def clock(device: str, marks: int) -> CpuClock | CudaClock:
+    """A clock for `device` with room for `marks` marks."""
+    return CudaClock(marks) if device == "cuda" else CpuClock(marks)

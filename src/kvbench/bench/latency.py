@@ -1,0 +1,69 @@
+"""Latency: how long a version takes to generate T tokens, step by step.
+
+A step is one forward; picking the next token is timed apart. The first step is the prefill, so its
+time is the TTFT; the others are the decode steps, whose mean is the TPOT at their depths.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import fmean, median
+from typing import Any
+
+from kvbench.bench.clock import clock
+from kvbench.bench.setup import Setup, ready
+from kvbench.generate import generate, overflow_steps
+
+
+def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """One process's sample of a latency cell: every run, every step, raw."""
+    with ready(cell, weights) as setup:
+        for _ in range(cell["num_warmup_runs"]):
+            one_run(setup)
+        setup.begin()
+        runs = [one_run(setup) for _ in range(cell["num_measure_runs"])]
+        T = cell["T"]
+        return setup.record(
+            "latency_vs_T",
+            T=T,
+            **summarise(runs, T),
+            overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),
+            runs=runs,
+        )
+
+
+def one_run(setup: Setup) -> dict[str, Any]:
+    """Generate once. Milliseconds: the whole by the wall clock, the rest by the device's clock."""
+    T = setup.cell["T"]
+    cache = setup.cache(setup.prompt.size(1) + T)
+    mark = clock(setup.device, 2 * T + 1)
+    setup.synchronise()
+    began = time.perf_counter_ns()
+    generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
+    setup.synchronise()
+    total_ms = (time.perf_counter_ns() - began) / 1e6
+    intervals = mark.intervals_ms()
+    forward_ms, pick_ms = intervals[0::2], intervals[1::2]
+    return {
+        "time_total_ms": total_ms,
+        "ttft_ms": forward_ms[0] + pick_ms[0],
+        "step_ms": forward_ms,  # [0] is the prefill; [i] decodes at depth prompt_length + i
+        "sampling_ms": sum(pick_ms),
+        "device_ms": sum(intervals),
+    }
+
+
+def summarise(runs: list[dict[str, Any]], T: int) -> dict[str, Any]:
+    """The seed's keys, TTFT and TPOT over runs: medians, and the standard deviation for error bars."""
+    totals = [run["time_total_ms"] for run in runs]
+    centre = fmean(totals)
+    spread = (sum((t - centre) ** 2 for t in totals) / max(1, len(totals) - 1)) ** 0.5
+    decode = [fmean(run["step_ms"][1:]) for run in runs if T > 1]
+    return {
+        "time_total_ms_median": median(totals),
+        "time_per_token_ms_median": median(totals) / T,
+        "time_total_ms_std": spread,
+        "ttft_ms_median": median(run["ttft_ms"] for run in runs),
+        "tpot_ms_median": median(decode) if decode else None,
+        "sampling_ms_median": median(run["sampling_ms"] for run in runs),
+    }

@@ -1,0 +1,95 @@
+"""What every benchmark does before it measures: a model, a prompt, a cache, the record's frame.
+
+A `cell` is the one dict a measuring job is given (`kvbench.cells`): flags, shape and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kvbench import machine
+from kvbench.caches import Cache, make
+from kvbench.generate import Pick, greedy, sampler
+from kvbench.models import build
+
+FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
+
+
+@dataclass
+class Setup:
+    """A cell made ready to run on its device."""
+
+    cell: dict[str, Any]
+    device: str
+    model: nn.Module
+    prompt: Tensor  # (batch_size, prompt_length) token ids
+    lock_wait_s: float
+    watch: machine.Watch
+
+    def begin(self) -> None:
+        """Warm-up is over: what happens to the process from now on belongs to the measurement."""
+        self.watch = machine.Watch(self.device, self.cell["threads"])
+
+    def cache(self, tokens: int, batch: int | None = None) -> Cache:
+        """The version's cache, empty, with room for `tokens` tokens."""
+        like = self.model.lm_head.weight
+        return make(self.cell["cache"], self.model.config, batch or len(self.prompt), tokens, like)
+
+    def pick(self) -> Pick:
+        """The cell's sampling rule: greedy at temperature 0, else seeded."""
+        if self.cell["temperature"] == 0:
+            return greedy
+        return sampler(self.cell["temperature"], self.cell["top_k"], self.cell["seed"])
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def record(self, benchmark_name: str, **results: Any) -> dict[str, Any]:
+        """The seed's metadata keys, ours, then the results."""
+        cell = self.cell
+        shape = {k: v for k, v in cell["model"].items() if k not in ("arch", "weights")}
+        flags = {flag: cell[flag] for flag in FLAGS}
+        shape |= {"kv_cache_quant": flags["kv_cache_quant"]}
+        shape |= {"cross_layer_sharing": flags["cross_layer_sharing"]}
+        return {
+            "implementation_name": cell["implementation_name"],
+            **machine.facts(self.device),
+            "dtype": cell["dtype"],
+            "model_config": shape,
+            "pretrained": cell["preset"],
+            "prompt_length": cell["prompt_length"],
+            "batch_size": cell["batch_size"],
+            "seed": cell["seed"],
+            "benchmark_name": benchmark_name,
+            "version": cell["version"],
+            **flags,
+            "weights": cell["weights"],
+            "cache": cell["cache"],
+            "layer_owner": cell["owner"],
+            "execution": "eager",
+            "kernel": "torch",
+            **results,
+            "machine_state": {**self.watch.report(), "lock_wait_s": self.lock_wait_s},
+        }
+
+
+@contextmanager
+def ready(cell: dict[str, Any], weights: str | None) -> Iterator[Setup]:
+    """Settle the device, hold its lock, load the model and draw the seeded prompt."""
+    device = machine.use_device(cell["device"], cell["threads"])
+    with machine.device_lock(device) as waited:
+        torch.manual_seed(cell["seed"])
+        model = build(cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
+        draw = torch.Generator().manual_seed(cell["seed"])
+        shape = (cell["batch_size"], cell["prompt_length"])
+        prompt = torch.randint(cell["model"]["vocab_size"], shape, generator=draw)
+        watch = machine.Watch(device, cell["threads"])
+        yield Setup(cell, device, model, prompt.to(device), waited, watch)

@@ -1,0 +1,108 @@
+"""KV caches. Each storage is a module here with one class `KVCache`; attention sees this interface.
+
+A model's forward calls, for T new tokens: `update(layer, k, v)` in each layer that owns its K/V,
+`attend(owner, q)` in every layer, and `advance(T)` once at the end. What a version stores, in which
+format and for how long, is the cache's own business.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from kvbench.models.gpt2 import Config
+
+BLOCK = 64  # tokens: reserved capacity is a multiple of this, so that memory grows with T
+
+
+class Cache(ABC):
+    """K and V of every owning layer, for up to `capacity` tokens.
+
+    layers: the owning layers. Storage is (B, n_head, capacity, head_dim) per layer, allocated once:
+    a step allocates nothing that grows.
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[int],
+        batch: int,
+        n_head: int,
+        head_dim: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> None:
+        self.layers = list(layers)
+        self.batch, self.n_head, self.head_dim, self.capacity = batch, n_head, head_dim, capacity
+        self.dtype, self.device = dtype, torch.device(device)
+        self.length = 0  # tokens held
+
+    @abstractmethod
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Store K and V (B, n_head, T, head_dim) of the T tokens after the `length` held."""
+
+    @abstractmethod
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        """Causal attention of the T newest tokens, q (B, nh, T, head_dim), over `layer`'s K/V."""
+
+    def advance(self, T: int) -> None:
+        """All layers have stored T more tokens."""
+        self.length += T
+
+    def reset(self) -> None:
+        """Forget every token; keep the storage."""
+        self.length = 0
+
+    @abstractmethod
+    def storages(self) -> Iterator[Tensor]:
+        """Every tensor that outlives a step."""
+
+    @classmethod
+    @abstractmethod
+    def bytes_per_row(cls, head_dim: int, itemsize: int) -> int:
+        """Bytes of one K or V row of one head, scales included; `itemsize` is the dtype's bytes."""
+
+    def used_bytes(self) -> int:
+        """Bytes that hold the `length` tokens, by the closed form."""
+        row = self.bytes_per_row(self.head_dim, self.dtype.itemsize)
+        return 2 * len(self.layers) * self.batch * self.n_head * self.length * row
+
+    def reserved_bytes(self) -> int:
+        """Bytes of the storages themselves."""
+        return sum(tensor.untyped_storage().nbytes() for tensor in self.storages())
+
+
+def make(name: str, config: Config, batch: int, tokens: int, like: Tensor) -> Cache:
+    """The cache `kvbench.caches.{name}` for a model's shape, with room for `tokens` tokens.
+
+    Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are
+    those of `like`. Raises ModuleNotFoundError for an unknown name.
+    """
+    module = importlib.import_module(f"kvbench.caches.{name}")
+    capacity = min(-(-tokens // BLOCK) * BLOCK, config.block_size)
+    return module.KVCache(
+        config.owning_layers,
+        batch,
+        config.n_kv_head,
+        config.head_dim,
+        capacity,
+        like.dtype,
+        like.device,
+    )
+
+
+def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Fused attention of T queries, the newest of S keys: query i sees keys 0 .. S - T + i."""
+    T, S = q.size(2), k.size(2)
+    grouped = q.size(1) != k.size(1)
+    if T == 1 or T == S:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=grouped)
+    mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)

@@ -1,0 +1,33 @@
+"""No cache: K and V live for one forward, and every step recomputes the whole sequence. O(T^2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from kvbench.caches import Cache, causal_sdpa
+
+
+class KVCache(Cache):
+    """A cache that forgets: its length stays 0, so the model is fed the whole sequence again."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._now: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self._now[layer] = (k, v)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        return causal_sdpa(q, *self._now[layer])
+
+    def advance(self, T: int) -> None:
+        self._now.clear()
+
+    def storages(self) -> Iterator[Tensor]:
+        return iter(())
+
+    @classmethod
+    def bytes_per_row(cls, head_dim: int, itemsize: int) -> int:
+        return 0

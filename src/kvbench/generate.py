@@ -1,0 +1,81 @@
+"""Generation: prefill, then one token at a time, over any cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kvbench.caches import Cache
+
+Pick = Callable[[Tensor], Tensor]  # logits (B, vocab_size) -> tokens (B, 1)
+
+
+def greedy(logits: Tensor) -> Tensor:
+    """The most likely token of each sequence."""
+    return logits.argmax(-1, keepdim=True)
+
+
+def sampler(temperature: float = 1.0, top_k: int | None = None, seed: int = 42) -> Pick:
+    """A seeded sampler; its generator lives on the logits' device, so no step waits for the host.
+
+    Raises ValueError for a temperature or top_k that is not positive.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature} must be positive; greedy() is temperature 0")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k {top_k} must be at least 1")
+    generators: dict[torch.device, torch.Generator] = {}
+
+    def pick(logits: Tensor) -> Tensor:
+        if logits.device not in generators:
+            generators[logits.device] = torch.Generator(logits.device).manual_seed(seed)
+        logits = logits.float() / temperature
+        if top_k is not None:
+            kth = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]
+            logits = logits.masked_fill(logits < kth, -torch.inf)
+        return torch.multinomial(logits.softmax(-1), 1, generator=generators[logits.device])
+
+    return pick
+
+
+def no_mark() -> None:
+    """The default mark: nothing is timed."""
+
+
+@torch.inference_mode()
+def generate(
+    model: nn.Module,
+    prompt: Tensor,
+    n: int,
+    cache: Cache,
+    pick: Pick = greedy,
+    mark: Callable[[], None] = no_mark,
+) -> Tensor:
+    """Append `n` tokens to `prompt` (B, T) and return all of them (B, T + n).
+
+    `mark()` is called before the first step, after each forward and after each pick: 2 n + 1 times.
+    Past block_size the window slides and every absolute position in it moves, so cached K/V are
+    stale: the cache is emptied and the slid window prefilled again, as recomputing would.
+    """
+    block_size = model.config.block_size
+    B, start = prompt.shape
+    tokens = torch.empty(B, start + n, dtype=torch.long, device=prompt.device)
+    tokens[:, :start] = prompt
+    cache.reset()
+    mark()
+    for end in range(start, start + n):
+        if end > block_size:
+            cache.reset()
+        begin = max(0, end - block_size) + cache.length
+        logits = model(tokens[:, begin:end], cache)
+        mark()
+        tokens[:, end : end + 1] = pick(logits[:, -1])
+        mark()
+    return tokens
+
+
+def overflow_steps(prompt_length: int, n: int, block_size: int) -> int:
+    """How many of `n` steps run past block_size, where the window slides."""
+    return max(0, prompt_length + n - 1 - max(block_size, prompt_length - 1))

@@ -1,0 +1,134 @@
+"""The machine a number comes from: facts for the record, and one measurement per device at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import platform
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
+BUSY_SHARE = 0.95  # a CPU sample that got less of its core than this was disturbed
+
+
+def has_cuda_driver() -> bool:
+    """Whether an NVIDIA driver is loaded, without importing torch."""
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
+
+
+def use_device(device: str, threads: int) -> str:
+    """Settle `auto|cpu|cuda` to a device and give torch its threads; returns `cpu` or `cuda`.
+
+    Raises RuntimeError when CUDA is asked for and there is none.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("device: cuda, but torch sees no CUDA device; use device: auto or cpu")
+    torch.set_num_threads(threads)
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def device_lock(device: str) -> Iterator[float]:
+    """Hold the machine's lock for `device`; yields the seconds waited for it.
+
+    Snakemake keeps its own jobs apart; this keeps every other measuring process on this machine
+    away as well. The lock goes with the process, however that ends.
+    """
+    path = Path(tempfile.gettempdir()) / f"kvbench-{getpass.getuser()}-{device}.lock"
+    began = time.monotonic()
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield time.monotonic() - began
+
+
+class Watch:
+    """What happened to this process while it measured: CPU share, context switches, load."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.device, self.threads = device, threads
+        self.load_before = os.getloadavg()[0]
+        self.began = (time.perf_counter(), time.process_time(), _switches())
+
+    def report(self) -> dict[str, Any]:
+        """Facts for the record; `disturbed` marks a sample, nothing ever drops one."""
+        wall, cpu, switches = self.began
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        share = cpu / (wall * self.threads)
+        return {
+            "load_before": self.load_before,
+            "load_after": os.getloadavg()[0],
+            "cpu_share": share,
+            "involuntary_switches": _switches() - switches,
+            "disturbed": self.device == "cpu" and share < BUSY_SHARE,
+        }
+
+
+def _switches() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def facts(device: str) -> dict[str, Any]:
+    """The seed's machine keys, then ours: device, CPU, libraries, commit."""
+    import torch
+
+    cuda = device == "cuda"
+    properties = torch.cuda.get_device_properties(0) if cuda else None
+    return {
+        "gpu_name": properties.name if properties else None,
+        "gpu_total_vram": properties.total_memory if properties else None,
+        "python_version": platform.python_version(),
+        "pytorch_version": torch.__version__,
+        "cuda_version": torch.version.cuda,
+        "device": device,
+        "device_name": properties.name if properties else cpu_name(),
+        "cpu_name": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "affinity": len(os.sched_getaffinity(0)),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "system": platform.platform(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "commit": commit(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The commit of the source tree, marked when it has local changes; None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    here = Path(__file__).parent
+    found = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,145 @@
+"""GPT-2: learned positions, pre-LayerNorm, tanh GELU, a tied head. The whole model in one sitting.
+
+Attention never asks which optimisation is on. It hands K and V to a cache and asks the cache for the
+result; the uncached baseline is a cache that forgets (`kvbench.caches.none`).
+
+Shapes: B batch, T new tokens, C = n_embd, nh heads of hs = C / nh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kvbench.caches import Cache
+
+
+@dataclass(frozen=True)
+class Config:
+    """One GPT-2 shape. `owner[i]` is the layer whose K/V layer i reads; empty means its own."""
+
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    block_size: int = 1024
+    vocab_size: int = 50257
+    dropout: float = 0.0  # recorded with the shape; benchmarks run in eval mode, where it is inert
+    bias: bool = True
+    owner: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        if not self.owner:
+            object.__setattr__(self, "owner", tuple(range(self.n_layer)))
+
+    @property
+    def owning_layers(self) -> list[int]:
+        """The layers that hold K/V, in order."""
+        return sorted(set(self.owner))
+
+    @property
+    def n_kv_head(self) -> int:
+        """K/V heads: as many as query heads."""
+        return self.n_head
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one head."""
+        return self.n_embd // self.n_head
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention over a cache. A borrower has no K/V weights: it computes Q only."""
+
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__()
+        self.layer, self.owner = layer, config.owner[layer]
+        self.n_head, self.n_embd = config.n_head, config.n_embd
+        width = (3 if self.owner == layer else 1) * config.n_embd
+        self.c_attn = nn.Linear(config.n_embd, width, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor, cache: Cache) -> Tensor:
+        B, T, C = x.shape
+        q, *kv = (
+            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, nh, T, hs)
+            for part in self.c_attn(x).split(self.n_embd, dim=2)
+        )
+        if kv:
+            cache.update(self.layer, *kv)
+        y = cache.attend(self.owner, q)  # (B, nh, T, hs)
+        return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    """The feed-forward half of a block: 4x wide, tanh GELU."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """One transformer block, pre-LayerNorm."""
+
+    def __init__(self, config: Config, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attn = CausalSelfAttention(config, layer)
+        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, cache: Cache) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache)
+        return x + self.mlp(self.ln_2(x))
+
+
+class Model(nn.Module):
+    """GPT-2 over a cache."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(config.vocab_size, config.n_embd),
+                "wpe": nn.Embedding(config.block_size, config.n_embd),
+                "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
+                "ln_f": nn.LayerNorm(config.n_embd, bias=config.bias),
+            }
+        )
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head.weight = self.transformer["wte"].weight  # tied
+
+    def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
+        """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached.
+
+        Returns (B, 1, vocab_size), or (B, T, vocab_size) with `last_only=False`. Afterwards the
+        cache holds T more tokens. Raises ValueError where the sequence exceeds block_size.
+        """
+        T, depth = idx.size(1), cache.length
+        if depth + T > self.config.block_size:
+            raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
+        pos = torch.arange(depth, depth + T, device=idx.device)
+        x = self.transformer["wte"](idx) + self.transformer["wpe"](pos)  # (B, T, C)
+        for block in self.transformer["h"]:
+            x = block(x, cache)
+        cache.advance(T)
+        if last_only:
+            x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
+        return self.lm_head(self.transformer["ln_f"](x))
+
+    def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
+        """Modules whose entry begins a phase, in forward order; LayerNorms go with what they feed."""
+        marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
+        for block in self.transformer["h"]:
+            marks += [(block.ln_1, "attention"), (block.ln_2, "mlp")]
+        return [*marks, (self.transformer["ln_f"], "head")]

@@ -1,0 +1,74 @@
+"""Records on disk: written whole or not at all, and read only when whole. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+COMPLETE = "complete"  # the last key of every record; a file without it is not a result
+
+
+class IncompleteRecord(ValueError):
+    """A file that is not a whole record: truncated, foreign, or of another schema version."""
+
+
+@contextmanager
+def replacing(path: str | Path, suffix: str = "") -> Iterator[Path]:
+    """A unique temporary file beside `path`; synced and moved into place only on success."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(suffix or ".part", f".{path.name}.", path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write one text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Write one record as JSON, atomically, ending in the completeness mark.
+
+    Raises ValueError for a value that is not JSON (NaN and infinities included).
+    """
+    whole = {"schema_version": SCHEMA_VERSION, **record, COMPLETE: True}
+    write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read one record. Raises IncompleteRecord, with the cure, for anything that is not whole."""
+    cure = f"delete it and run again: rm '{path}'"
+    try:
+        record = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise IncompleteRecord(f"{path} is not a whole record ({error}); {cure}") from None
+    if not isinstance(record, dict) or record.get(COMPLETE) is not True:
+        raise IncompleteRecord(f"{path} lacks its completeness mark; {cure}")
+    if record.get("schema_version") != SCHEMA_VERSION:
+        found = record.get("schema_version")
+        raise IncompleteRecord(f"{path} has schema version {found}, not {SCHEMA_VERSION}; {cure}")
+    return record
+
+
+def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as JSON lines, one at a time, atomically."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+        file.flush()

@@ -1,0 +1,89 @@
+"""The registry of versions: what each KV-cache optimisation is, as data.
+
+Standard library only, so that the Snakefile can read it. A version is one line here; one that
+needs its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys
+and what they default to: `cache` (from the flags), `layer_map` (from the flags).
+
+    python -m kvbench.versions      lists the registry
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+VERSIONS: dict[str, dict[str, Any]] = {
+    "v0": {"description": "No cache (baseline)", "use_cache": False, "kv_cache_quant": False, "cross_layer_sharing": False},
+    "v1": {"description": "KV-cache enabled", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False},
+    "v2": {"description": "KV-cache + INT8 quantization", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False},
+    "v3": {"description": "KV-cache + cross-layer sharing", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True},
+    "v4": {"description": "KV-cache + INT8 + cross-layer sharing", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": True},
+}  # fmt: skip
+
+
+def get_version_config(version: str) -> dict[str, Any]:
+    """The registry line of one version, as a copy. Raises ValueError naming the known ones."""
+    if version not in VERSIONS:
+        raise ValueError(f"unknown version {version!r}; known versions: {', '.join(VERSIONS)}")
+    return dict(VERSIONS[version])
+
+
+def get_use_cache(version: str) -> bool:
+    """Whether decoding keeps K and V, or recomputes the whole sequence each step."""
+    return bool(get_version_config(version)["use_cache"])
+
+
+def get_kv_cache_quant(version: str) -> bool:
+    """Whether K and V are stored as INT8 codes with one scale per row."""
+    return bool(get_version_config(version)["kv_cache_quant"])
+
+
+def get_cross_layer_sharing(version: str) -> bool:
+    """Whether odd layers read the K and V of the even layer below them."""
+    return bool(get_version_config(version)["cross_layer_sharing"])
+
+
+def cache_module(version: str) -> str:
+    """The module under `kvbench.caches` that stores this version's K and V."""
+    line = get_version_config(version)
+    if "cache" in line:
+        return str(line["cache"])
+    if not line["use_cache"]:
+        return "none"
+    return "int8" if line["kv_cache_quant"] else "dense"
+
+
+def layer_map(version: str) -> str:
+    """The name of the layer map: `own` (every layer its own K/V) or `pairs` (0,1), (2,3), ..."""
+    line = get_version_config(version)
+    return str(line.get("layer_map", "pairs" if line["cross_layer_sharing"] else "own"))
+
+
+def load_model_for_version(
+    version: str, preset: str, dtype: str = "bfloat16", weights: str | None = None, seed: int = 42
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A model ready to run as one version: on CUDA where there is one, else CPU, in eval mode.
+
+    `weights` is a safetensors file; without one the parameters are seeded random numbers, which
+    time and weigh the same as trained ones. Returns (model, get_version_config(version)).
+    Raises ValueError for an unknown version, preset or dtype.
+    """
+    from kvbench.models import build
+    from kvbench.presets import get_preset
+
+    line = get_version_config(version)
+    model = build(get_preset(preset), layer_map(version), dtype, weights=weights, seed=seed)
+    return model, line
+
+
+def main() -> None:
+    """Print the registry as a table."""
+    print(f"{'version':8} {'cache':8} {'layer map':10} description")
+    for name, line in VERSIONS.items():
+        print(f"{name:8} {cache_module(name):8} {layer_map(name):10} {line['description']}")
+
+
+if __name__ == "__main__":
+    main()
