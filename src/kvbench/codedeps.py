@@ -24,7 +24,7 @@ def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
     queue = [Path(script)]
     for name in modules:
         files = _files_of(name, src)
-        if not files or files[-1].with_suffix("").parts[-1] not in (name.split(".")[-1], "__init__"):
+        if not files or name.split(".")[-1] not in files[-1].with_suffix("").parts[-2:]:
             raise FileNotFoundError(f"no module {name!r} under {src}")
         queue += files
     while queue:

@@ -47,7 +47,7 @@ def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
     """
     L, d, bias = shape["n_layer"], shape["n_embd"], int(shape.get("bias", True))
     norm = d + bias * d
-    qkv = sum(3 if source == layer else 1 for layer, source in enumerate(owner)) * (d * d + bias * d)
+    qkv = _projections(owner) * (d * d + bias * d)
     return {
         "wte": shape["vocab_size"] * d,
         "wpe": shape["block_size"] * d,
@@ -98,8 +98,12 @@ def forward(
 def _vectors(shape: dict[str, Any], owner: Sequence[int]) -> int:
     """Biases and norms inside the blocks: read, but not multiplied as matrices."""
     L, d, bias = shape["n_layer"], shape["n_embd"], int(shape.get("bias", True))
-    qkv = sum(3 if source == layer else 1 for layer, source in enumerate(owner)) * bias * d
-    return qkv + L * (2 * (d + bias * d) + bias * 6 * d)
+    return _projections(owner) * bias * d + L * (2 * (d + bias * d) + bias * 6 * d)
+
+
+def _projections(owner: Sequence[int]) -> int:
+    """How many of Q, K, V all layers project: 3 in an owner, Q alone in a borrower."""
+    return sum(3 if source == layer else 1 for layer, source in enumerate(owner))
 
 
 def ceiling(baseline: Cost, version: Cost) -> float:

@@ -20,8 +20,8 @@ def owners(layer_map: str | Sequence[int], n_layer: int) -> list[int]:
     """
     if isinstance(layer_map, str):
         if layer_map not in GROUPS:
-            known = ", ".join(GROUPS)
-            raise ValueError(f"unknown layer map {layer_map!r}; known: {known}, or a list of layers")
+            known = f"{', '.join(GROUPS)}, or a list of layers"
+            raise ValueError(f"unknown layer map {layer_map!r}; known: {known}")
         size = GROUPS[layer_map]
         return [layer - layer % size for layer in range(n_layer)]
     owner = list(layer_map)

@@ -54,7 +54,7 @@ def one_run(setup: Setup) -> dict[str, Any]:
 
 
 def summarise(runs: list[dict[str, Any]], T: int) -> dict[str, Any]:
-    """The seed's keys, TTFT and TPOT over runs: medians, and the standard deviation for error bars."""
+    """Medians over runs, and the standard deviation that error bars are drawn from."""
     totals = [run["time_total_ms"] for run in runs]
     centre = fmean(totals)
     spread = (sum((t - centre) ** 2 for t in totals) / max(1, len(totals) - 1)) ** 0.5

@@ -56,9 +56,13 @@ class Cache(ABC):
         """All layers have stored T more tokens."""
         self.length += T
 
+    def rewind(self, length: int) -> None:
+        """Forget the tokens after the first `length`; keep the storage."""
+        self.length = min(self.length, length)
+
     def reset(self) -> None:
         """Forget every token; keep the storage."""
-        self.length = 0
+        self.rewind(0)
 
     @abstractmethod
     def storages(self) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """GPT-2: learned positions, pre-LayerNorm, tanh GELU, a tied head. The whole model in one sitting.
 
-Attention never asks which optimisation is on. It hands K and V to a cache and asks the cache for the
-result; the uncached baseline is a cache that forgets (`kvbench.caches.none`).
+Attention never asks which optimisation is on. It hands K and V to a cache and asks the cache for
+the result; the uncached baseline is a cache that forgets (`kvbench.caches.none`).
 
 Shapes: B batch, T new tokens, C = n_embd, nh heads of hs = C / nh.
 """
@@ -138,7 +138,7 @@ class Model(nn.Module):
         return self.lm_head(self.transformer["ln_f"](x))
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
-        """Modules whose entry begins a phase, in forward order; LayerNorms go with what they feed."""
+        """Modules whose entry begins a phase, in forward order; a LayerNorm goes with what it feeds."""
         marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
         for block in self.transformer["h"]:
             marks += [(block.ln_1, "attention"), (block.ln_2, "mlp")]

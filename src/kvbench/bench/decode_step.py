@@ -1,0 +1,89 @@
+"""Exactly one phase of one version, ready to run: a prefill of P tokens, or one step at depth P.
+
+The same forwards that `latency` times. Used by the roofline cells and the profiling script.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+
+from kvbench import costs
+from kvbench.bench.clock import clock
+from kvbench.bench.setup import Setup, ready
+
+PHASES = ("prefill", "decode")
+
+
+def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
+    """A callable that runs the phase once. For decode the P-token cache is built here, outside it.
+
+    v0 has no cache to build: its decode step recomputes P + 1 tokens.
+    """
+    shape = (setup.cell["batch_size"], P + 1)
+    draw = torch.Generator().manual_seed(setup.cell["seed"])
+    tokens = torch.randint(setup.cell["model"]["vocab_size"], shape, generator=draw)
+    tokens = tokens.to(setup.device)
+    cache = setup.cache(P + 1)
+    depth = 0 if phase == "prefill" else P
+    end = P if phase == "prefill" else P + 1
+    with torch.inference_mode():
+        if depth:
+            setup.model(tokens[:, :depth], cache)
+
+    @torch.inference_mode()
+    def once() -> None:
+        cache.rewind(depth)
+        setup.model(tokens[:, cache.length : end], cache)
+
+    return once
+
+
+def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """One roofline cell: the phase's time, beside its analytic FLOP and compulsory bytes."""
+    with ready(cell, weights) as setup:
+        once = phase_of(setup, cell["phase"], cell["P"])
+        for _ in range(max(1, cell["num_warmup_runs"])):
+            once()
+        setup.begin()
+        runs = [timed(setup, once) for _ in range(cell["num_measure_runs"])]
+        times = [run["device_ms"] for run in runs]
+        cost = cell_cost(cell, setup)
+        return setup.record(
+            "roofline",
+            phase=cell["phase"],
+            P=cell["P"],
+            time_ms_median=median(times),
+            source="model",
+            bytes_are="modelled bytes (lower bound)",
+            **cost.to_dict(),
+            runs=runs,
+        )
+
+
+def timed(setup: Setup, once: Callable[[], Any]) -> dict[str, float]:
+    """One phase's time by the device's clock and by the wall."""
+    mark = clock(setup.device, 2)
+    setup.synchronise()
+    began = time.perf_counter_ns()
+    mark()
+    once()
+    mark()
+    setup.synchronise()
+    wall = (time.perf_counter_ns() - began) / 1e6
+    return {"device_ms": sum(mark.intervals_ms()), "wall_ms": wall}
+
+
+def cell_cost(cell: dict[str, Any], setup: Setup) -> costs.Cost:
+    """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
+    cache = setup.cache(1)
+    row = cache.bytes_per_row(cache.head_dim, cache.dtype.itemsize) or None
+    P, decode = cell["P"], cell["phase"] == "decode"
+    depth, T = (P, 1) if decode and row else (0, P + decode)
+    return costs.forward(
+        cell["model"], cell["owner"], cell["dtype"], cell["batch_size"], depth, T, row
+    )

@@ -1,0 +1,66 @@
+"""Memory: the peak while generating T tokens, and what it is made of.
+
+baseline (weights and prompt) + cache + transient = peak. The transient is everything else that was
+alive at the peak: activations of the largest forward, its logits, the token buffer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvbench.bench.memory import peak_meter, tensor_bytes
+from kvbench.bench.setup import Setup, ready
+from kvbench.generate import generate, overflow_steps
+
+
+def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """One memory cell: peaks of prefill and decode apart, over `num_measure_runs` repeats."""
+    with ready(cell, weights) as setup:
+        T, prompt_length = cell["T"], cell["prompt_length"]
+        if cell["num_warmup_runs"]:  # a library's one-time buffers belong to no version
+            generate(setup.model, setup.prompt, 2, setup.cache(prompt_length + 2))
+        setup.begin()
+        weight_bytes = tensor_bytes(setup.model.parameters())
+        baseline = weight_bytes + tensor_bytes([setup.prompt])
+        repeats = [one_run(setup) for _ in range(cell["num_measure_runs"])]
+        worst = max(repeats, key=lambda repeat: repeat["peak_activation_bytes"])
+        return setup.record(
+            "vram_vs_T",
+            T=T,
+            baseline_memory_bytes=baseline,
+            weight_bytes=weight_bytes,
+            peak_memory_bytes=baseline + worst["peak_activation_bytes"],
+            **worst,
+            overflow_steps=overflow_steps(prompt_length, T, cell["model"]["block_size"]),
+            accounting=f"{setup.device} allocator",
+            repeats=repeats,
+        )
+
+
+def one_run(setup: Setup) -> dict[str, Any]:
+    """Generate once under the meter. Bytes above the baseline."""
+    T = setup.cell["T"]
+    meter = peak_meter(setup.device)
+    marks = 0
+
+    def mark() -> None:
+        nonlocal marks
+        marks += 1
+        if marks == 3:  # start, prefill's forward, its pick: decode begins here
+            meter.split()
+
+    meter.start()
+    cache = setup.cache(setup.prompt.size(1) + T)
+    generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
+    meter.stop()
+    prefill, decode = meter.peaks
+    peak, reserved = max(prefill, decode), cache.reserved_bytes()
+    return {
+        "peak_activation_bytes": peak,
+        "prefill_peak_bytes": prefill,
+        "decode_peak_bytes": decode if T > 1 else None,
+        "peak_phase": "prefill" if prefill >= decode else "decode",
+        "cache_used_bytes": cache.used_bytes(),
+        "cache_reserved_bytes": reserved,
+        "transient_bytes": peak - reserved,
+    }
