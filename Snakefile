@@ -1,0 +1,34 @@
+"""kvbench: what each KV-cache optimisation of a GPT really costs and gains.
+
+    snakemake --cores 1 all                                              the default study
+    snakemake --cores 1 results/default/figures/latency_gpt2.png         one figure
+    snakemake --cores 1 --configfile config/quick.yaml all               another study
+    snakemake --list-rules                                               what else there is
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A study is one config file: defaults come from the schema, never from another study's file.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/measure.smk"
+include: "rules/quality.smk"
+include: "rules/roofline.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    """Every result, table and figure of the study."""
+    default_target: True
+    input:
+        rules.figures.input,
+        rules.tables.input,
+        config["log_file"],

@@ -1,0 +1,73 @@
+"""Time and memory: one job, one fresh process, one file per cell.
+
+in    resources/weights/{preset}/*.safetensors
+out   results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json
+      results/{study}/{latency,vram,phase}/{preset}/{version}/B{batch}/T{T}.json
+"""
+
+
+rule measure_latency:
+    """Time one fresh process generating T tokens."""
+    input:
+        code=measured_code("measure_latency.py"),
+        weights=weights,
+    output:
+        "results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json",
+    params:
+        cell=cell("latency"),
+    log:
+        "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.r{replicate}.log",
+    threads: workflow.cores
+    priority: turn
+    script:
+        "../scripts/measure_latency.py"
+
+
+rule pool_latency:
+    """Pool a cell's processes: medians, intervals, every raw sample."""
+    input:
+        code=code("pool_latency.py"),
+        samples=collect(
+            "results/{{study}}/samples/latency/{{preset}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
+            replicate=range(1, config["replicates"] + 1),
+        ),
+    output:
+        "results/{study}/latency/{preset}/{version}/B{batch}/T{T}.json",
+    params:
+        description=lambda wildcards: get_version_config(wildcards.version)["description"],
+    log:
+        "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.log",
+    script:
+        "../scripts/pool_latency.py"
+
+
+rule measure_vram:
+    """Weigh the peak memory of generating T tokens, and its parts."""
+    input:
+        code=measured_code("measure_vram.py"),
+        weights=weights,
+    output:
+        "results/{study}/vram/{preset}/{version}/B{batch}/T{T}.json",
+    params:
+        cell=cell("vram"),
+    log:
+        "logs/{study}/vram/{preset}/{version}/B{batch}/T{T}.log",
+    threads: workflow.cores
+    script:
+        "../scripts/measure_vram.py"
+
+
+rule measure_phase:
+    """Break one generation's time down by phase."""
+    input:
+        code=measured_code("measure_phase.py"),
+        weights=weights,
+    output:
+        "results/{study}/phase/{preset}/{version}/B{batch}/T{T}.json",
+    params:
+        cell=cell("phase"),
+    log:
+        "logs/{study}/phase/{preset}/{version}/B{batch}/T{T}.log",
+    threads: workflow.cores
+    script:
+        "../scripts/measure_phase.py"

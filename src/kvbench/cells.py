@@ -1,0 +1,83 @@
+"""Cells: what one measuring job is told, as one dict of plain data.
+
+A cell holds its own flags, shape and settings and nothing else, so that it runs again when one of
+these changes, and only then. Standard library only; the Snakefile hands cells to jobs as params.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from kvbench import versions
+from kvbench.config import shape_of, weights_source
+from kvbench.layermaps import owners
+
+COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
+RUNS = ("num_warmup_runs", "num_measure_runs")
+
+
+def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> dict:
+    """The cell of one benchmark, preset and version; `where` holds batch, T, P, phase as needed.
+
+    Raises ValueError for an unknown version.
+    """
+    flags = versions.get_version_config(version)
+    shape = shape_of(config, preset)
+    source = weights_source(config, preset)
+    del flags["description"], shape["weights"]
+    told = {
+        **{key: config[key] for key in (*COMMON, *RUNS)},
+        "prompt_length": config["prompt_length"],
+        "version": version,
+        **flags,
+        "cache": versions.cache_module(version),
+        "owner": owners(versions.layer_map(version), shape["n_layer"]),
+        "preset": preset,
+        "model": shape,
+        "weights": source if source in ("random", "hub", "trained") else "path",
+        "batch_size": int(where.get("batch", 1)),
+    }
+    if benchmark in ("latency", "vram", "phase"):
+        told["T"] = int(where["T"])
+    elif benchmark == "roofline":
+        told |= {"phase": where["phase"], "P": int(where["P"])}
+    elif benchmark == "perplexity":
+        asked = config["perplexity"]
+        context = asked["context"] or shape["block_size"]
+        told |= {"text": asked["text"], "context": context, "stride": asked["stride"] or context}
+        told |= {"max_windows": asked["max_windows"]}
+    return told
+
+
+def run_order(config: dict[str, Any], presets: list[str]) -> dict[tuple[str, ...], int]:
+    """When each latency sample's turn comes: (preset, batch, T, replicate, version) -> place, from 0.
+
+    A block is one replicate of one (preset, batch, T): every version once, in a seeded shuffle, so
+    that drift of the machine hits all versions alike. Blocks of one replicate are shuffled too.
+    """
+    shuffle = random.Random(config["seed"])
+    turns: list[tuple[str, ...]] = []
+    for replicate in range(1, config["replicates"] + 1):
+        blocks = [
+            (preset, str(batch), str(T), str(replicate))
+            for preset in presets
+            for batch in config["batch_size"]
+            for T in config["T_values"]
+        ]
+        shuffle.shuffle(blocks)
+        for block in blocks:
+            line_up = list(config["versions"])
+            shuffle.shuffle(line_up)
+            turns += [(*block, version) for version in line_up]
+    return {turn: place for place, turn in enumerate(turns)}
+
+
+def weights_file(config: dict[str, Any], preset: str) -> str:
+    """The safetensors file a cell of this preset reads."""
+    source = weights_source(config, preset)
+    if source == "random":
+        source = f"random-{config['seed']}"
+    elif source not in ("hub", "trained"):
+        return source
+    return f"resources/weights/{preset}/{source}.safetensors"
