@@ -1,0 +1,144 @@
+"""From comparisons to words, and what this machine could have told apart.
+
+How many replicates: the difference found four times in five by one comparison at alpha 0.05
+and, in brackets, by the only difference among forty cells, for a spread of block ratios:
+
+    spread     3 blocks       5 blocks       10 blocks      15 blocks
+    0.5 %      1.7 % (11)     0.8 % (2.3)    0.5 % (0.9)    0.4 % (0.7)
+    1.5 %      5.0 % (36)     2.6 % (7.0)    1.5 % (2.8)    1.2 % (2.0)
+    3 %       10.3 % (86)     5.2 % (14)     3.0 % (5.6)    2.4 % (4.0)
+
+So ten for a study that is to see 5 %, five for a first look, three only for large effects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, stats
+
+from kvbench.stats.paired import Comparison, check_share, from_log_ratios
+
+FASTER, SLOWER, EQUIVALENT, INCONCLUSIVE = "faster", "slower", "equivalent", "inconclusive"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word about a against b, beside the very interval of the ratio a / b it was read from."""
+
+    word: str
+    ratio: float
+    low: float | None
+    high: float | None
+    level: float
+    margin: float
+    replicates: int
+    p_adjusted: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """`relative` (0.03 is 3 %) is found with probability `power` at `replicates` blocks."""
+
+    relative: float
+    spread: float
+    replicates: int
+    alpha: float
+    power: float
+
+
+def verdicts(
+    comparisons: Sequence[Comparison], alpha: float = 0.05, margin: float | None = None
+) -> list[Verdict]:
+    """One word per comparison, with multiplicity over all of them controlled.
+
+    The word is read off the interval shown: equivalent where it lies within the margin, else
+    faster or slower where it excludes 1, else inconclusive. All intervals of the list have one
+    level, 1 - k * alpha / m, where m is the number of comparisons and k the largest number of
+    them that are conclusive at that level. This is Benjamini and Hochberg's step-up rule on the
+    smallest alpha at which each comparison is conclusive, with the intervals that Benjamini and
+    Yekutieli (2005) give to what was selected: of the words other than inconclusive, at most a
+    share alpha is expected to be wrong, for independent comparisons or ones that err together
+    (they share their baseline). Holm would bound the chance of one wrong word
+    instead; it has no intervals that simply agree with it, and asks alpha / m of the clearest
+    comparison before it looks at the next. `margin` replaces the comparisons' own.
+    A comparison of one replicate is inconclusive and counts for nothing.
+    """
+    check_share("alpha", alpha)
+    family = list(comparisons)
+    if margin is not None:
+        family = [from_log_ratios(c.log_ratios, margin, c.level) for c in family]
+    p = {i: q for i, c in enumerate(family) if (q := _conclusive_at(c)) is not None}
+    adjusted = stats.false_discovery_control(list(p.values()), method="bh") if p else np.empty(0)
+    found = max(1, int((adjusted <= alpha).sum()))
+    level = 1 - alpha * found / max(1, len(p))
+    p_adjusted = dict(zip(p, adjusted.tolist(), strict=True))
+    return [_read(c, level, p_adjusted.get(i)) for i, c in enumerate(family)]
+
+
+def _conclusive_at(c: Comparison) -> float | None:
+    """Smallest alpha whose 1 - alpha interval excludes 1 or lies within the margin."""
+    if c.p_difference is None or c.p_equivalence is None:
+        return None
+    # The 1 - 2 alpha interval is the one that pairs with two one-sided tests at alpha.
+    return min(c.p_difference, 2 * c.p_equivalence, 1.0)
+
+
+def _read(c: Comparison, level: float, p_adjusted: float | None) -> Verdict:
+    c = from_log_ratios(c.log_ratios, c.margin, level)
+    word = INCONCLUSIVE
+    if c.low is not None and c.high is not None:
+        if 1 / (1 + c.margin) < c.low and c.high < 1 + c.margin:
+            word = EQUIVALENT
+        elif c.high < 1:
+            word = FASTER
+        elif c.low > 1:
+            word = SLOWER
+    return Verdict(
+        word, c.ratio, c.low, c.high, c.level, c.margin, c.replicates, p_adjusted, c.reason
+    )
+
+
+def smallest_detectable(
+    controls: Sequence[Comparison],
+    replicates: int | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> Detectable:
+    """Smallest slow-down that this machine finds with probability `power`.
+
+    The spread (standard deviation of block log ratios) is pooled over the A/A `controls`; what
+    is found is a paired t test at `alpha`, in the right direction, at `replicates` blocks (the
+    fewest of the controls if None). Divide alpha by the number of cells for the worst case of
+    `verdicts`. Raises ValueError if no control has two blocks.
+    """
+    controls = [c for c in controls if c.replicates > 1]
+    if not controls:
+        raise ValueError("no A/A control with two or more replicates to take the spread from")
+    freedom = np.array([c.replicates - 1 for c in controls])
+    variances = np.array([np.var(c.log_ratios, ddof=1) for c in controls])
+    spread = float(np.sqrt(np.average(variances, weights=freedom)))
+    n = min(c.replicates for c in controls) if replicates is None else replicates
+    return Detectable(_detectable(spread, n, alpha, power), spread, n, alpha, power)
+
+
+def replicates_needed(
+    relative: float, spread: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
+) -> int | None:
+    """Fewest blocks that find a `relative` slow-down at this spread; None if above `most`."""
+    counts = range(2, most + 1)
+    return next((n for n in counts if _detectable(spread, n, alpha, power) <= relative), None)
+
+
+def _detectable(spread: float, n: int, alpha: float, power: float) -> float:
+    check_share("alpha", alpha)
+    check_share("power", power)
+    if n < 2:
+        raise ValueError(f"replicates is {n}; a paired test needs at least 2")
+    critical = stats.t.isf(alpha / 2, n - 1)
+    # Under an effect d the t statistic is noncentral t with noncentrality d sqrt(n) / spread.
+    shift = optimize.brentq(
+        lambda shift: stats.nct.sf(critical, n - 1, shift) - power, 0, 10 * critical + 10
+    )
+    return float(np.expm1(min(shift * spread / np.sqrt(n), 700)))  # JSON knows no infinity
