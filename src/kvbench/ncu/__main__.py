@@ -1,0 +1,32 @@
+"""python -m kvbench.ncu FILE: the totals of an Nsight Compute CSV export as one JSON object."""
+
+import argparse
+import json
+import sys
+
+from kvbench.ncu import NcuError, parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the totals and return 0, or one line on stderr and return 1."""
+    parser = argparse.ArgumentParser(prog="kvbench.ncu", description=__doc__)
+    parser.add_argument("file", help="output of: ncu --csv --page raw (or details, or a summary)")
+    parser.add_argument(
+        "--flop-per-tensor-inst",
+        type=float,
+        metavar="N",
+        help="calibrated FLOP of one tensor instruction (V100, T4)",
+    )
+    args = parser.parse_args(argv)
+    try:
+        result = parse(args.file, flop_per_tensor_inst=args.flop_per_tensor_inst, progress=True)
+    except (NcuError, OSError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        print(f"kvbench.ncu: {args.file}: {reason}", file=sys.stderr)
+        return 1
+    print(json.dumps(result, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""From the counters of a table to the six quantities of each launch."""
+
+import math
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+
+from kvbench.ncu.metrics import (
+    QUANTITIES,
+    Option,
+    byte_options,
+    core_option,
+    tensor_option,
+    time_options,
+)
+from kvbench.ncu.store import Table
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An option with the arrays it reads."""
+
+    label: str
+    terms: list[tuple[array, float]]
+    over: array | None
+
+    def value(self, launch: int) -> float:
+        """The quantity of one launch, NaN when a counter is missing: NaN passes through sums."""
+        total = 0.0
+        for values, factor in self.terms:
+            total += values[launch] * factor
+        if self.over is not None:
+            total = total / self.over[launch] if self.over[launch] else math.nan
+        return total
+
+
+class Accounts:
+    """The quantities of each launch of a table, and which counters they came from."""
+
+    def __init__(self, table: Table, locale: str, flop_per_tensor_inst: float | None):
+        self.used: Counter[tuple[str, str]] = Counter()  # (quantity, label) -> launches
+        self.reasons: dict[str, str] = {}  # why a quantity cannot be told, where there is a why
+        self._values = {name: getattr(c, locale) for name, c in table.columns.items()}
+        names = set(self._values)
+        core, self.reasons["core_flop"] = core_option(names)
+        tensor, self.reasons["tensor_flop"] = tensor_option(names, flop_per_tensor_inst)
+        options: dict[str, tuple[Option | None, ...]] = {
+            "dram_bytes": byte_options("dram_bytes"),
+            "l2_bytes": byte_options("l2_bytes"),
+            "l1_bytes": byte_options("l1_bytes"),
+            "time_ns": time_options(),
+            "core_flop": (core,),
+            "tensor_flop": (tensor,),
+        }
+        self._sources = [
+            (quantity, [self._source(o) for o in options[quantity] if o and self._has(o)])
+            for quantity in QUANTITIES
+        ]
+
+    def _has(self, option: Option) -> bool:
+        wanted = {name for name, _ in option.terms} | ({option.over} if option.over else set())
+        return wanted <= self._values.keys()
+
+    def _source(self, option: Option) -> _Source:
+        terms = [(self._values[name], factor) for name, factor in option.terms]
+        return _Source(option.label, terms, self._values[option.over] if option.over else None)
+
+    def launch(self, launch: int) -> dict[str, float]:
+        """The quantities of one launch that the file tells; the others are absent."""
+        found = {}
+        for quantity, sources in self._sources:
+            for source in sources:
+                value = source.value(launch)
+                if value == value:
+                    found[quantity] = value
+                    self.used[quantity, source.label] += 1
+                    break
+        return found
