@@ -1,14 +1,18 @@
 """kvbench: what each KV-cache optimisation of a GPT really costs and gains.
 
-    snakemake --cores 1 all                                              the default study
-    snakemake --cores 1 results/default/figures/latency_gpt2.png         one figure
-    snakemake --cores 1 --configfile config/quick.yaml all               another study
-    snakemake --list-rules                                               what else there is
+snakemake --cores 1 all                                              the default study
+snakemake --cores 1 results/default/figures/latency_gpt2.png         one figure
+snakemake --cores 1 --configfile config/quick.yaml all               another study
+snakemake --list-rules                                               what else there is
 """
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")
+
+
+report: "report/workflow.rst"
+
 
 # A study is one config file: defaults come from the schema, never from another study's file.
 if not workflow.overwrite_configfiles:

@@ -1,5 +1,6 @@
 """The study's configuration, and the functions that rules share."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from snakemake.exceptions import WorkflowError
 
 from kvbench import cells, codedeps
 from kvbench.config import ConfigError, load_schema, quality_presets, resolve
-from kvbench.presets import PRESETS, get_preset
-from kvbench.versions import VERSIONS, cache_module, get_version_config
+from kvbench.presets import PRESETS, get_preset, tokenizer_of
+from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
 
@@ -26,24 +27,21 @@ try:
 except ConfigError as refusal:
     raise WorkflowError(str(refusal)) from None
 
-STUDY = config["study"]
-TIMED = config["pretrained"]  # presets measured for time and memory
 SCORED = quality_presets(config)  # presets whose perplexity means something
-MADE = config["benchmarks"]
-TURNS = cells.run_order(config, TIMED)
+TURNS = cells.run_order(config, config["pretrained"])
 
 
 wildcard_constraints:
-    study=re.escape(STUDY),
+    study=re.escape(config["study"]),
+    figure="[a-z]+",
+    table="[a-z]+",
     preset="|".join(map(re.escape, [*PRESETS, "custom"])),
     version="|".join(map(re.escape, VERSIONS)),
-    benchmark="latency|vram|phase",
     phase="prefill|decode",
     batch=r"[1-9]\d*",
     T=r"[1-9]\d*",
     P=r"[1-9]\d*",
     replicate=r"[1-9]\d*",
-    ext="svg|png",
 
 
 def code(script, *modules):
@@ -79,8 +77,79 @@ def weights(wildcards):
     return cells.weights_file(config, wildcards.preset)
 
 
+def tokens(wildcards):
+    """The tokenised text that a preset is scored on."""
+    text, split = config["perplexity"]["text"], config["perplexity"]["split"]
+    return f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
+
+
 def turn(wildcards):
     """Priority of a sample: earlier turns of the interleaved order first."""
     key = ("preset", "batch", "T", "replicate", "version")
     place = TURNS.get(tuple(wildcards[name] for name in key))
     return 0 if place is None else len(TURNS) - place
+
+
+# What each figure draws: the benchmarks whose cells it reads.
+FIGURES = {
+    "latency": ["latency"],
+    "speedup": ["latency"],
+    "vram": ["vram"],
+    "phase": ["phase"],
+    "perplexity": ["perplexity"],
+    "tradeoff": ["latency", "perplexity"],
+    "roofline": ["roofline"],
+}
+
+
+def presets_of(benchmark):
+    """The presets a benchmark of this study measures; none where the study leaves it out."""
+    if benchmark not in config["benchmarks"]:
+        return []
+    return SCORED if benchmark == "perplexity" else config["pretrained"]
+
+
+def figure_code(wildcards):
+    """The drawing script and its family's module."""
+    return code("figure.py", f"kvbench.figures.{wildcards.figure}")
+
+
+def figure_cells(wildcards):
+    """The cells a figure draws, of those benchmarks that measure its preset."""
+    roofs = ["results/{study}/roofline/roofs.json"] if wildcards.figure == "roofline" else []
+    drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]
+    return [cell for b in drawn or FIGURES[wildcards.figure][:1] for cell in CELLS[b]] + roofs
+
+
+def every_figure(benchmark=None):
+    """SVG and PNG of every figure that draws `benchmark` (default: any)."""
+    names = [
+        f"{figure}_{preset}"
+        for figure, drawn in FIGURES.items()
+        for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
+        if benchmark is None or benchmark in drawn
+    ]
+    path = "results/{study}/figures/{name}.{ext}"
+    return collect(path, study=config["study"], name=names, ext=["svg", "png"])
+
+
+def every_table(benchmark=None):
+    """Markdown and CSV of every table of `benchmark` (default: any)."""
+    names = [f"{b}_{p}" for b in CELLS for p in presets_of(b) if benchmark in (None, b)]
+    path = "results/{study}/tables/{name}.{ext}"
+    return collect(path, study=config["study"], name=names, ext=["md", "csv"])
+
+
+def shown(benchmark):
+    """Every figure and table of one benchmark."""
+    return every_figure(benchmark) + every_table(benchmark)
+
+
+def every_cell():
+    """Every cell of the study, for the JSON lines."""
+    return [
+        path.format(study=config["study"], preset=preset)
+        for benchmark, paths in CELLS.items()
+        for preset in presets_of(benchmark)
+        for path in paths
+    ]

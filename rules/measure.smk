@@ -13,12 +13,12 @@ rule measure_latency:
         weights=weights,
     output:
         "results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json",
-    params:
-        cell=cell("latency"),
     log:
         "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.r{replicate}.log",
-    threads: workflow.cores
     priority: turn
+    threads: workflow.cores
+    params:
+        cell=cell("latency"),
     script:
         "../scripts/measure_latency.py"
 
@@ -33,8 +33,6 @@ rule pool_latency:
         ),
     output:
         "results/{study}/latency/{preset}/{version}/B{batch}/T{T}.json",
-    params:
-        description=lambda wildcards: get_version_config(wildcards.version)["description"],
     log:
         "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.log",
     script:
@@ -48,11 +46,11 @@ rule measure_vram:
         weights=weights,
     output:
         "results/{study}/vram/{preset}/{version}/B{batch}/T{T}.json",
-    params:
-        cell=cell("vram"),
     log:
         "logs/{study}/vram/{preset}/{version}/B{batch}/T{T}.log",
     threads: workflow.cores
+    params:
+        cell=cell("vram"),
     script:
         "../scripts/measure_vram.py"
 
@@ -64,10 +62,10 @@ rule measure_phase:
         weights=weights,
     output:
         "results/{study}/phase/{preset}/{version}/B{batch}/T{T}.json",
-    params:
-        cell=cell("phase"),
     log:
         "logs/{study}/phase/{preset}/{version}/B{batch}/T{T}.log",
     threads: workflow.cores
+    params:
+        cell=cell("phase"),
     script:
         "../scripts/measure_phase.py"

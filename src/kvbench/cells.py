@@ -18,18 +18,20 @@ RUNS = ("num_warmup_runs", "num_measure_runs")
 
 
 def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> dict:
-    """The cell of one benchmark, preset and version; `where` holds batch, T, P, phase as needed.
+    """The cell of one benchmark, preset and version; `where` holds batch, T, P, phase if needed.
 
     Raises ValueError for an unknown version.
     """
     flags = versions.get_version_config(version)
     shape = shape_of(config, preset)
     source = weights_source(config, preset)
-    del flags["description"], shape["weights"]
+    description = flags.pop("description")
+    del shape["weights"]
     told = {
         **{key: config[key] for key in (*COMMON, *RUNS)},
         "prompt_length": config["prompt_length"],
         "version": version,
+        "version_description": description,
         **flags,
         "cache": versions.cache_module(version),
         "owner": owners(versions.layer_map(version), shape["n_layer"]),

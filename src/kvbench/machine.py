@@ -1,4 +1,4 @@
-"""The machine a number comes from: facts for the record, and one measurement per device at a time."""
+"""The machine a number comes from: facts for the record, and one measurement a device at a time."""
 
 from __future__ import annotations
 

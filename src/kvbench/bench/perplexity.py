@@ -20,7 +20,6 @@ from kvbench.bench.setup import ready
 from kvbench.caches import make
 from kvbench.models import build
 
-
 Span = tuple[int, int, int]
 
 

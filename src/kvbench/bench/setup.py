@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kvbench import machine
-from kvbench.caches import Cache, make
+from kvbench.caches import Cache, bytes_per_token, make
 from kvbench.generate import Pick, greedy, sampler
 from kvbench.models import build
 
@@ -70,10 +70,14 @@ class Setup:
             "seed": cell["seed"],
             "benchmark_name": benchmark_name,
             "version": cell["version"],
+            "version_description": cell["version_description"],
             **flags,
             "weights": cell["weights"],
             "cache": cell["cache"],
             "layer_owner": cell["owner"],
+            "cache_bytes_per_token": bytes_per_token(
+                cell["cache"], self.model.config, self.model.lm_head.weight.itemsize
+            ),
             "execution": "eager",
             "kernel": "torch",
             **results,

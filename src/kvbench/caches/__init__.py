@@ -102,6 +102,13 @@ def make(name: str, config: Config, batch: int, tokens: int, like: Tensor) -> Ca
     )
 
 
+def bytes_per_token(name: str, config: Config, itemsize: int) -> int:
+    """Cache bytes one token of one sequence adds, over all owning layers, scales included."""
+    row = importlib.import_module(f"kvbench.caches.{name}").KVCache.bytes_per_row
+    rows = 2 * len(config.owning_layers) * config.n_kv_head
+    return rows * row(config.head_dim, itemsize)
+
+
 def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Fused attention of T queries, the newest of S keys: query i sees keys 0 .. S - T + i."""
     T, S = q.size(2), k.size(2)

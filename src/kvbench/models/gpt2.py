@@ -138,7 +138,7 @@ class Model(nn.Module):
         return self.lm_head(self.transformer["ln_f"](x))
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
-        """Modules whose entry begins a phase, in forward order; a LayerNorm goes with what it feeds."""
+        """Modules whose entry begins a phase, in order; a LayerNorm goes with what it feeds."""
         marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
         for block in self.transformer["h"]:
             marks += [(block.ln_1, "attention"), (block.ln_2, "mlp")]

@@ -1,0 +1,38 @@
+# make all     the default study, from a fresh clone
+# make test    the same set-up, then lint and tests
+# Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
+
+PYTHON ?= python3
+CORES ?= 1
+PIP_ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: all quick test lint clean
+
+all: $(READY)
+	$(BIN)/snakemake --cores $(CORES) all
+
+quick: $(READY)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml all
+
+test: lint
+	$(BIN)/pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# torch first, at its pin: an open range elsewhere in the tree could pull another build of it.
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf results logs .snakemake

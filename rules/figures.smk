@@ -1,0 +1,117 @@
+"""Figures and tables, each from the cells it shows.
+
+in    results/{study}/{latency,vram,phase,perplexity,roofline}/...
+out   results/{study}/figures/{figure}_{preset}.svg and .png
+      results/{study}/tables/{table}_{preset}.md and .csv
+"""
+
+CELLS = {
+    "latency": collect(
+        "results/{{study}}/latency/{{preset}}/{version}/B{batch}/T{T}.json",
+        version=config["versions"],
+        batch=config["batch_size"],
+        T=config["T_values"],
+    ),
+    "vram": collect(
+        "results/{{study}}/vram/{{preset}}/{version}/B{batch}/T{T}.json",
+        version=config["versions"],
+        batch=config["batch_size"],
+        T=config["T_values"],
+    ),
+    "phase": collect(
+        "results/{{study}}/phase/{{preset}}/{version}/B{batch}/T{T}.json",
+        version=config["versions"],
+        batch=config["batch_size"],
+        T=config["T_star"],
+    ),
+    "perplexity": collect(
+        "results/{{study}}/perplexity/{{preset}}/{version}.json", version=config["versions"]
+    ),
+    "roofline": collect(
+        "results/{{study}}/roofline/{{preset}}/{version}_{phase}/B{batch}/P{P}.json",
+        version=config["versions"],
+        phase=["prefill", "decode"],
+        batch=config["roofline"]["batch_sizes"],
+        P=config["roofline"]["P"],
+    ),
+}
+
+
+rule figure:
+    """Draw one figure, as SVG and PNG, from the cells it shows."""
+    input:
+        code=figure_code,
+        cells=figure_cells,
+    output:
+        report(
+            "results/{study}/figures/{figure}_{preset}.svg",
+            caption="../report/figure.rst",
+            category="{figure}",
+            labels={"preset": "{preset}", "as": "figure"},
+        ),
+        "results/{study}/figures/{figure}_{preset}.png",
+    log:
+        "logs/{study}/figures/{figure}_{preset}.log",
+    script:
+        "../scripts/figure.py"
+
+
+rule table:
+    """Write one table of cells, as Markdown and CSV."""
+    input:
+        code=code("table.py"),
+        cells=lambda wildcards: CELLS[wildcards.table],
+    output:
+        md="results/{study}/tables/{table}_{preset}.md",
+        csv=report(
+            "results/{study}/tables/{table}_{preset}.csv",
+            caption="../report/table.rst",
+            category="{table}",
+            labels={"preset": "{preset}", "as": "table"},
+        ),
+    log:
+        "logs/{study}/tables/{table}_{preset}.log",
+    script:
+        "../scripts/table.py"
+
+
+rule latency:
+    """All latency and speed-up figures and tables."""
+    input:
+        shown("latency"),
+
+
+rule vram:
+    """All memory figures and tables."""
+    input:
+        shown("vram"),
+
+
+rule phase:
+    """All phase figures and tables."""
+    input:
+        shown("phase"),
+
+
+rule perplexity:
+    """All perplexity figures and tables."""
+    input:
+        shown("perplexity"),
+
+
+rule roofline:
+    """All roofline figures and tables."""
+    input:
+        shown("roofline"),
+
+
+rule figures:
+    """Every figure of the study."""
+    input:
+        every_figure(),
+
+
+rule tables:
+    """Every table of the study."""
+    input:
+        every_table(),

@@ -1,0 +1,22 @@
+"""Quality: how well a version still predicts text, reading K/V through its own cache.
+
+in    resources/weights/{preset}/*.safetensors, resources/tokens/*.npz
+out   results/{study}/perplexity/{preset}/{version}.json
+"""
+
+
+rule measure_perplexity:
+    """Score a text with one version: the plain forward, and through its cache."""
+    input:
+        code=measured_code("measure_perplexity.py"),
+        weights=weights,
+        tokens=tokens,
+    output:
+        "results/{study}/perplexity/{preset}/{version}.json",
+    log:
+        "logs/{study}/perplexity/{preset}/{version}.log",
+    threads: workflow.cores
+    params:
+        cell=cell("perplexity"),
+    script:
+        "../scripts/measure_perplexity.py"

@@ -1,0 +1,14 @@
+"""The study's JSON lines: one record per cell, the form to load into pandas."""
+
+
+rule collect_records:
+    """Collect every cell of the study into JSON lines."""
+    input:
+        code=code("collect_records.py"),
+        cells=every_cell(),
+    output:
+        config["log_file"],
+    log:
+        f"logs/{config['study']}/collect.log",
+    script:
+        "../scripts/collect_records.py"

@@ -1,0 +1,9 @@
+"""Collect every cell of the study into JSON lines."""
+
+from snakemake.script import snakemake
+
+from kvbench.job import logged
+from kvbench.store import read_record, write_lines
+
+with logged(snakemake.log[0]):
+    write_lines(snakemake.output[0], (read_record(path) for path in snakemake.input.cells))

@@ -1,0 +1,11 @@
+"""Score a text with one version: the plain forward, and through its cache."""
+
+from snakemake.script import snakemake
+
+from kvbench.bench import perplexity
+from kvbench.job import logged, out_of_memory_is_a_result
+from kvbench.store import write_record
+
+with logged(snakemake.log[0]):
+    cell, inputs = snakemake.params.cell, (snakemake.input.weights, snakemake.input.tokens)
+    write_record(snakemake.output[0], out_of_memory_is_a_result(perplexity.run, cell, *inputs))

@@ -1,0 +1,11 @@
+"""Time one prefill or decode step, beside its modelled FLOP and bytes."""
+
+from snakemake.script import snakemake
+
+from kvbench.bench import decode_step
+from kvbench.job import logged, out_of_memory_is_a_result
+from kvbench.store import write_record
+
+with logged(snakemake.log[0]):
+    cell, weights = snakemake.params.cell, snakemake.input.weights
+    write_record(snakemake.output[0], out_of_memory_is_a_result(decode_step.run, cell, weights))

@@ -1,0 +1,10 @@
+"""Measure this machine's roofs: bandwidths, and the rate of a large product."""
+
+from snakemake.script import snakemake
+
+from kvbench.bench import roofs
+from kvbench.job import logged
+from kvbench.store import write_record
+
+with logged(snakemake.log[0]):
+    write_record(snakemake.output[0], roofs.run(snakemake.params.settings))

@@ -1,0 +1,1 @@
+"""Figures: one module per family, each `draw(records) -> Figure`; the look is in `style`."""

@@ -1,0 +1,46 @@
+"""Where a generation's time goes, phase by phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from kvbench.figures import style
+from kvbench.records import by, measured, provenance
+
+
+def draw(records: list[dict[str, Any]]) -> Figure:
+    """Stacked bars of milliseconds per phase, a row per version, a panel per batch size."""
+    batches = by(records, "batch_size")
+    figure, panels = plt.subplots(
+        len(batches), 1, squeeze=False, figsize=(9.0, 1.2 + len(batches) * 2.6)
+    )
+    for (batch, cells), axes in zip(batches.items(), panels[:, 0], strict=True):
+        versions = style.ordered(by(cells, "version"))
+        whole = sorted(measured(cells), key=lambda cell: versions.index(cell["version"]))
+        names = [style.label(cell["version"], cell["version_description"]) for cell in whole]
+        left = [0.0] * len(whole)
+        for phase, colour in style.PHASES.items():
+            spent = [cell["time_phase_ms"][phase] for cell in whole]
+            axes.barh(names, spent, left=left, color=colour, label=phase, height=0.62)
+            left = [a + b for a, b in zip(left, spent, strict=True)]
+        for cell, name, end in zip(whole, names, left, strict=True):
+            note = f" {end:,.0f} ms (instrumented / plain {cell['instrumented_ratio']:.2f})"
+            axes.annotate(note, (end, name), va="center", fontsize=8)
+        axes.set_xlim(0, max(left, default=1) * 1.35)
+        axes.invert_yaxis()
+        axes.set_title(f"Batch {batch}")
+        axes.set_xlabel("ms of one generation")
+    panels[0, 0].legend(
+        ncols=len(style.PHASES), fontsize=8, loc="lower right", bbox_to_anchor=(1, 1)
+    )
+    first = records[0]
+    figure.suptitle(
+        f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}",
+        x=0.01,
+        ha="left",
+    )
+    style.foot(figure, provenance(records))
+    return figure

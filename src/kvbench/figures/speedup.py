@@ -1,0 +1,80 @@
+"""Speed-up over a baseline, from process pairs of one interleaved block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from kvbench.figures import style
+from kvbench.records import by, measured, provenance
+from kvbench.stats.paired import compare
+
+Records = list[dict[str, Any]]
+
+
+def draw(records: Records) -> Figure:
+    """Baseline time over each version's, against T, with paired 95 % intervals.
+
+    The baselines are the study's first version (v0 where it has one), and v1, which is what the
+    versions above it must beat.
+    """
+    versions = style.ordered(by(records, "version"))
+    against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
+    batches = by(records, "batch_size")
+    figure, rows = plt.subplots(
+        len(batches),
+        len(against),
+        squeeze=False,
+        figsize=(1.6 + 4.0 * len(against), 0.9 + 3.3 * len(batches)),
+    )
+    for (batch, cells), row in zip(batches.items(), rows, strict=True):
+        for axes, baseline in zip(row, against, strict=True):
+            others = versions[versions.index(baseline) + 1 :]
+            for place, version in enumerate(others):
+                points = [_ratio(cells, baseline, version, T) for T in by(cells, "T")]
+                found = sorted(point for point in points if point)
+                if not found:
+                    continue
+                colour, marker = style.look(version)
+                nudge = 1 + 0.02 * (place - (len(others) - 1) / 2)  # keeps bars off one another
+                T, middle, low, high = (list(column) for column in zip(*found, strict=True))
+                axes.errorbar(
+                    [t * nudge for t in T],
+                    middle,
+                    yerr=(
+                        [m - x for m, x in zip(middle, low, strict=True)],
+                        [x - m for m, x in zip(middle, high, strict=True)],
+                    ),
+                    color=colour,
+                    marker=marker,
+                    markersize=5,
+                    linewidth=1.6,
+                    capsize=2.5,
+                    label=style.label(version, version),
+                )
+            axes.axhline(1, color="#444444", linewidth=1)
+            axes.set_title(f"Speed-up over {style.label(baseline)}, batch {batch}")
+            axes.set_ylabel(f"time of {baseline} / time of version")
+            style.t_axis(axes, [cell["T"] for cell in cells])
+            axes.legend(fontsize=8)
+    figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation")
+    style.foot(figure, f"{provenance(records)} · bars: paired 95 % intervals over processes")
+    return figure
+
+
+def _ratio(cells: Records, baseline: str, version: str, T: int) -> tuple[float, ...] | None:
+    """(T, ratio, low, high) of baseline time over version time, paired by process."""
+    chosen = {c["version"]: c for c in measured(cells) if c["T"] == T}
+    if baseline not in chosen or version not in chosen:
+        return None
+    blocks = [
+        [[run["time_total_ms"] for run in process["runs"]] for process in chosen[name]["processes"]]
+        for name in (baseline, version)
+    ]
+    rounds = min(map(len, blocks))
+    found = compare(blocks[0][:rounds], blocks[1][:rounds])
+    low = found.ratio if found.low is None else found.low
+    high = found.ratio if found.high is None else found.high
+    return T, found.ratio, low, high

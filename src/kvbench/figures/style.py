@@ -1,0 +1,126 @@
+"""One look for all figures: a colour, marker and label per version; equal data, equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kvbench.store import replacing
+
+# Okabe & Ito's palette: told apart with any colour vision, and by marker in grey.
+STYLE = {
+    "v0": ("#6b6b6b", "o"),
+    "v1": ("#0072B2", "s"),
+    "v2": ("#E69F00", "^"),
+    "v3": ("#009E73", "D"),
+    "v4": ("#D55E00", "v"),
+}
+SPARE = [("#CC79A7", "P"), ("#56B4E9", "X"), ("#000000", "*"), ("#8c6bb1", "h"), ("#a6761d", "p")]
+SHORT = {
+    "v0": "no cache",
+    "v1": "KV cache",
+    "v2": "INT8",
+    "v3": "shared",
+    "v4": "INT8 + shared",
+}
+PHASES = {
+    "embedding": "#999999",
+    "attention": "#0072B2",
+    "mlp": "#E69F00",
+    "head": "#009E73",
+    "other": "#CC79A7",
+}
+
+plt.rcParams.update(
+    {
+        "svg.hashsalt": "kvbench",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#e6e6e6",
+        "grid.linewidth": 0.8,
+        "legend.frameon": False,
+        "figure.dpi": 120,
+        "savefig.dpi": 150,
+        "figure.constrained_layout.use": True,
+    }
+)
+
+
+def look(version: str) -> tuple[str, str]:
+    """Colour and marker of a version; one beyond the table takes a spare by its number."""
+    if version in STYLE:
+        return STYLE[version]
+    digits = "".join(filter(str.isdigit, version))
+    return SPARE[(int(digits) - len(STYLE)) % len(SPARE) if digits else len(version) % len(SPARE)]
+
+
+def label(version: str, description: str = "") -> str:
+    """What a legend calls a version: `v2 INT8`."""
+    return f"{version} {SHORT.get(version, description.removeprefix('KV-cache + '))}"
+
+
+def ordered(versions: Iterable[str]) -> list[str]:
+    """Versions in natural order: v2 before v10."""
+    return sorted(set(versions), key=lambda v: (int("".join(filter(str.isdigit, v)) or 0), v))
+
+
+def foot(figure: Figure, text: str) -> None:
+    """One small line under the figure: what the numbers come from."""
+    figure.supxlabel(text, fontsize=8, color="#555555", x=0.01, ha="left", wrap=True)
+
+
+def t_axis(axes: Axes, values: Iterable[int]) -> None:
+    """A log2 axis of generation lengths, with a tick at each."""
+    ticks = sorted(set(values))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("T, tokens generated")
+
+
+def bytes_label(n: float) -> str:
+    """Bytes in the decimal unit that reads best."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(n) >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n:.0f} B"
+
+
+def mark_out_of_memory(axes: Axes, T: int, version: str) -> None:
+    """A cross at the top of the axes where a version ran out of memory."""
+    axes.plot(
+        [T],
+        [0.97],
+        "x",
+        color=look(version)[0],
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+    )
+    axes.annotate(
+        f"{version} out of memory", (T, 0.97), xycoords=axes.get_xaxis_transform(), fontsize=8
+    )
+
+
+def save(figure: Figure, *paths: str | Path) -> None:
+    """Write the figure to each path, atomically and without dates, and close it."""
+    for path in map(Path, paths):
+        kind = path.suffix.removeprefix(".")
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=metadata)
+    plt.close(figure)

@@ -1,0 +1,81 @@
+"""Memory against generation length, and what the peak is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kvbench.figures import style
+from kvbench.records import by, measured, provenance
+
+Records = list[dict[str, Any]]
+PARTS = (("cache_reserved_bytes", "cache, reserved"), ("transient_bytes", "transient"))
+
+
+def draw(records: Records) -> Figure:
+    """Cache bytes over T; then the peak above the baseline at the largest T, by part."""
+    batches = by(records, "batch_size")
+    figure, rows = plt.subplots(
+        len(batches), 2, figsize=(9.6, 0.9 + 3.3 * len(batches)), squeeze=False
+    )
+    for (batch, cells), (left, right) in zip(batches.items(), rows, strict=True):
+        _cache(left, cells)
+        left.set_title(f"KV cache, batch {batch}")
+        _parts(right, cells)
+    figure.suptitle(f"Memory of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
+    accounting = next((r["accounting"] for r in measured(records)), "nothing")
+    style.foot(figure, f"{provenance(records)} · counted by: {accounting}")
+    return figure
+
+
+def _cache(axes: Axes, cells: Records) -> None:
+    for version in style.ordered(by(cells, "version")):
+        colour, marker = style.look(version)
+        mine = [cell for cell in cells if cell["version"] == version]
+        whole = sorted(measured(mine), key=lambda cell: cell["T"])
+        T = [cell["T"] for cell in whole]
+        axes.plot(
+            T,
+            [cell["cache_used_bytes"] / 1e6 for cell in whole],
+            color=colour,
+            marker=marker,
+            markersize=5,
+            label=style.label(version, mine[0]["version_description"]),
+        )
+        axes.plot(T, [c["cache_reserved_bytes"] / 1e6 for c in whole], color=colour, ls=":", lw=1.2)
+        for cell in mine:
+            if "error" in cell:
+                style.mark_out_of_memory(axes, cell["T"], version)
+    axes.set_ylabel("MB (line: used, dotted: reserved)")
+    axes.set_ylim(bottom=0)
+    style.t_axis(axes, [cell["T"] for cell in cells])
+    axes.legend(fontsize=8)
+
+
+def _parts(axes: Axes, cells: Records) -> None:
+    """Bars of peak minus baseline, split by part, with the baseline in the label."""
+    T = max(cell["T"] for cell in cells)
+    whole = [cell for cell in measured(cells) if cell["T"] == T]
+    whole.sort(key=lambda cell: style.ordered(by(cells, "version")).index(cell["version"]))
+    names = [cell["version"] for cell in whole]
+    left = [0.0] * len(whole)
+    for (key, name), shade in zip(PARTS, ("#4c78a8", "#bfbfbf"), strict=True):
+        sizes = [cell[key] / 1e6 for cell in whole]
+        axes.barh(names, sizes, left=left, color=shade, label=name, height=0.6)
+        left = [a + b for a, b in zip(left, sizes, strict=True)]
+    for cell, end in zip(whole, left, strict=True):
+        peak, weights = (style.bytes_label(cell[k]) for k in ("peak_memory_bytes", "weight_bytes"))
+        axes.annotate(
+            f" peak {peak}, weights {weights}",
+            (end, cell["version"]),
+            va="center",
+            fontsize=8,
+        )
+    axes.invert_yaxis()
+    axes.set_title(f"Peak above weights and prompt, T = {T}")
+    axes.set_xlabel("MB")
+    axes.set_xlim(0, max(left, default=1) * 1.75 or 1)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

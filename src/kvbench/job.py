@@ -1,0 +1,56 @@
+"""What every script of the workflow does around its one call: its log, its errors. Stdlib only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def logged(path: str) -> Iterator[None]:
+    """Send this process's output, of libraries too, to `path`; say a failure on the terminal.
+
+    A failure keeps its traceback in the log and ends the job with exit code 1.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    with open(path, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        os.write(terminal, f"{type(error).__name__}: {error} (log: {path})\n".encode())
+        sys.stderr.flush()
+        os._exit(1)  # the traceback is in the log once; Snakemake's own would repeat it
+
+
+def out_of_memory_is_a_result(
+    run: Callable[..., dict[str, Any]], cell: dict[str, Any], *inputs: str
+) -> dict[str, Any]:
+    """`run(cell, *inputs)`; where memory does not suffice, the cell with `error` in its record."""
+    try:
+        return run(cell, *inputs)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.print_exc()
+        settings = {key: value for key, value in cell.items() if key not in ("model", "preset")}
+        settings |= {"pretrained": cell["preset"], "model_config": cell["model"]}
+        return {**settings, "error": "out of memory", "error_detail": str(error).splitlines()[0]}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that the host or the device ran out of memory."""
+    words = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or ("can't allocate memory" in words or "not enough memory" in words)
+    )
