@@ -21,7 +21,7 @@ _files = workflow.overwrite_configfiles
 try:
     config = resolve(
         dict(config),
-        load_schema(ROOT / "config/schema.yaml"),
+        load_schema(),
         name=Path(_files[-1]).stem if _files else "default",
     )
 except ConfigError as refusal:

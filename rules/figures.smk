@@ -52,6 +52,8 @@ rule figure:
         "results/{study}/figures/{figure}_{preset}.png",
     log:
         "logs/{study}/figures/{figure}_{preset}.log",
+    conda:
+        "../envs/figures.yaml"
     script:
         "../scripts/figure.py"
 
@@ -71,6 +73,8 @@ rule table:
         ),
     log:
         "logs/{study}/tables/{table}_{preset}.log",
+    conda:
+        "../envs/figures.yaml"
     script:
         "../scripts/table.py"
 

@@ -16,6 +16,8 @@ rule measure_latency:
     log:
         "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
+    conda:
+        "../envs/measure.yaml"
     threads: workflow.cores
     params:
         cell=cell("latency"),
@@ -35,6 +37,8 @@ rule pool_latency:
         "results/{study}/latency/{preset}/{version}/B{batch}/T{T}.json",
     log:
         "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.log",
+    conda:
+        "../envs/figures.yaml"
     script:
         "../scripts/pool_latency.py"
 
@@ -48,6 +52,8 @@ rule measure_vram:
         "results/{study}/vram/{preset}/{version}/B{batch}/T{T}.json",
     log:
         "logs/{study}/vram/{preset}/{version}/B{batch}/T{T}.log",
+    conda:
+        "../envs/measure.yaml"
     threads: workflow.cores
     params:
         cell=cell("vram"),
@@ -64,6 +70,8 @@ rule measure_phase:
         "results/{study}/phase/{preset}/{version}/B{batch}/T{T}.json",
     log:
         "logs/{study}/phase/{preset}/{version}/B{batch}/T{T}.log",
+    conda:
+        "../envs/measure.yaml"
     threads: workflow.cores
     params:
         cell=cell("phase"),

@@ -15,6 +15,8 @@ rule measure_perplexity:
         "results/{study}/perplexity/{preset}/{version}.json",
     log:
         "logs/{study}/perplexity/{preset}/{version}.log",
+    conda:
+        "../envs/measure.yaml"
     threads: workflow.cores
     params:
         cell=cell("perplexity"),

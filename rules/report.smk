@@ -10,5 +10,7 @@ rule collect_records:
         config["log_file"],
     log:
         f"logs/{config['study']}/collect.log",
+    conda:
+        "../envs/figures.yaml"
     script:
         "../scripts/collect_records.py"

@@ -14,6 +14,8 @@ rule measure_roofs:
         "results/{study}/roofline/roofs.json",
     log:
         "logs/{study}/roofline/roofs.log",
+    conda:
+        "../envs/measure.yaml"
     threads: workflow.cores
     params:
         settings={key: config[key] for key in ("device", "dtype", "threads")},
@@ -30,6 +32,8 @@ rule measure_roofline:
         "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
     log:
         "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+    conda:
+        "../envs/measure.yaml"
     threads: workflow.cores
     params:
         cell=cell("roofline"),

@@ -53,7 +53,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
 
 
 def run_order(config: dict[str, Any], presets: list[str]) -> dict[tuple[str, ...], int]:
-    """When each latency sample's turn comes: (preset, batch, T, replicate, version) -> place, from 0.
+    """Each latency sample's place in line: (preset, batch, T, replicate, version) -> 0, 1, ...
 
     A block is one replicate of one (preset, batch, T): every version once, in a seeded shuffle, so
     that drift of the machine hits all versions alike. Blocks of one replicate are shuffled too.

@@ -23,7 +23,10 @@ class ConfigError(ValueError):
     """A configuration that cannot be run: which key, what is allowed, what to do."""
 
 
-def load_schema(path: str | Path) -> dict[str, Any]:
+SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
+
+
+def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     """The schema, with the names that the registries hold put in."""
     import yaml
 

@@ -1,0 +1,88 @@
+"""One phase of one version under a profiler: set up outside the range, exactly one phase inside.
+
+    python scripts/profile_decode_step.py --version v2_decode --P 512 --model gpt2-medium
+
+With ncu, profile from the start of the range only (`--profile-from-start off`). Prints one JSON line
+with what ran, its modelled cost, and the wall time of unprofiled repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import torch
+
+from kvbench import config, versions
+from kvbench.bench.decode_step import PHASES, cell_cost, phase_of, timed
+from kvbench.bench.setup import ready
+from kvbench.cells import cell
+from kvbench.presets import PRESETS
+
+WARMUPS = 3
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line. Exits with one line naming the allowed values for anything else."""
+    known = [f"{version}_{phase}" for version in versions.VERSIONS for phase in PHASES]
+    parser = argparse.ArgumentParser(description="Profile one prefill or one decode step.")
+    parser.add_argument("--version", required=True, choices=known, metavar="vN_PHASE")
+    parser.add_argument("--P", type=int, default=512, help="prompt tokens, or depth of the cache")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--model", default="gpt2", choices=list(PRESETS))
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--weights", help="safetensors file; default: seeded random numbers")
+    given = parser.parse_args(arguments)
+    most = PRESETS[given.model]["block_size"] - 1
+    if not 1 <= given.P <= most:
+        parser.error(f"--P is {given.P}; allowed for {given.model}: whole numbers from 1 to {most}")
+    for name in ("batch", "threads"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} is {getattr(given, name)}; allowed: whole numbers from 1")
+    return given
+
+
+@contextmanager
+def profiled(device: str, name: str):
+    """The range a profiler records: an NVTX range between cudaProfilerStart and Stop."""
+    if device != "cuda":
+        yield
+        return
+    torch.cuda.synchronize()
+    torch.cuda.cudart().cudaProfilerStart()
+    torch.cuda.nvtx.range_push(name)
+    yield
+    torch.cuda.synchronize()
+    torch.cuda.nvtx.range_pop()
+    torch.cuda.cudart().cudaProfilerStop()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one phase inside the profiler's range and print what ran as one JSON line."""
+    given = parse(arguments)
+    version, phase = given.version.split("_")
+    settings = {key: getattr(given, key) for key in ("dtype", "device", "threads")}
+    whole = config.resolve(
+        settings | {"num_measure_runs": WARMUPS, "versions": [version]}, config.load_schema()
+    )
+    told = cell(whole, "roofline", given.model, version, batch=given.batch, phase=phase, P=given.P)
+    told["weights"] = "path" if given.weights else "random"
+    with ready(told, given.weights) as setup:
+        once = phase_of(setup, phase, given.P)
+        for _ in range(WARMUPS):
+            once()
+        with profiled(setup.device, given.version):
+            once()
+        walls = [timed(setup, once)["wall_ms"] for _ in range(WARMUPS)]
+        print(json.dumps(_line(given, setup, walls)))
+
+
+def _line(given: argparse.Namespace, setup: Any, walls: list[float]) -> dict[str, Any]:
+    record = setup.record("profile", P=given.P, wall_ms_median=median(walls), wall_ms=walls)
+    version, phase = given.version.split("_")
+    return record | {"phase": phase, **cell_cost(setup.cell, setup).to_dict()}
