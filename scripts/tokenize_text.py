@@ -1,0 +1,16 @@
+"""Tokenise one text with GPT-2's byte-pair merges, or the first 8,192 of its vocabulary."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kvbench.job import logged
+from kvbench.text import load_encoding, tokenize, write_tokens
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    encoding = load_encoding(Path(snakemake.input.ranks), snakemake.wildcards.tokenizer)
+    tokens = tokenize(Path(snakemake.input.text).read_text("utf-8"), encoding)
+    print(f"{len(tokens.tokens)} tokens")
+    write_tokens(snakemake.output[0], tokens)
