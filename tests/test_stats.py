@@ -95,6 +95,11 @@ def test_a_cell_is_the_median_of_its_replicates_medians():
     assert got.point == pytest.approx(3.0)
 
 
+def test_a_cell_interval_holds_its_point_even_beside_disturbed_replicates():
+    got = interval([[1.0]] * 6 + [[3.0]] * 5)
+    assert got.low == got.point == pytest.approx(1.0)
+
+
 def test_samples_of_one_process_are_not_replicates():
     got = interval([[1.0, 1.1, 0.9] * 100])
     assert (got.low, got.high, got.replicates) == (None, None, 1)
@@ -262,6 +267,12 @@ def test_the_replicates_needed_are_the_fewest_that_detect_it():
     assert replicates_needed(0.001, 0.5) is None
 
 
+def test_controls_with_more_replicates_weigh_more():
+    controls = [from_log_ratios(x, 0.02, 0.95) for x in ([0.01, -0.01], [0.0, 0.0, 0.0, 0.0])]
+    seen = smallest_detectable(controls)
+    assert (seen.spread, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
+
+
 def test_no_spread_can_be_told_from_single_replicates():
     with pytest.raises(ValueError, match="no A/A control with two or more replicates"):
         smallest_detectable([from_log_ratios([0.1], 0.02, 0.95)])
@@ -298,8 +309,9 @@ def test_line_and_break_even_intervals_cover_the_truth():
 
 def test_one_disturbed_step_does_not_tilt_the_line():
     times = 10 + 0.002 * DEPTHS
-    times[-1] *= 10
-    assert fit_line(DEPTHS, [times]).slope == pytest.approx(0.002)
+    times[2] *= 10
+    line = fit_line(DEPTHS, [times])
+    assert (line.slope, line.intercept) == pytest.approx((0.002, 10))
 
 
 def exact(intercept, slope):
@@ -311,6 +323,14 @@ def test_break_even_is_where_the_lines_cross():
     got = break_even(exact(10, 0.001), exact(9.5, 0.002), 1024)
     assert (got.depth, got.low, got.high) == pytest.approx((500, 500, 500), rel=1e-3)
     assert not got.extrapolated
+
+
+def test_break_even_may_be_zero_where_the_start_is_undecided():
+    a = fit_line(DEPTHS, [10 + start + 0.001 * DEPTHS for start in (0.3, -0.1, 0.1)])
+    b = fit_line(DEPTHS, [10 + 0.002 * DEPTHS] * 3)
+    got = break_even(a, b, 1024)
+    error = stats.t.isf(0.025, 2) * 0.2 / math.sqrt(3)
+    assert (got.depth, got.low, got.high) == pytest.approx((100, 0, 100 + error / 0.001))
 
 
 def test_break_even_of_an_always_faster_version_is_zero():
@@ -368,15 +388,24 @@ def test_points_that_make_no_line_are_refused(depths, times, message):
 
 @pytest.mark.parametrize("dependence", [0.0, 0.3])
 def test_the_mean_over_dependent_windows_is_covered(dependence):
-    noise = np.random.default_rng(0).standard_t(4, (500, 380))
+    noise = np.random.default_rng(0).standard_t(4, (500, 160))
     texts = lfilter([1], [1, -dependence], noise, axis=1)[:, 100:]
     found = [block_bootstrap_mean(text, seed=1, resamples=500) for text in texts]
     assert 0.90 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.98
 
 
+def test_the_interval_of_independent_windows_is_students():
+    x = np.array([-3.0, -2, -1, 0, 0, 1, 2, 3])
+    half = stats.t.isf(0.025, 7) * x.std(ddof=1) / math.sqrt(8)
+    got = block_bootstrap_mean(x, 1, seed=1)
+    assert (got.low, got.high) == pytest.approx((-half, half), rel=0.03)
+
+
 def test_every_resampled_series_has_all_its_windows():
     rng = np.random.default_rng(0)
     np.testing.assert_allclose(_resampled_means(np.ones(11), 4, 50, rng), 1)
+    first = np.eye(1, 10).ravel()  # the first window is drawn as often as the others
+    assert _resampled_means(first, 4, 20_000, rng).mean() == pytest.approx(0.1, rel=0.05)
     x = rng.normal(size=50)
     assert _resampled_means(x, 1, 20_000, rng).std() == pytest.approx(x.std() / 50**0.5, rel=0.03)
 
