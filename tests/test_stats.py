@@ -395,8 +395,8 @@ def test_the_mean_over_dependent_windows_is_covered(dependence):
 
 
 def test_the_interval_of_independent_windows_is_students():
-    x = np.array([-3.0, -2, -1, 0, 0, 1, 2, 3])
-    half = stats.t.isf(0.025, 7) * x.std(ddof=1) / math.sqrt(8)
+    x = stats.norm.ppf((np.arange(10) + 0.5) / 10)
+    half = stats.t.isf(0.025, 9) * x.std(ddof=1) / math.sqrt(10)
     got = block_bootstrap_mean(x, 1, seed=1)
     assert (got.low, got.high) == pytest.approx((-half, half), rel=0.03)
 

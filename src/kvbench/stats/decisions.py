@@ -60,9 +60,9 @@ def verdicts(
     smallest alpha at which each comparison is conclusive, with the intervals that Benjamini and
     Yekutieli (2005) give to what was selected: of the words other than inconclusive, at most a
     share alpha is expected to be wrong, for independent comparisons or ones that err together
-    (they share their baseline). Holm would bound the chance of one wrong word
-    instead; it has no intervals that simply agree with it, and asks alpha / m of the clearest
-    comparison before it looks at the next. `margin` replaces the comparisons' own.
+    (they share their baseline). Holm would bound the chance of one wrong word instead; it has
+    no intervals that simply agree with it, and asks alpha / m of the clearest comparison before
+    it looks at the next. `margin` replaces the comparisons' own.
     A comparison of one replicate is inconclusive and counts for nothing.
     """
     check_share("alpha", alpha)
