@@ -13,8 +13,8 @@ from kvbench.ncu.text import Text
 from kvbench.ncu.values import TIME, is_missing, whole
 
 _GPU_NAME = "device__attribute_display_name"
-# What tells the groups of a summary apart; Invocations and the metrics are the rest of the row.
-_GROUP = ("Process ID", "Host Name", "Device", "CC", "Kernel Name", "Block Size", "Grid Size")
+# A summary has a row per metric of each group of launches; these columns are about the metric.
+_OF_METRIC = ("Section", "Metric", "Minimum", "Maximum", "Average", "Invocations", "Rule", "Est")
 # Facts of device and launch: some are versions, whose dots say nothing about the locale.
 _NO_HINT = ("device__attribute", "launch__", "profiler__")
 
@@ -55,8 +55,8 @@ class Profile:
 def _launch(layout: Layout, table: Table) -> Callable[[list[str], int], int]:
     """How to find the launch that a row of this layout is about."""
     at = layout.at
-    process, name = at.get("Process ID"), at["Kernel Name"]
-    group = [at[c] for c in _GROUP if c in at]
+    process, name = at.get("Process ID"), layout.name
+    group = [i for i, column in enumerate(layout.fields) if not column.startswith(_OF_METRIC)]
 
     def of_launch(row: list[str], line: int) -> int:
         owner = row[process] if process is not None else ""

@@ -18,6 +18,7 @@ class Remarks:
         self.version: str | None = None
         self.errors: list[str] = []  # texts of ==ERROR== lines, each once
         self.refused = False  # ncu says that the driver denied the counters
+        self.header = False  # there is a table, be it empty
         self.unterminated = False  # the last row has no newline
         self._denied = False  # any line says so
         self._nothing_profiled = False
@@ -54,6 +55,8 @@ class Remarks:
             return "no kernels were profiled" + (f"; {reported}" if reported else "")
         if reported:
             return reported
+        if self.header:
+            return "the table has no rows"
         if self._connected:
             return "no table in the file: ncu connected, but printed no profile"
         if not self._any_text:

@@ -138,6 +138,8 @@ class _Report:
     def _shape(self) -> Iterator[str]:
         if any(layout.kind == "summary" for layout in self.profile.layouts):
             yield "totals are Average x Invocations of a summary"
+        if any(f.startswith("Range:") for layout in self.profile.layouts for f in layout.fields):
+            yield "launches are listed by NVTX range: one in nested ranges counts in each"
         if any(table.scaled for table in self.profile.tables):
             yield "values are rounded to the digits of their scaled units"
         if self.grouped:

@@ -26,6 +26,10 @@ class Column:
 
     def put(self, launch: int, english: float, european: float) -> bool:
         """Set the value of a launch; False when another one is there already."""
+        if launch == len(self.english):
+            self.english.append(english)
+            self.european.append(european)
+            return True
         self.pad(launch + 1)
         old = self.english[launch], self.european[launch]
         if all(math.isnan(v) for v in old):
@@ -72,10 +76,10 @@ class Table:
 
         Raises NcuError for no number, an unknown unit, or a second, unequal value.
         """
-        if is_missing(text):
-            return
         values = readings(text)
         if values is None:
+            if is_missing(text):
+                return
             raise NcuError(f'line {line}: {metric} is "{text}", which is no number')
         try:
             factor = scale(dim, unit)
@@ -85,12 +89,15 @@ class Table:
             raise NcuError(f"line {line}: {metric}: {error}") from None
         times = self.invocations[launch]
         english, european = values
-        self.evidence.take(text, english, european)
         self.scaled |= factor != 1 and dim not in (CYCLES, RATE)
         column = self.columns.get(metric)
         if column is None:
             column = self.columns[metric] = Column()
-        if english == english and european == european and english != european:
+        if english == european:
+            pass  # the same in any locale
+        elif english != english or european != european:
+            self.evidence.take(text, english, european)
+        else:
             column.doubt = column.doubt or (text, line)
             # Nothing has a fraction of a byte or an instruction, so "1,234" of these is grouped.
             # A point decides nothing: a program that saved the table again may have put it there.

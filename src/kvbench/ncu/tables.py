@@ -11,6 +11,8 @@ from kvbench.ncu.remarks import Remarks
 # Mangled C++ names and per-instance values run to hundreds of kilobytes; the default is 128 KiB.
 csv.field_size_limit(1 << 28)
 
+_NAMES = ("Kernel Name", "Function Name", "Demangled Name")  # the command line; the GUI's export
+_UNIT = re.compile(r"(.*\S)\s+\[(.*)\]")  # "dram__bytes.sum [Mbyte]": the GUI puts it in the header
 _WHOLE = re.compile(r"\d+(\.0)?")  # an ID; pandas turns the column into floats when it saves
 _JOINED_LINES = 64  # the most lines one quoted field (a rule's text) may spread over
 
@@ -24,38 +26,50 @@ class Layout:
     """A header line: where each column is, by name, since columns move between versions."""
 
     def __init__(self, fields: list[str], quoted: bool):
-        self.fields = fields
+        units = [_UNIT.fullmatch(f) for f in fields]
+        in_header = any(m and "__" in m[1] for m in units)
+        self.units = [m[2] if m else "" for m in units] if in_header else None
+        self.fields = [m[1] if m else f for m, f in zip(units, fields, strict=True)]
         self.width = len(fields)
         self.quoted = quoted
         self.at: dict[str, int] = {}
-        for i, name in enumerate(fields):
+        for i, name in enumerate(self.fields):
             self.at.setdefault(name, i)
         self.kind = "wide"  # one row per launch, one column per metric; units in the second row
         if "Metric Name" in self.at:  # one row per launch (or group of launches) and metric
             self.kind = "long" if "Metric Value" in self.at else "summary"
         self.value = self.at.get("Metric Value", self.at.get("Average", -1))
+        self.name = next(self.at[n] for n in _NAMES if n in self.at)
         self.keys = [self.at[c] for c in ("ID", "Process ID") if c in self.at]
-        self.units: list[str] | None = None
+        self._least = max([*self.keys, self.name])
 
     def is_row(self, fields: list[str]) -> bool:
         """Whether these fields are a row of this table rather than program output with commas."""
         if not self.quoted and len(fields) != self.width:
             return False
-        if len(fields) <= max(self.keys, default=self.value):
+        if len(fields) <= self._least:
             return False
-        return all(_WHOLE.fullmatch(fields[k]) for k in self.keys)
+        for k in self.keys:  # a loop, as this is asked of every line
+            if not fields[k].isdigit() and not _WHOLE.fullmatch(fields[k]):
+                return False
+        return True
 
-    def may_begin(self, fields: list[str], closed: bool) -> bool:
-        """Whether these fields may be the beginning of a row that was cut short."""
-        last = len(fields) - (not closed)  # of an open field only a part is there
-        cut = not closed and last in self.keys
+    def may_begin(self, fields: list[str]) -> bool:
+        """Whether these may be the first fields of a row that was cut short, in the last one."""
+        last = len(fields) - 1
         return all(_WHOLE.fullmatch(fields[k]) for k in self.keys if k < last) and (
-            not cut or re.fullmatch(r"\d*\s*", fields[last]) is not None
+            last not in self.keys or re.fullmatch(r"\d*\s*", fields[last]) is not None
         )
 
     def is_units(self, fields: list[str]) -> bool:
-        named = [self.at["ID"], self.at["Kernel Name"]]
-        return len(fields) > max(named) and not any(fields[k] for k in named)
+        """Whether these fields are the units below a raw page's header: they name no launch."""
+        if self.kind != "wide" or self.units or len(fields) <= self._least:
+            return False
+        return not any(fields[k] for k in (*self.keys, self.name))
+
+    def is_rule(self, fields: list[str]) -> bool:
+        """Whether these fields are advice of a rule, which has no metric name."""
+        return self.kind != "wide" and not fields[self.at["Metric Name"]]
 
 
 def header(line: str) -> Layout | None:
@@ -67,7 +81,7 @@ def header(line: str) -> Layout | None:
     for text in (line, line[max(line.find('"'), 0) :]):  # unfinished output may stand before it
         fields = [f.strip() for f in split(text)]
         have = set(fields)
-        if "Kernel Name" not in have:
+        if have.isdisjoint(_NAMES):
             continue
         launches = "ID" in have and ("Metric Value" in have or any("__" in f for f in fields))
         if launches or {"Metric Name", "Invocations", "Average"} <= have:
@@ -86,23 +100,22 @@ class _Lines:
         self._ahead: deque[str] = deque()
         self.number = 0
 
-    def __iter__(self) -> Iterator[str]:
-        while (line := self.peek(0)) is not None:
-            self.take(1)
-            yield line
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self._ahead.popleft() if self._ahead else next(self._rest)
+        self.number += 1
+        return line
 
     def peek(self, n: int) -> str | None:
+        """The line n after the current one, None past the end."""
         while len(self._ahead) <= n:
             line = next(self._rest, None)
             if line is None:
                 return None
             self._ahead.append(line)
         return self._ahead[n]
-
-    def take(self, n: int) -> None:
-        for _ in range(n):
-            self._ahead.popleft()
-        self.number += n
 
 
 def _close(line: str, lines: _Lines, layout: Layout) -> str:
@@ -117,7 +130,8 @@ def _close(line: str, lines: _Lines, layout: Layout) -> str:
             break
         joined += more
         if more.count('"') % 2:
-            lines.take(n + 1)
+            for _ in range(n + 1):
+                next(lines)
             return joined
     return line
 
@@ -132,9 +146,11 @@ def _row(line: str, lines: _Lines, layout: Layout) -> tuple[list[str], bool]:
             if layout.is_row(fields) and len(fields) > layout.value:
                 return fields, True
         return [], True
-    if line.count('"') % 2:
+    closed = line.count('"') % 2 == 0
+    if not closed:
         line = _close(line, lines, layout)
-    return split(line), line.count('"') % 2 == 0
+        closed = line.count('"') % 2 == 0
+    return split(line), closed
 
 
 def table_rows(lines: Iterable[str], remarks: Remarks) -> Iterator[tuple[Layout, list[str], int]]:
@@ -148,8 +164,9 @@ def table_rows(lines: Iterable[str], remarks: Remarks) -> Iterator[tuple[Layout,
     for line in numbered:
         number = numbered.number
         line = line.removeprefix("\ufeff")  # the mark of a second file appended to the first
-        if "Kernel Name" in line and (found := header(line)):
+        if " Name" in line and (found := header(line)):
             layout = found
+            remarks.header = True
             continue
         ncu_says = line.startswith("==") and '","' not in line
         if layout is None or ncu_says or line.isspace() or not line:
@@ -158,8 +175,8 @@ def table_rows(lines: Iterable[str], remarks: Remarks) -> Iterator[tuple[Layout,
         fields, closed = _row(line, numbered, layout)
         ended = line.endswith("\n")
         if not closed or not layout.is_row(fields):
-            begun = fields and layout.may_begin(fields, closed)
-            if layout.kind == "wide" and layout.units is None and layout.is_units(fields):
+            begun = fields and layout.may_begin(fields)
+            if layout.is_units(fields):
                 layout.units = fields + [""] * (layout.width - len(fields))
             elif begun and not ended:
                 raise NcuError(f"line {number}: the file ends inside a row; export it again")
@@ -168,7 +185,7 @@ def table_rows(lines: Iterable[str], remarks: Remarks) -> Iterator[tuple[Layout,
             else:
                 remarks.read(line)
             continue
-        if any(fields[layout.width :]):
+        if any(fields[layout.width :]) and not layout.is_rule(fields):
             raise NcuError(f"line {number}: the row has more fields than its header")
         if not ended:
             whole = layout.width if layout.kind == "wide" else layout.value + 1

@@ -1,13 +1,15 @@
 """Numbers and units as ncu prints them, in any locale."""
 
+import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kvbench.ncu.errors import NcuError
 
 TIME, BYTES, COUNT, CYCLES, RATE = "time", "bytes", "count", "cycles", "cycles per second"
 
-_MISSING = re.compile(r"(\(!\).*|n/?a|[-+]?nan(\(ind\))?|[-+]?inf(inity)?|null|none|-)?", re.I)
+_MISSING = re.compile(r"(\(!\).*|n/?a|[-+]?nan(\(ind\))?|[-+]?inf(inity)?|<?null>?|none|-)?", re.I)
 # One grammar, two alphabets: groups of three, then a fraction; an exponent excludes groups.
 _NUMBER = (
     r"[1-9]\d{{0,2}}(?:{group}\d{{3}})+(?:{point}\d*)?|(?:\d+(?:{point}\d*)?|{point}\d+)"
@@ -46,18 +48,16 @@ def readings(text: str) -> tuple[float, float] | None:
 
     "1,234.5" is English only, "27.595.520" European only, "1.234" both, with unlike values.
     """
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text), float(text)
-    text = _OTHER_GROUPS.sub("", _INSTANCES.sub("", text))
-    english, european = float("nan"), float("nan")
-    if _ENGLISH.fullmatch(text):
-        english = float(text.replace(",", ""))
+    if text.isdigit() and text.isascii():  # most values, and worth the short cut
+        value = float(text)
+        return value, value
+    english = float(text.replace(",", "")) if _ENGLISH.fullmatch(text) else math.nan
     if _EUROPEAN.fullmatch(text):
-        european = float(text.replace(".", "").replace(",", "."))
-    if english != english and european != european:
-        return None
-    return english, european
+        return english, float(text.replace(".", "").replace(",", "."))
+    if english == english:
+        return english, math.nan
+    plain = _OTHER_GROUPS.sub("", _INSTANCES.sub("", text.strip()))
+    return readings(plain) if plain != text else None
 
 
 def whole(text: str) -> int | None:
@@ -68,6 +68,7 @@ def whole(text: str) -> int | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def scale(dimension: str, unit: str) -> float:
     """What to multiply a value by to get ns, bytes, counts, cycles or cycles per second.
 
