@@ -15,7 +15,7 @@ all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
 
 quick: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml all
+	$(BIN)/snakemake --cores $(CORES) all --configfile config/quick.yaml
 
 test: lint
 	$(BIN)/pytest -n 2

@@ -1,7 +1,5 @@
 """Collect every cell of the study into JSON lines."""
 
-from snakemake.script import snakemake
-
 from kvbench.job import logged
 from kvbench.store import read_record, write_lines
 

@@ -2,8 +2,6 @@
 
 from importlib import import_module
 
-from snakemake.script import snakemake
-
 from kvbench.figures import style
 from kvbench.job import logged
 from kvbench.records import read_cells

@@ -1,7 +1,5 @@
 """Time one fresh process generating T tokens."""
 
-from snakemake.script import snakemake
-
 from kvbench.bench import latency
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.store import write_record

@@ -1,7 +1,5 @@
 """Score a text with one version: the plain forward, and through its cache."""
 
-from snakemake.script import snakemake
-
 from kvbench.bench import perplexity
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.store import write_record

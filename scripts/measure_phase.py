@@ -1,7 +1,5 @@
 """Break one generation's time down by phase."""
 
-from snakemake.script import snakemake
-
 from kvbench.bench import phase
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.store import write_record

@@ -1,7 +1,5 @@
 """Time one prefill or decode step, beside its modelled FLOP and bytes."""
 
-from snakemake.script import snakemake
-
 from kvbench.bench import decode_step
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.store import write_record

@@ -1,7 +1,5 @@
 """Measure this machine's roofs: bandwidths, and the rate of a large product."""
 
-from snakemake.script import snakemake
-
 from kvbench.bench import roofs
 from kvbench.job import logged
 from kvbench.store import write_record

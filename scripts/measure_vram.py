@@ -1,7 +1,5 @@
 """Weigh the peak memory of generating T tokens, and its parts."""
 
-from snakemake.script import snakemake
-
 from kvbench.bench import vram
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.store import write_record

@@ -1,7 +1,5 @@
 """Pool a cell's processes: medians, intervals, every raw sample."""
 
-from snakemake.script import snakemake
-
 from kvbench.job import logged
 from kvbench.pool import pool
 from kvbench.store import read_record, write_record

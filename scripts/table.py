@@ -1,7 +1,5 @@
 """Write one table of cells, as Markdown and CSV."""
 
-from snakemake.script import snakemake
-
 from kvbench import tables
 from kvbench.job import logged
 from kvbench.records import read_cells

@@ -96,7 +96,9 @@ def test_sampling_is_seeded():
 def test_top_k_1_is_greedy():
     model = small_model()
     prompt = prompts(1, 5)
-    assert torch.equal(run(model, "dense", prompt, 9, sampler(1.0, 1)), run(model, "dense", prompt, 9))
+    assert torch.equal(
+        run(model, "dense", prompt, 9, sampler(1.0, 1)), run(model, "dense", prompt, 9)
+    )
 
 
 def test_marks_come_before_the_first_step_and_after_each_forward_and_pick():

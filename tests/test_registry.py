@@ -1,0 +1,98 @@
+"""The registries say what the versions and presets are, and refuse what they do not know."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kvbench import costs, versions
+from kvbench.layermaps import owners
+from kvbench.presets import PRESETS, get_preset
+
+KNOWN_SIZES = {  # published parameter counts of the four GPT-2 sizes
+    "gpt2": 124_439_808,
+    "gpt2-medium": 354_823_168,
+    "gpt2-large": 774_030_080,
+    "gpt2-xl": 1_557_611_200,
+}
+
+
+def test_v2_is_what_the_registry_promises():
+    assert versions.get_version_config("v2") == {
+        "description": "KV-cache + INT8 quantization",
+        "use_cache": True,
+        "kv_cache_quant": True,
+        "cross_layer_sharing": False,
+    }
+
+
+def test_flags_of_all_versions():
+    flags = {
+        v: (
+            versions.get_use_cache(v),
+            versions.get_kv_cache_quant(v),
+            versions.get_cross_layer_sharing(v),
+        )
+        for v in ("v0", "v1", "v2", "v3", "v4")
+    }
+    assert flags == {
+        "v0": (False, False, False),
+        "v1": (True, False, False),
+        "v2": (True, True, False),
+        "v3": (True, False, True),
+        "v4": (True, True, True),
+    }
+
+
+def test_a_version_s_config_is_a_copy():
+    versions.get_version_config("v1")["use_cache"] = False
+    assert versions.get_use_cache("v1")
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'v9'.*v0, v1, v2, v3, v4"):
+        versions.get_version_config("v9")
+    with pytest.raises(ValueError, match="'gpt3'.*gpt2, gpt2-medium"):
+        get_preset("gpt3")
+
+
+def test_the_registry_lists_itself():
+    command = [sys.executable, "-m", "kvbench.versions"]
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert all(f"{name} " in done.stdout for name in versions.VERSIONS)
+
+
+def test_a_model_loads_for_a_version():
+    model, line = versions.load_model_for_version("v3", "nano", "bfloat16")
+    assert line == versions.get_version_config("v3")
+    assert not model.training and model.lm_head.weight.dtype.itemsize == 2
+    assert model.transformer["h"][1].attn.c_attn.weight.shape == (192, 192)  # a borrower: Q only
+
+
+@pytest.mark.parametrize("preset", KNOWN_SIZES)
+def test_presets_have_the_published_sizes(preset):
+    shape = PRESETS[preset]
+    assert (
+        sum(costs.n_params(shape, owners("own", shape["n_layer"])).values()) == KNOWN_SIZES[preset]
+    )
+
+
+@pytest.mark.parametrize(
+    "name,n_layer,expected",
+    [
+        ("own", 3, [0, 1, 2]),
+        ("pairs", 4, [0, 0, 2, 2]),
+        ("pairs", 5, [0, 0, 2, 2, 4]),  # an odd last layer owns its own
+        ("triples", 5, [0, 0, 0, 3, 3]),
+        ([0, 1, 1, 1, 4], 5, [0, 1, 1, 1, 4]),
+    ],
+)
+def test_layer_maps(name, n_layer, expected):
+    assert owners(name, n_layer) == expected
+
+
+@pytest.mark.parametrize("wrong", [[1, 1], [0, 0, 1], [0], "quads"])
+def test_a_layer_map_that_reads_what_nobody_owns_is_refused(wrong):
+    with pytest.raises(ValueError, match="layer map"):
+        owners(wrong, 2 if len(wrong) < 3 else 3)

@@ -1,0 +1,175 @@
+"""What an edit re-runs, shown by dry runs on a copy in which everything was already made."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts", "src")
+
+
+def snakemake(folder, *arguments, check=True):
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def planned(folder, *arguments):
+    """The outputs that a run would make, from a dry run."""
+    said = snakemake(folder, "--dry-run", *(arguments or ("all",)))
+    return sorted(
+        path for line in re.findall(r"^    output: (.*)$", said, re.M) for path in line.split(", ")
+    )
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A copy of the project in which every output exists, with the metadata of a finished run."""
+    folder = tmp_path_factory.mktemp("made")
+    for part in PARTS:
+        source = ROOT / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, folder / part)
+    (folder / "resources").mkdir()
+    shutil.copy2(ROOT / "resources/manifest.yaml", folder / "resources")
+    for path in planned(folder):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("made\n")
+    snakemake(folder, "--touch", "--forceall", "all")
+    return folder
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    """A copy of its own for each test: the edit of one is not seen by the next."""
+    return Path(shutil.copytree(made, tmp_path / "project", symlinks=True))
+
+
+def edit(project, path, old, new):
+    text = (project / path).read_text()
+    assert old in text
+    (project / path).write_text(text.replace(old, new, 1))
+
+
+def append(project, path, text="\nADDED = 1\n"):
+    with open(project / path, "a") as file:
+        file.write(text)
+
+
+def cells(outputs):
+    """Which versions were measured again: the version folder of every sample and cell."""
+    measured = [o for o in outputs if o.endswith(".json") and "roofs" not in o]
+    return {match[0] for o in measured if (match := re.search(r"v\d+", o))}
+
+
+def test_nothing_is_planned_when_all_is_made(project):
+    assert planned(project) == []
+
+
+def test_touching_or_checking_out_again_re_runs_nothing(project):
+    for path in [*project.rglob("*.py"), *project.rglob("*.yaml"), *project.rglob("*.smk")]:
+        path.touch()
+    assert planned(project) == []
+
+
+def test_a_figure_module_re_draws_its_figures(project):
+    append(project, "src/kvbench/figures/vram.py")
+    assert planned(project) == [f"results/default/figures/vram_gpt2.{e}" for e in ("png", "svg")]
+
+
+def test_a_benchmark_module_re_runs_its_cells_and_what_shows_them(project):
+    append(project, "src/kvbench/bench/vram.py")
+    outputs = planned(project)
+    kinds = {path.removeprefix("results/default/").split("/")[0] for path in outputs}
+    assert kinds == {"vram", "figures", "tables", "results.jsonl"}
+    assert cells(outputs) == {"v0", "v1", "v2", "v3", "v4"}
+    assert {p for p in outputs if "/figures/" in p or "/tables/" in p} == {
+        f"results/default/{where}/vram_gpt2.{ext}"
+        for where, ext in (
+            ("figures", "svg"),
+            ("figures", "png"),
+            ("tables", "md"),
+            ("tables", "csv"),
+        )
+    }
+
+
+def test_the_int8_module_re_runs_the_int8_versions(project):
+    append(project, "src/kvbench/caches/int8.py")
+    assert cells(planned(project)) == {"v2", "v4"}
+
+
+def test_the_flags_of_v2_re_run_v2(project):
+    edit(
+        project,
+        "src/kvbench/versions.py",
+        '"use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False',
+        '"use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": True',
+    )
+    assert cells(planned(project)) == {"v2"}
+
+
+def test_a_comment_in_the_registries_re_runs_nothing(project):
+    append(project, "src/kvbench/versions.py", "\n# a comment\n")
+    append(project, "src/kvbench/presets.py", "\n# a comment\n")
+    assert planned(project) == []
+
+
+def test_a_new_version_measures_itself_alone(project):
+    shutil.copy(project / "src/kvbench/caches/dense.py", project / "src/kvbench/caches/mine.py")
+    edit(
+        project,
+        "src/kvbench/versions.py",
+        '    "v4": {',
+        '    "v5": {"description": "mine", "use_cache": True, "kv_cache_quant": False,'
+        ' "cross_layer_sharing": False, "cache": "mine"},\n    "v4": {',
+    )
+    edit(project, "config/config.yaml", "v3, v4]", "v3, v4, v5]")
+    outputs = planned(project)
+    assert cells(outputs) == {"v5"}
+    assert not [path for path in outputs if path.startswith("resources/")]
+
+
+def test_a_new_length_measures_itself_alone(project):
+    edit(project, "config/config.yaml", "T_values: [8, 16, 32]", "T_values: [8, 16, 24, 32]")
+    measured = [path for path in planned(project) if path.endswith(".json")]
+    assert measured and all("/T24" in path for path in measured)
+
+
+def test_one_figure_makes_only_what_it_needs(project):
+    shutil.rmtree(project / "results")
+    outputs = planned(project, "results/default/figures/latency_gpt2.png")
+    kinds = {path.removeprefix("results/default/").split("/")[0] for path in outputs}
+    assert kinds == {"samples", "latency", "figures"}
+
+
+def test_overrides_on_the_command_line(project):
+    outputs = planned(project, "all", "--config", "versions=[v0,v1]", "T_values=[4,12]")
+    assert {re.search(r"/T(\d+)", p)[1] for p in outputs if "/T" in p} == {"4", "12"}
+
+
+@pytest.mark.parametrize(
+    "setting,line",
+    [
+        ("T_valuse=[4]", "did you mean 'T_values'?"),
+        ("versions=[v9]", "allowed: v0, v1, v2, v3, v4"),
+        ("T_values=[0]", "allowed: whole numbers from 1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_any_job(project, setting, line):
+    said = snakemake(project, "all", "--config", setting, check=False)
+    assert line in said and "Job stats" not in said and "Traceback" not in said
+
+
+def test_two_studies_never_share_a_result(project):
+    (project / "config/mine.yaml").write_text("versions: [v1]\n")
+    outputs = planned(project, "all", "--configfile", "config/mine.yaml")
+    results = [path for path in outputs if path.startswith("results/")]
+    assert results and all(path.startswith("results/mine/") for path in results)
