@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from kvbench.stats.paired import ONE_BLOCK, check_share, t_interval
+from kvbench.stats.paired import ONE_BLOCK, check_share, t_critical, t_interval
 from kvbench.stats.samples import as_samples
 
 
@@ -142,7 +142,7 @@ def _undecided(
     n = gaps.shape[1]
     if n == 1:
         return None, None
-    reach = stats.t.isf((1 - level) / 2, n - 1) ** 2 / n
+    reach = t_critical(level, n) ** 2 / n
     mean = gaps.mean(axis=1)
     # (mean gap)^2 - reach * (its variance), a square in the share x: 0 is outside where it is > 0.
     form = np.outer(mean, mean) - reach * np.cov(gaps)

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # Student's t itself: scipy.stats takes a second to import
 
 from kvbench.stats.samples import as_samples
 
@@ -65,8 +65,13 @@ class Comparison:
 def t_interval(x: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and half-width over axis 0 (blocks, at least two) at confidence `level`."""
     n = x.shape[0]
-    half = stats.t.isf((1 - level) / 2, n - 1) * x.std(axis=0, ddof=1) / np.sqrt(n)
+    half = t_critical(level, n) * x.std(axis=0, ddof=1) / np.sqrt(n)
     return x.mean(axis=0), half
+
+
+def t_critical(level: float, replicates: int) -> float:
+    """Half-width, in standard errors, of the two-sided t interval of a mean."""
+    return -float(special.stdtrit(replicates - 1, (1 - level) / 2))
 
 
 def check_share(name: str, value: float) -> None:
@@ -141,7 +146,7 @@ def from_log_ratios(log_ratios: Sequence[float], margin: float, level: float) ->
     mean, half = t_interval(logs, level)
     distance, error = abs(float(mean)), float(logs.std(ddof=1) / np.sqrt(n))
     to_edge = math.log1p(margin) - distance
-    p = stats.t.sf([_in_errors(distance, error), _in_errors(to_edge, error)], n - 1)
+    p = special.stdtr(n - 1, [-_in_errors(distance, error), -_in_errors(to_edge, error)])
     return Comparison(
         ratio=ratio,
         low=_exp(mean - half),
