@@ -158,6 +158,11 @@ def test_a_launch_in_two_tables_is_noted(totals):
     assert noted(result, "two tables hold the same process and ID")
 
 
+def test_ids_may_be_grouped_like_other_numbers(totals):
+    page = long_page(("999", "k", DRAM, "byte", 5), ("1,000", "k", DRAM, "byte", 6))
+    assert totals(page)["dram_bytes"] == 11
+
+
 def test_processes_share_ids(totals):
     page = TWO_LAUNCHES + TWO_LAUNCHES.replace("4711", "4712").split("\n", 1)[1]
     assert totals(page)["launches"] == 4

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvbench.ncu.errors import NcuError
+from kvbench.ncu.layout import Layout
 from kvbench.ncu.metrics import DURATION, dimension
 from kvbench.ncu.remarks import Remarks
 from kvbench.ncu.store import Table
-from kvbench.ncu.tables import Layout, table_rows
+from kvbench.ncu.tables import table_rows
 from kvbench.ncu.text import Text
 from kvbench.ncu.values import TIME, is_missing, whole
 
@@ -60,7 +61,7 @@ def _launch(layout: Layout, table: Table) -> Callable[[list[str], int], int]:
 
     def of_launch(row: list[str], line: int) -> int:
         owner = row[process] if process is not None else ""
-        return table.launch(owner, int(float(row[at["ID"]])), row[name], 1, line)
+        return table.launch(owner, whole(row[at["ID"]]), row[name], 1, line)
 
     def of_group(row: list[str], line: int) -> int:
         owner = row[process] if process is not None else ""

@@ -40,14 +40,14 @@ def _known(profile: Profile) -> None:
     """Raise NcuError when the file can have no totals."""
     if profile.remarks.refused:
         raise NcuError(PERMISSION)
-    if not any(len(table) for table in profile.tables):
+    if not profile.tables:
         raise NcuError(profile.remarks.reason())
 
 
 def launches(
     path: str | Path, *, flop_per_tensor_inst: float | None = None, progress: bool = False
 ) -> Iterator[dict]:
-    """Each launch of an export, in file order, with the quantities the file tells.
+    """Each launch of an export, process by process, with the quantities the file tells.
 
     Keys: process, id (None for a row of a summary), name, launches (1, or the invocations of
     a summary's row), and dram_bytes, l2_bytes, l1_bytes, time_ns, core_flop, tensor_flop as
@@ -155,7 +155,7 @@ class _Report:
                 "GPU: " + ", ".join(name[:80] for name in list(self.idle)[:3])
             )
         tables = self.profile.tables
-        if any(len(a) and a.repeats(b) for i, a in enumerate(tables) for b in tables[:i]):
+        if any(a.repeats(b) for i, a in enumerate(tables) for b in tables[:i]):
             yield "two tables hold the same process and ID; their launches count separately"
         for error in self.profile.remarks.errors:
             yield f'ncu reported "{error}"'

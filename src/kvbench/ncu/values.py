@@ -20,6 +20,7 @@ _EUROPEAN = re.compile(_NUMBER.format(group=r"\.", point=","), re.ASCII)
 # Separators that can only part groups: the spaces of French and the apostrophes of Swiss
 # locales. ncu prints one byte of a wide one, which decodes to U+FFFD.
 _OTHER_GROUPS = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019\ufffd](?=\\d{3}(?!\\d))", re.ASCII)
+_WHOLE = re.compile(r"\d{1,3}([., \u00a0\u202f'\u2019\ufffd]\d{3})+|\d+", re.ASCII)
 _INSTANCES = re.compile(r"\s+\(.*\)$", re.S)  # --print-metric-instances: "12 (3; 4; 5)"
 
 _SECONDS = {"n": 1.0, "u": 1e3, "m": 1e6, "": 1e9}
@@ -61,11 +62,15 @@ def readings(text: str) -> tuple[float, float] | None:
 
 
 def whole(text: str) -> int | None:
-    """A count whose separators can only be groups ("1,024", "1.024"), None when it is none."""
-    text = text.strip()
-    if re.fullmatch(r"\d{1,3}([., \u00a0\u202f'\u2019\ufffd]\d{3})+|\d+", text, re.ASCII):
-        return int(re.sub(r"\D", "", text))
-    return None
+    """An ID or a count, None for anything else.
+
+    Its separators can only be groups ("1,024", "1.024"), but for the ".0" of a program that
+    took the column for floats when it saved the table again.
+    """
+    if text.isdecimal():
+        return int(text)
+    text = text.strip().removesuffix(".0")
+    return int(re.sub(r"\D", "", text)) if _WHOLE.fullmatch(text) else None
 
 
 @lru_cache(maxsize=256)
