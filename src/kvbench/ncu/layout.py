@@ -48,10 +48,7 @@ class Layout:
             return False
         if len(fields) <= self._least:
             return False
-        for k in self.keys:  # a loop, as this is asked of every line
-            if whole(fields[k]) is None:
-                return False
-        return True
+        return all(whole(fields[k]) is not None for k in self.keys)
 
     def may_begin(self, fields: list[str]) -> bool:
         """Whether these may be the first fields of a row that was cut short, in the last one."""
