@@ -1,0 +1,1 @@
+"""Decode-step kernels: native CPU code (`build`, `native`) and plain torch twins (`reference`)."""

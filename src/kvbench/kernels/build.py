@@ -1,0 +1,117 @@
+"""Compile the native CPU kernels: one shared library that holds code for several processors."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "native"
+
+# No fast-math: the quantiser must round as IEEE says, and NaN must stay NaN.
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-exceptions", "-fno-rtti"]
+FLAGS += ["-fvisibility=hidden"]
+
+# What each instruction set adds; the library picks one when it is loaded.
+AVX512 = ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+ISAS: dict[str, list[str]] = {
+    "portable": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": AVX512,
+    "avx512_bf16": [*AVX512, "-mavx512bf16"],
+}
+
+
+class NoCompiler(RuntimeError):
+    """No usable C++ compiler."""
+
+
+class BuildError(RuntimeError):
+    """The compiler refused the sources."""
+
+
+def source_sha256() -> str:
+    """Digest of every native source file, names included."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.iterdir()):
+        if path.suffix in (".h", ".cpp"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def find_compiler(cxx: str | None = None) -> str:
+    """Path of `cxx`, else of $CXX, else of g++, clang++ or c++; raises NoCompiler."""
+    wanted = cxx or os.environ.get("CXX")
+    for name in [wanted] if wanted else ["g++", "clang++", "c++"]:
+        if path := shutil.which(name):
+            return path
+    if wanted:
+        raise NoCompiler(f"C++ compiler {wanted!r} not found: correct CXX or unset it")
+    raise NoCompiler("no C++ compiler found: install g++ or clang++, or set CXX")
+
+
+def build(output: Path, cxx: str | None = None) -> dict:
+    """Compile the library to `output` and return how: compiler, version, flags, isas, ...
+
+    The file appears whole or not at all. Raises NoCompiler without a C++ compiler, BuildError
+    with the compiler's first error.
+    """
+    output = Path(output)
+    compiler = find_compiler(cxx)
+    version = _run([compiler, "--version"]).splitlines()[0]
+    source = source_sha256()
+    x86 = _run([compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
+    isas = {isa: flags for isa, flags in ISAS.items() if isa == "portable" or x86}
+    isas = {isa: flags for isa, flags in isas.items() if _accepts(compiler, flags)}
+    openmp = _accepts(compiler, ["-fopenmp"], "#include <omp.h>\nint n = omp_get_max_threads();\n")
+    flags = FLAGS + (["-fopenmp"] if openmp else [])
+    here = [f"-DKVBENCH_{isa.upper()}" for isa in isas] + [f'-DKVBENCH_SOURCE="{source}"']
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        units = {"dispatch": ["dispatch.cpp", *here]} | {
+            isa: ["kernels.cpp", f"-DKVBENCH_TABLE=kvbench_{isa}", *extra]
+            for isa, extra in isas.items()
+        }
+        commands = [
+            [compiler, *flags, *options, "-c", str(SOURCES / name), "-o", f"{folder}/{unit}.o"]
+            for unit, (name, *options) in units.items()
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(_run, commands))
+        library = Path(folder, output.name)
+        objects = [f"{folder}/{unit}.o" for unit in units]
+        _run([compiler, *flags, "-shared", *objects, "-o", str(library)])
+        with library.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(library, output)
+    return {
+        "compiler": compiler,
+        "version": version,
+        "flags": flags,
+        "isas": list(isas),
+        "openmp": openmp,
+        "source_sha256": source,
+    }
+
+
+def _run(command: list[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if result.returncode:
+        lines = result.stderr.splitlines() or [f"exit status {result.returncode}"]
+        first = next((line for line in lines if "error" in line), lines[-1])
+        raise BuildError(f"{Path(command[0]).name}: {first.strip()}")
+    return result.stdout
+
+
+def _accepts(compiler: str, flags: list[str], source: str = "") -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder, "probe.cpp")
+        probe.write_text(source)
+        try:
+            _run([compiler, *flags, "-fPIC", "-shared", str(probe), "-o", f"{folder}/probe.so"])
+        except BuildError:
+            return False
+    return True

@@ -1,0 +1,176 @@
+// y = x w^T + b for a few rows of x: the weights stream through once, sequentially, and meet every
+// row of x while they are in a register or in L1. With outputs side by side in a panel no sum goes across lanes.
+#pragma once
+#include <stdlib.h>
+
+#include "kernels.h"
+#include "parallel.h"
+#include "vec.h"
+
+namespace {
+
+constexpr int V = 2;               // vectors across a panel
+constexpr int kPanel = V * W;      // outputs side by side in a panel
+constexpr int kStep = 4 * kPanel;  // bytes: weights of one input in fp32, of two inputs in bf16
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+constexpr int kRows = 8;  // rows of x whose sums fit the registers, of which there are 32 here
+#else
+constexpr int kRows = 4;
+#endif
+
+// y[m] += x[m] a: one input of every row against the panel's weights for it.
+template <int M> inline void meet(F (&y)[M][V], const F (&a)[V], const float* x, int64_t x_row) {
+  for (int m = 0; m < M; ++m)
+    for (int v = 0; v < V; ++v) y[m][v] += x[m * x_row] * a[v];
+}
+
+struct Fp32Panel {
+  typedef float X;
+  static constexpr int inputs = 1;  // inputs in a step
+  template <int M> static void step(F (&y)[M][V], const char* w, const float* x, int64_t x_row) {
+    F a[V];
+    for (int v = 0; v < V; ++v) a[v] = load<F>(w + 4 * W * v);
+    meet<M>(y, a, x, x_row);
+  }
+};
+
+#if defined(__AVX512BF16__)
+struct Bf16Panel {
+  typedef uint16_t X;
+  static constexpr int inputs = 2;
+  template <int M> static void step(F (&y)[M][V], const char* w, const uint16_t* x, int64_t x_row) {
+    for (int m = 0; m < M; ++m) {
+      __m512bh pair = bits<__m512bh>(_mm512_set1_epi32(load<int32_t>(x + m * x_row)));
+      for (int v = 0; v < V; ++v)
+        y[m][v] = _mm512_dpbf16_ps(y[m][v], load<__m512bh>(w + 4 * W * v), pair);
+    }
+  }
+};
+#else
+struct Bf16Panel {
+  typedef float X;
+  static constexpr int inputs = 2;
+  template <int M> static void step(F (&y)[M][V], const char* w, const float* x, int64_t x_row) {
+    F a[V];  // a bf16 is the upper half of a float
+    for (int v = 0; v < V; ++v) a[v] = bits<F>(load<I>(w + 4 * W * v) << 16);
+    meet<M>(y, a, x, x_row);
+    for (int v = 0; v < V; ++v) a[v] = bits<F>(load<I>(w + 4 * W * v) & ~0xffff);
+    meet<M>(y, a, x + 1, x_row);
+  }
+};
+#endif
+
+inline float get(const float* p) { return *p; }
+inline float get(const uint16_t* p) { return widen(*p); }
+inline void put(float* p, float x) { *p = x; }
+inline void put(uint16_t* p, float x) { *p = narrow(x); }
+
+// M rows of x against one panel, of whose outputs the first `outputs` exist.
+template <class Panel, class T, int M>
+void tile(const char* w, int64_t inputs, int outputs, const T* bias, bool gelu,
+          const typename Panel::X* x, int64_t x_row, T* out, int64_t out_row) {
+  constexpr int U = M * V >= 8 ? 1 : 8 / (M * V);  // independent sums that hide the latency
+  F part[U][M][V] = {};
+  // One fp32 row only adds up what it reads, and the processor's own prefetching keeps pace best.
+  constexpr int ahead = M == 1 && Panel::inputs == 1 ? 0 : 1024;
+  const int64_t steps = inputs / Panel::inputs;
+  int64_t s = 0;
+  for (; s + U <= steps; s += U)
+    for (int u = 0; u < U; ++u) {
+      if (ahead)
+        for (int b = 0; b < kStep; b += 64) __builtin_prefetch(w + kStep * (s + u) + b + ahead);
+      Panel::template step<M>(part[u], w + kStep * (s + u), x + Panel::inputs * (s + u), x_row);
+    }
+  for (; s < steps; ++s) Panel::template step<M>(part[0], w + kStep * s, x + Panel::inputs * s, x_row);
+  for (int m = 0; m < M; ++m) {
+    alignas(64) float y[kPanel];
+    for (int v = 0; v < V; ++v) {
+      F t = part[0][m][v];
+      for (int u = 1; u < U; ++u) t += part[u][m][v];
+      store(y + v * W, t);
+    }
+    if (bias)
+      for (int i = 0; i < outputs; ++i) y[i] += get(bias + i);
+    if (gelu)  // 0.5 t (1 + tanh z) = t / (1 + exp(-2 z)), without the cancellation
+      for (int v = 0; v < V; ++v) {
+        F t = load<F>(y + v * W);
+        F z = 0.79788456f * (t + 0.044715f * t * t * t);
+        store(y + v * W, t / (1.0f + vexp(-2.0f * z)));
+      }
+    for (int i = 0; i < outputs; ++i) put(out + m * out_row + i, y[i]);
+  }
+}
+
+// Rows of x in tiles of at most M, the largest first.
+template <class Panel, class T, int M>
+void tiles(int64_t rows, const char* w, int64_t inputs, int outputs, const T* bias, bool gelu,
+           const typename Panel::X* x, int64_t x_row, T* out, int64_t out_row) {
+  for (; rows >= M; rows -= M, x += M * x_row, out += M * out_row)
+    tile<Panel, T, M>(w, inputs, outputs, bias, gelu, x, x_row, out, out_row);
+  if constexpr (M > 1)
+    tiles<Panel, T, M / 2>(rows, w, inputs, outputs, bias, gelu, x, x_row, out, out_row);
+}
+
+template <class Panel, class T>
+void multiply(int64_t outputs, int64_t inputs, const void* panels, const void* bias, bool gelu,
+              int32_t threads, int64_t rows, const typename Panel::X* x, void* out) {
+  parallel((outputs + kPanel - 1) / kPanel, threads, [=](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t left = outputs - p * kPanel;
+      tiles<Panel, T, kRows>(
+          rows, static_cast<const char*>(panels) + p * kStep * (inputs / Panel::inputs), inputs,
+          static_cast<int>(left < kPanel ? left : kPanel),
+          bias ? static_cast<const T*>(bias) + p * kPanel : nullptr, gelu, x, inputs,
+          static_cast<T*>(out) + p * kPanel, outputs);
+    }
+  });
+}
+
+// Each calling thread keeps one buffer, as large as the largest x it has seen.
+inline float* scratch(int64_t count) {
+  static thread_local float* buffer = nullptr;
+  static thread_local int64_t held = 0;
+  if (count > held) {
+    free(buffer);
+    buffer = static_cast<float*>(malloc(static_cast<size_t>(count) * sizeof(float)));
+    held = buffer ? count : 0;
+  }
+  return buffer;
+}
+
+int32_t linear(int32_t format, int64_t outputs, int64_t inputs, const void* panels,
+               const void* bias, int32_t gelu, int32_t threads, int64_t rows, const void* x,
+               void* out) {
+  if (format == kFp32) {
+    multiply<Fp32Panel, float>(outputs, inputs, panels, bias, gelu, threads, rows,
+                               static_cast<const float*>(x), out);
+    return 0;
+  }
+  const uint16_t* h = static_cast<const uint16_t*>(x);
+#if defined(__AVX512BF16__)
+  multiply<Bf16Panel, uint16_t>(outputs, inputs, panels, bias, gelu, threads, rows, h, out);
+#else
+  float* wide = scratch(rows * inputs);
+  if (!wide) return 1;
+  for (int64_t i = 0; i < rows * inputs; ++i) wide[i] = widen(h[i]);
+  multiply<Bf16Panel, uint16_t>(outputs, inputs, panels, bias, gelu, threads, rows, wide, out);
+#endif
+  return 0;
+}
+
+template <class T> void pack_as(int64_t outputs, int64_t inputs, const T* w, T* panels) {
+  constexpr int S = 4 / sizeof(T);  // inputs in a step
+  for (int64_t p = 0; p * kPanel < outputs; ++p)
+    for (int64_t s = 0; s < inputs; s += S)
+      for (int64_t o = p * kPanel; o < (p + 1) * kPanel; ++o)
+        for (int i = 0; i < S; ++i) *panels++ = o < outputs ? w[o * inputs + s + i] : T{0};
+}
+
+void pack(int32_t format, int64_t outputs, int64_t inputs, const void* w, void* panels) {
+  if (format == kFp32)
+    pack_as(outputs, inputs, static_cast<const float*>(w), static_cast<float*>(panels));
+  else
+    pack_as(outputs, inputs, static_cast<const uint16_t*>(w), static_cast<uint16_t*>(panels));
+}
+
+}  // namespace

@@ -1,0 +1,62 @@
+// Symmetric integer codes per row: scale = largest magnitude / limit, code = x / scale rounded to
+// the nearest, ties to even, all in fp32, so that the torch twin gives the same bits.
+#pragma once
+#include "kernels.h"
+#include "vec.h"
+
+namespace {
+
+inline void encode(const float* x, int size, int limit, int8_t* codes, float* scale) {
+  I most = {};  // magnitudes order like their bit patterns, and a NaN is above them all
+  for (int i = 0; i < size; i += W) {
+    I magnitude = load<I>(x + i) & 0x7fffffff;
+    most = magnitude > most ? magnitude : most;
+  }
+  int32_t top = most[0];
+  for (int i = 1; i < W; ++i) top = most[i] > top ? most[i] : top;
+  *scale = bits<float>(top) / static_cast<float>(limit);
+  const bool usable = *scale > 0.0f && *scale < __builtin_inff();
+  for (int i = 0; i < size; i += W) {
+    I c = {};
+    if (usable) {
+      c = to_int(nearest(load<F>(x + i) / *scale));
+      c = c > limit ? I{} + limit : c;  // a subnormal scale is coarse enough to overshoot
+      c = c < -limit ? I{} - limit : c;
+    }
+    for (int j = 0; j < W; ++j) codes[i + j] = static_cast<int8_t>(c[j]);
+  }
+}
+
+void quantise(int32_t cache, int32_t io, int64_t batch, int64_t heads, int64_t rows, int64_t size,
+              const void* x, int64_t x_batch, int64_t x_head, int64_t x_row, void* codes,
+              float* scale, int64_t capacity, int64_t at) {
+  alignas(64) float row[kMaxSize];
+  alignas(64) int8_t code[kMaxSize];
+  for (int64_t bh = 0; bh < batch * heads; ++bh)
+    for (int64_t t = 0; t < rows; ++t) {
+      const int64_t from = bh / heads * x_batch + bh % heads * x_head + t * x_row;
+      const int64_t to = bh * capacity + at + t;
+      for (int64_t i = 0; i < size; ++i) row[i] = read(x, from + i, io);
+      encode(row, static_cast<int>(size), cache == kInt8 ? 127 : 7, code, scale + to);
+      if (cache == kInt8)
+        memcpy(static_cast<char*>(codes) + to * size, code, static_cast<size_t>(size));
+      else
+        for (int64_t i = 0; i < size / 2; ++i)
+          static_cast<char*>(codes)[to * (size / 2) + i] =
+              static_cast<char>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
+    }
+}
+
+float read_sum(const float* x, int64_t count) {
+  constexpr int U = 8;
+  F part[U] = {};
+  int64_t i = 0;
+  for (; i + U * W <= count; i += U * W)
+    for (int u = 0; u < U; ++u) part[u] += load<F>(x + i + u * W);
+  float rest = 0.0f;
+  for (; i < count; ++i) rest += x[i];
+  for (int u = 1; u < U; ++u) part[0] += part[u];
+  return sum(part[0]) + rest;
+}
+
+}  // namespace

@@ -1,0 +1,93 @@
+"""Plain torch twins of the native kernels: what they compute, said once and readably."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+KEYS = 256  # keys widened to fp32 at a time: the largest copy of a cache made here
+
+
+def quantise_int8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """INT8 codes and fp32 scales of rows x (..., D): symmetric absmax / 127, half to even, in fp32.
+
+    Returns codes (..., D) int8 and scale (...) fp32 with x ~ codes * scale. A row of zeros has
+    scale 0 and codes 0; a row with an infinity or a NaN has that as its scale, and codes 0.
+    """
+    return _quantise(x, 127)
+
+
+def quantise_int4(x: Tensor) -> tuple[Tensor, Tensor]:
+    """INT4 codes, two in a byte, and fp32 scales of rows x (..., D): as INT8, with absmax / 7.
+
+    Returns codes (..., D/2) uint8, the even column in the low half, and scale (...) fp32.
+    """
+    codes, scale = _quantise(x, 7)
+    return (codes[..., ::2] & 15 | codes[..., 1::2] << 4).view(torch.uint8), scale
+
+
+def _quantise(x: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    x = x.float()
+    scale = x.abs().amax(-1) / limit
+    usable = ((scale > 0) & (scale < torch.inf)).unsqueeze(-1)
+    steps = (x / scale.unsqueeze(-1)).round().clamp(-limit, limit)  # a subnormal scale overshoots
+    return steps.where(usable, 0.0).to(torch.int8), scale
+
+
+def widen(codes: Tensor) -> Tensor:
+    """Stored numbers as fp32: floats and INT8 codes (..., D), INT4 codes uint8 (..., D/2)."""
+    if codes.dtype is torch.uint8:
+        codes = codes.view(torch.int8)
+        codes = torch.stack([codes << 4 >> 4, codes >> 4], -1).flatten(-2)
+    return codes.float()
+
+
+def dequantise(codes: Tensor, scale: Tensor) -> Tensor:
+    """fp32 rows (..., D) of INT8 or INT4 codes and their scales (...)."""
+    return widen(codes) * scale.unsqueeze(-1)
+
+
+def quantise_append(x: Tensor, codes: Tensor, scale: Tensor, at: int) -> None:
+    """Write rows x (B, H, T, D) as codes at positions at ... at + T - 1 of a cache.
+
+    codes (B, H, S, D) int8, or (B, H, S, D/2) uint8 for INT4; scale (B, H, S) fp32.
+    """
+    quantise = quantise_int4 if codes.dtype is torch.uint8 else quantise_int8
+    new = slice(at, at + x.size(2))
+    codes[:, :, new], scale[:, :, new] = quantise(x)
+
+
+def decode_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    n: int,
+    out: Tensor,
+    k_scale: Tensor | None = None,
+    v_scale: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention of one query row q (B, Hq, D) over the first n positions of a cache, in fp32.
+
+    k, v: (B, Hkv, S, D) floats or INT8 codes, or (B, Hkv, S, D/2) INT4 codes; codes need scales
+    (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default. Writes and returns out, like q.
+    A key's scale multiplies its score and a value's its probability, so nothing is dequantised.
+    """
+    rows = q.float().view(q.size(0), k.size(1), -1, q.size(-1))  # (B, Hkv, Hq / Hkv, D)
+    rows = rows * (q.size(-1) ** -0.5 if scale is None else scale)
+    chunks = [slice(at, min(at + KEYS, n)) for at in range(0, n, KEYS)]
+    scores = torch.cat([rows @ widen(k[:, :, keys]).mT for keys in chunks], -1)
+    if k_scale is not None:
+        scores *= k_scale[:, :, None, :n]
+    p = scores.softmax(-1)
+    if v_scale is not None:
+        p *= v_scale[:, :, None, :n]
+    y = sum((p[..., keys] @ widen(v[:, :, keys]) for keys in chunks), torch.zeros_like(rows))
+    return out.copy_(y.view(q.shape))
+
+
+def linear(x: Tensor, w: Tensor, bias: Tensor | None, out: Tensor, gelu: bool = False) -> Tensor:
+    """x (M, K) w (N, K)^T + bias, then GELU (tanh form) if asked, in fp32, to out (M, N)."""
+    y = F.linear(x.float(), w.float(), None if bias is None else bias.float())
+    return out.copy_(F.gelu(y, approximate="tanh") if gelu else y)
