@@ -166,8 +166,8 @@ def test_quantised_rows_are_the_twins_bit_for_bit(native, dtype, codes_dtype):
     x[1, 1, 1, 7], x[1, 1, 2, 8] = torch.inf, torch.nan
     columns = 64 if codes_dtype is torch.int8 else 32
     stores = [(torch.ones(2, 3, 9, columns).to(codes_dtype), torch.ones(2, 3, 9)) for _ in "nt"]
-    native.quantise_append(x, *stores[0], 3)
-    reference.quantise_append(x, *stores[1], 3)
+    native.append(*stores[0])(x, 3)
+    reference.append(x, *stores[1], 3)
     for ours, twins in zip(*stores, strict=True):
         assert torch.equal(ours.nan_to_num(), twins.nan_to_num())
         assert torch.equal(ours.float().isnan(), twins.float().isnan())
@@ -233,8 +233,10 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(library):
     refused(lambda: attention(q, 21, out), "n must be 1 to 20")
     refused(lambda: attention(q.to("meta"), 1, out), "q:", "meta")
     row = torch.randn(2, 3, 1, 64)
-    refused(lambda: native.quantise_append(row, codes, scale, 20), "position 20 of 20")
-    refused(lambda: native.quantise_append(row.double(), codes, scale, 0), "x:", "float64")
+    append = native.append(codes, scale)
+    refused(lambda: native.append(codes, scale[:, :2]), "scale:", "(2, 3, 20)")
+    refused(lambda: append(row, 20), "position 20 of 20")
+    refused(lambda: append(row.double(), 0), "x:", "float64")
     linear = native.linear(torch.randn(8, 64))
     refused(lambda: native.linear(torch.randn(8, 63)), "K even")
     refused(lambda: linear(torch.randn(2, 62), torch.empty(2, 8)), "x:", "(2, 64)")

@@ -48,7 +48,7 @@ def dequantise(codes: Tensor, scale: Tensor) -> Tensor:
     return widen(codes) * scale.unsqueeze(-1)
 
 
-def quantise_append(x: Tensor, codes: Tensor, scale: Tensor, at: int) -> None:
+def append(x: Tensor, codes: Tensor, scale: Tensor, at: int) -> None:
     """Write rows x (B, H, T, D) as codes at positions at ... at + T - 1 of a cache.
 
     codes (B, H, S, D) int8, or (B, H, S, D/2) uint8 for INT4; scale (B, H, S) fp32.

@@ -140,16 +140,11 @@ void values(const float* p, const char* v, int keys, int size, int first, float*
     }
 }
 
-// What stays the same for every head of a call.
-struct Call {
-  int64_t kv_heads, group, capacity, n;
-  int size;
-  const char *k, *v;
-  const float *k_scale, *v_scale;
-  float scale;
+struct Query {
   int32_t io;
   const void* q;
-  int64_t q_batch, q_head;
+  int64_t batch, head;  // strides
+  int64_t n;
   void* out;
 };
 
@@ -165,23 +160,24 @@ inline void write(void* p, int64_t i, int32_t io, float x) {
 }
 
 // Up to kHeads query heads from `head` on, G at a time, over the K/V head they share.
-template <class Row, int G> void attend(const Call& c, int64_t batch, int64_t head, int heads) {
+template <class Row, int G>
+void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int heads) {
   alignas(64) float q[kHeads * kMaxSize], acc[kHeads * kMaxSize], s[G * kBlock];
   Softmax state[kHeads];
-  const int size = c.size, padded = (heads + G - 1) / G * G;
+  const int size = static_cast<int>(c.size), padded = (heads + G - 1) / G * G;
   for (int h = 0; h < padded; ++h) {
     state[h] = {-__builtin_inff(), 0.0f};
-    const int64_t at = batch * c.q_batch + (head + (h < heads ? h : 0)) * c.q_head;
+    const int64_t at = batch * y.batch + (head + (h < heads ? h : 0)) * y.head;
     for (int i = 0; i < size; ++i) {
       acc[h * size + i] = 0.0f;
-      q[h * size + i] = read(c.q, at + Row::column(i / W, i % W), c.io) * c.scale *
+      q[h * size + i] = read(y.q, at + Row::column(i / W, i % W), y.io) * c.scale *
                         Row::unit(i / W);
     }
   }
   const int64_t bytes = Row::bytes(size);
-  const int64_t first = (batch * c.kv_heads + head / c.group) * c.capacity;
-  for (int64_t j = first; j < first + c.n; j += kBlock) {
-    const int keys = static_cast<int>(first + c.n - j < kBlock ? first + c.n - j : kBlock);
+  const int64_t first = (batch * c.kv_heads + head / c.group) * c.capacity, end = first + y.n;
+  for (int64_t j = first; j < end; j += kBlock) {
+    const int keys = static_cast<int>(end - j < kBlock ? end - j : kBlock);
     for (int h = 0; h < padded; h += G) {
       float* a = acc + h * size;
       scores<Row, G>(q + h * size, c.k + j * bytes, keys, size, s);
@@ -197,34 +193,29 @@ template <class Row, int G> void attend(const Call& c, int64_t batch, int64_t he
   for (int h = 0; h < heads; ++h) {
     const int64_t at = (batch * c.kv_heads * c.group + head + h) * size;
     for (int i = 0; i < size; ++i)
-      write(c.out, at + Row::column(i / W, i % W), c.io,
+      write(y.out, at + Row::column(i / W, i % W), y.io,
             acc[h * size + i] / state[h].total * Row::unit(i / W));
   }
 }
 
-template <class Row> void attend_all(const Call& c, int64_t batch, int32_t threads) {
-  parallel(batch * c.kv_heads, threads, [&c](int64_t first, int64_t last) {
+template <class Row> void attend_all(const Cache& c, const Query& y) {
+  parallel(c.batch * c.kv_heads, c.threads, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i)
       for (int64_t g = 0; g < c.group; g += kHeads) {
         const int heads = static_cast<int>(c.group - g < kHeads ? c.group - g : kHeads);
         const int64_t head = i % c.kv_heads * c.group + g;
-        (heads == 1 ? attend<Row, 1> : attend<Row, 4>)(c, i / c.kv_heads, head, heads);
+        (heads == 1 ? attend<Row, 1> : attend<Row, 4>)(c, y, i / c.kv_heads, head, heads);
       }
   });
 }
 
-void attention(int32_t cache, int64_t batch, int64_t kv_heads, int64_t group, int64_t size,
-               int64_t capacity, const void* k, const float* k_scale, const void* v,
-               const float* v_scale, float scale, int32_t threads, int32_t io, const void* q,
-               int64_t q_batch, int64_t q_head, int64_t n, void* out) {
-  const Call call = {kv_heads, group, capacity, n, static_cast<int>(size),
-                     static_cast<const char*>(k), static_cast<const char*>(v), k_scale, v_scale,
-                     scale, io, q, q_batch, q_head, out};
-  auto run = cache == kFp32   ? attend_all<Fp32Row>
-             : cache == kBf16 ? attend_all<Bf16Row>
-             : cache == kInt8 ? attend_all<Int8Row>
-                              : attend_all<Int4Row>;
-  run(call, batch, threads);
+void attention(const Cache* cache, int32_t io, const void* q, int64_t q_batch, int64_t q_head,
+               int64_t n, void* out) {
+  auto run = cache->format == kFp32   ? attend_all<Fp32Row>
+             : cache->format == kBf16 ? attend_all<Bf16Row>
+             : cache->format == kInt8 ? attend_all<Int8Row>
+                                      : attend_all<Int4Row>;
+  run(*cache, {io, q, q_batch, q_head, n, out});
 }
 
 }  // namespace

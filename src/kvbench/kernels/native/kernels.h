@@ -1,5 +1,6 @@
-// What the library offers: one table of kernels for each instruction set it was compiled for.
-// The Python binding (native.py) mirrors this file.
+// What the library offers: a table of kernels for each instruction set it was compiled for. What
+// stays the same between calls comes in a struct, filled once: passing many arguments from Python
+// costs more than the smaller kernels do. native.py mirrors this file.
 #pragma once
 #include <stdint.h>
 
@@ -7,28 +8,49 @@ enum Format : int32_t { kFp32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3 };
 
 extern "C" {
 
-// Decode attention, one query row per sequence: q (B, Hq, D), caches (B, Hkv, S, D) contiguous of
-// which the first n rows count, scales (B, Hkv, S) for integer caches, out (B, Hq, D) contiguous.
-// q has unit stride in D; q and out are fp32 or bf16.
-typedef void Attention(int32_t cache, int64_t batch, int64_t kv_heads, int64_t group, int64_t size,
-                       int64_t capacity, const void* k, const float* k_scale, const void* v,
-                       const float* v_scale, float scale, int32_t threads, int32_t io,
-                       const void* q, int64_t q_batch, int64_t q_head, int64_t n, void* out);
+// K and V (batch, kv_heads, capacity, size), contiguous; scales (batch, kv_heads, capacity) for
+// integer formats, else null. `group` query heads share a K/V head; `scale` is the softmax's.
+struct Cache {
+  int32_t format, threads;
+  int64_t batch, kv_heads, group, size, capacity;
+  const char *k, *v;
+  const float *k_scale, *v_scale;
+  float scale;
+};
 
-// Rows x (B, H, T, D), unit stride in D, to integer codes at positions at .. at + T - 1.
-typedef void Quantise(int32_t cache, int32_t io, int64_t batch, int64_t heads, int64_t rows,
-                      int64_t size, const void* x, int64_t x_batch, int64_t x_head, int64_t x_row,
-                      void* codes, float* scale, int64_t capacity, int64_t at);
+// Codes (batch, heads, capacity, size), contiguous, of int8 or two int4 a byte, the even column low;
+// one scale a row.
+struct Codes {
+  int32_t format;
+  int64_t batch, heads, capacity, size;
+  void* codes;
+  float* scale;
+};
 
-// w (N, K) row-major, K even, to panels of P outputs, P the kernels' own: (N/P, K, P), in bf16
-// (N/P, K/2, P, 2), the last panel filled with zeros. Panels for N rounded up to 32 hold it.
-typedef void Pack(int32_t format, int64_t outputs, int64_t inputs, const void* w, void* panels);
+// w (N, K), K even, in panels of P outputs, P the kernels' own: (N/P, K, P), in bf16
+// (N/P, K/2, P, 2), the last panel filled with zeros; room for N rounded up to 32 holds it.
+struct Weights {
+  int32_t format, threads;
+  int64_t outputs, inputs;
+  const void *panels, *bias;  // bias (N) or null
+  int32_t gelu;
+};
 
-// out (M, N) = x (M, K) w^T + bias (or null), then GELU (tanh form) if asked.
-// Returns 0, or 1 without memory for a widened copy of x.
-typedef int32_t Linear(int32_t format, int64_t outputs, int64_t inputs, const void* panels,
-                       const void* bias, int32_t gelu, int32_t threads, int64_t rows, const void* x,
-                       void* out);
+// One query row per sequence: q (B, Hq, D), unit stride in D, over the first n positions; out
+// (B, Hq, D) contiguous. io: the format of q and out, fp32 or bf16.
+typedef void Attention(const Cache* cache, int32_t io, const void* q, int64_t q_batch,
+                       int64_t q_head, int64_t n, void* out);
+
+// Rows x (B, H, T, D), unit stride in D, fp32 or bf16, to positions at ... at + T - 1.
+typedef void Quantise(const Codes* codes, int32_t io, int64_t rows, const void* x, int64_t x_batch,
+                      int64_t x_head, int64_t x_row, int64_t at);
+
+// w (N, K) row-major to w.panels.
+typedef void Pack(const Weights* weights, const void* w);
+
+// out (rows, N) = x (rows, K) w^T + bias, then GELU (tanh form) if asked; all in the weights'
+// format. Returns 0, or 1 without memory for a widened copy of x.
+typedef int32_t Linear(const Weights* weights, int64_t rows, const void* x, void* out);
 
 // Sum of count floats: reads memory as fast as one thread can.
 typedef float ReadSum(const float* x, int64_t count);

@@ -112,16 +112,15 @@ void tiles(int64_t rows, const char* w, int64_t inputs, int outputs, const T* bi
 }
 
 template <class Panel, class T>
-void multiply(int64_t outputs, int64_t inputs, const void* panels, const void* bias, bool gelu,
-              int32_t threads, int64_t rows, const typename Panel::X* x, void* out) {
-  parallel((outputs + kPanel - 1) / kPanel, threads, [=](int64_t first, int64_t last) {
+void multiply(const Weights& w, int64_t rows, const typename Panel::X* x, void* out) {
+  parallel((w.outputs + kPanel - 1) / kPanel, w.threads, [&](int64_t first, int64_t last) {
     for (int64_t p = first; p < last; ++p) {
-      const int64_t left = outputs - p * kPanel;
+      const int64_t left = w.outputs - p * kPanel;
       tiles<Panel, T, kRows>(
-          rows, static_cast<const char*>(panels) + p * kStep * (inputs / Panel::inputs), inputs,
-          static_cast<int>(left < kPanel ? left : kPanel),
-          bias ? static_cast<const T*>(bias) + p * kPanel : nullptr, gelu, x, inputs,
-          static_cast<T*>(out) + p * kPanel, outputs);
+          rows, static_cast<const char*>(w.panels) + p * kStep * (w.inputs / Panel::inputs),
+          w.inputs, static_cast<int>(left < kPanel ? left : kPanel),
+          w.bias ? static_cast<const T*>(w.bias) + p * kPanel : nullptr, w.gelu, x, w.inputs,
+          static_cast<T*>(out) + p * kPanel, w.outputs);
     }
   });
 }
@@ -138,39 +137,38 @@ inline float* scratch(int64_t count) {
   return buffer;
 }
 
-int32_t linear(int32_t format, int64_t outputs, int64_t inputs, const void* panels,
-               const void* bias, int32_t gelu, int32_t threads, int64_t rows, const void* x,
-               void* out) {
-  if (format == kFp32) {
-    multiply<Fp32Panel, float>(outputs, inputs, panels, bias, gelu, threads, rows,
-                               static_cast<const float*>(x), out);
+int32_t linear(const Weights* w, int64_t rows, const void* x, void* out) {
+  if (w->format == kFp32) {
+    multiply<Fp32Panel, float>(*w, rows, static_cast<const float*>(x), out);
     return 0;
   }
   const uint16_t* h = static_cast<const uint16_t*>(x);
 #if defined(__AVX512BF16__)
-  multiply<Bf16Panel, uint16_t>(outputs, inputs, panels, bias, gelu, threads, rows, h, out);
+  multiply<Bf16Panel, uint16_t>(*w, rows, h, out);
 #else
-  float* wide = scratch(rows * inputs);
+  const int64_t count = rows * w->inputs;
+  float* wide = scratch(count);
   if (!wide) return 1;
-  for (int64_t i = 0; i < rows * inputs; ++i) wide[i] = widen(h[i]);
-  multiply<Bf16Panel, uint16_t>(outputs, inputs, panels, bias, gelu, threads, rows, wide, out);
+  for (int64_t i = 0; i < count; ++i) wide[i] = widen(h[i]);
+  multiply<Bf16Panel, uint16_t>(*w, rows, wide, out);
 #endif
   return 0;
 }
 
-template <class T> void pack_as(int64_t outputs, int64_t inputs, const T* w, T* panels) {
+template <class T> void pack_as(const Weights& to, const T* w) {
   constexpr int S = 4 / sizeof(T);  // inputs in a step
-  for (int64_t p = 0; p * kPanel < outputs; ++p)
-    for (int64_t s = 0; s < inputs; s += S)
-      for (int64_t o = p * kPanel; o < (p + 1) * kPanel; ++o)
-        for (int i = 0; i < S; ++i) *panels++ = o < outputs ? w[o * inputs + s + i] : T{0};
+  T* panels = static_cast<T*>(const_cast<void*>(to.panels));
+  for (int64_t p = 0; p < to.outputs; p += kPanel)
+    for (int64_t s = 0; s < to.inputs; s += S)
+      for (int64_t o = p; o < p + kPanel; ++o)
+        for (int i = 0; i < S; ++i) *panels++ = o < to.outputs ? w[o * to.inputs + s + i] : T{0};
 }
 
-void pack(int32_t format, int64_t outputs, int64_t inputs, const void* w, void* panels) {
-  if (format == kFp32)
-    pack_as(outputs, inputs, static_cast<const float*>(w), static_cast<float*>(panels));
+void pack(const Weights* to, const void* w) {
+  if (to->format == kFp32)
+    pack_as(*to, static_cast<const float*>(w));
   else
-    pack_as(outputs, inputs, static_cast<const uint16_t*>(w), static_cast<uint16_t*>(panels));
+    pack_as(*to, static_cast<const uint16_t*>(w));
 }
 
 }  // namespace

@@ -27,23 +27,22 @@ inline void encode(const float* x, int size, int limit, int8_t* codes, float* sc
   }
 }
 
-void quantise(int32_t cache, int32_t io, int64_t batch, int64_t heads, int64_t rows, int64_t size,
-              const void* x, int64_t x_batch, int64_t x_head, int64_t x_row, void* codes,
-              float* scale, int64_t capacity, int64_t at) {
+void quantise(const Codes* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
+              int64_t x_head, int64_t x_row, int64_t at) {
   alignas(64) float row[kMaxSize];
   alignas(64) int8_t code[kMaxSize];
-  for (int64_t bh = 0; bh < batch * heads; ++bh)
+  const bool pairs = to->format == kInt4;
+  const int64_t size = to->size, bytes = pairs ? size / 2 : size;
+  for (int64_t bh = 0; bh < to->batch * to->heads; ++bh)
     for (int64_t t = 0; t < rows; ++t) {
-      const int64_t from = bh / heads * x_batch + bh % heads * x_head + t * x_row;
-      const int64_t to = bh * capacity + at + t;
+      const int64_t from = bh / to->heads * x_batch + bh % to->heads * x_head + t * x_row;
+      const int64_t position = bh * to->capacity + at + t;
       for (int64_t i = 0; i < size; ++i) row[i] = read(x, from + i, io);
-      encode(row, static_cast<int>(size), cache == kInt8 ? 127 : 7, code, scale + to);
-      if (cache == kInt8)
-        memcpy(static_cast<char*>(codes) + to * size, code, static_cast<size_t>(size));
-      else
-        for (int64_t i = 0; i < size / 2; ++i)
-          static_cast<char*>(codes)[to * (size / 2) + i] =
-              static_cast<char>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
+      encode(row, static_cast<int>(size), pairs ? 7 : 127, code, to->scale + position);
+      if (pairs)
+        for (int64_t i = 0; i < bytes; ++i)
+          code[i] = static_cast<int8_t>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
+      memcpy(static_cast<char*>(to->codes) + position * bytes, code, static_cast<size_t>(bytes));
     }
 }
 

@@ -1,0 +1,30 @@
+"""The C interface of the kernel library: native/kernels.h in ctypes, field by field."""
+
+import ctypes
+from ctypes import CFUNCTYPE, c_float, c_int32, c_int64, c_void_p
+
+PTR, I32, I64, F32 = c_void_p, c_int32, c_int64, c_float
+
+
+class Cache(ctypes.Structure):
+    _fields_ = [("format", I32), ("threads", I32), ("batch", I64), ("kv_heads", I64)]
+    _fields_ += [("group", I64), ("size", I64), ("capacity", I64)]
+    _fields_ += [("k", PTR), ("v", PTR), ("k_scale", PTR), ("v_scale", PTR), ("scale", F32)]
+
+
+class Codes(ctypes.Structure):
+    _fields_ = [("format", I32), ("batch", I64), ("heads", I64), ("capacity", I64), ("size", I64)]
+    _fields_ += [("codes", PTR), ("scale", PTR)]
+
+
+class Weights(ctypes.Structure):
+    _fields_ = [("format", I32), ("threads", I32), ("outputs", I64), ("inputs", I64)]
+    _fields_ += [("panels", PTR), ("bias", PTR), ("gelu", I32)]
+
+
+class Kernels(ctypes.Structure):
+    _fields_ = [("attention", CFUNCTYPE(None, PTR, I32, PTR, I64, I64, I64, PTR))]
+    _fields_ += [("quantise", CFUNCTYPE(None, PTR, I32, I64, PTR, I64, I64, I64, I64))]
+    _fields_ += [("pack", CFUNCTYPE(None, PTR, PTR))]
+    _fields_ += [("linear", CFUNCTYPE(I32, PTR, I64, PTR, PTR))]
+    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64))]
