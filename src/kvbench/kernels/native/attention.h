@@ -49,21 +49,22 @@ struct Int4Row {
   static float unit(int i) { return i % 2 ? 1.0f / 16 : 1.0f / (1 << 28); }
 };
 
-// Asks for what comes 2 KiB after these bytes. The processor's own prefetching falls behind here:
-// several rows are read at once and two streams alternate.
-inline void prefetch(const char* p, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + 2048 + i);
+// Asks for what comes 2 KiB after these bytes. With numbers to widen, the processor's own
+// prefetching falls behind; plain fp32 it reads faster undisturbed.
+template <class Row> void prefetch(const char* p, int64_t bytes) {
+  if (Row::bytes(1) < 4)
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + 2048 + i);
 }
 
 // s[g][j] = q[g] . k[j] for G = 1 or 4 heads; rows past the last repeat it.
 template <class Row, int G>
 void scores(const float* q, const char* k, int keys, int size, float* s) {
-  constexpr int T = G == 1 ? 8 : W == 16 ? 4 : 2;  // keys at a time: G * T sums fit the registers
+  constexpr int T = G == 1 || W == 16 ? 4 : 2;  // keys at a time: G * T sums fit the registers
   const int64_t bytes = Row::bytes(size);
   for (int j = 0; j < keys; j += T) {
     const char* row[T];
     for (int t = 0; t < T; ++t) row[t] = k + bytes * (j + t < keys ? j + t : keys - 1);
-    prefetch(row[0], T * bytes);
+    prefetch<Row>(row[0], T * bytes);
     F dot[T][G] = {};
     for (int i = 0; i < size / W; ++i)
       for (int t = 0; t < T; ++t) {
@@ -71,8 +72,7 @@ void scores(const float* q, const char* k, int keys, int size, float* s) {
         for (int g = 0; g < G; ++g) dot[t][g] += load<F>(q + g * size + i * W) * x;
       }
     if constexpr (G == 1)
-      for (int t = 0; t < T; t += 4)
-        store(s + j + t, sum4(dot[t][0], dot[t + 1][0], dot[t + 2][0], dot[t + 3][0]));
+      store(s + j, sum4(dot[0][0], dot[1][0], dot[2][0], dot[3][0]));
     else
       for (int t = 0; t < T; ++t) {
         F4 each = sum4(dot[t][0], dot[t][1], dot[t][2], dot[t][3]);
@@ -122,7 +122,7 @@ void values(const float* p, const char* v, int keys, int size, int first, float*
   const char* const last = v + bytes * (keys - 1);
   F part[U][G][N] = {};
   for (int j = 0; j < keys; j += U, v += U * bytes) {
-    if (first == 0) prefetch(v, U * bytes);
+    if (first == 0) prefetch<Row>(v, U * bytes);
     for (int u = 0; u < U; ++u) {
       const char* row = v + bytes * u < last ? v + bytes * u : last;
       for (int i = 0; i < N; ++i) {
