@@ -1,6 +1,8 @@
 """Native kernels against their torch twins, for every instruction set this processor has."""
 
+import ctypes
 import fcntl
+import mmap
 import os
 from itertools import product
 from pathlib import Path
@@ -130,6 +132,34 @@ def test_equal_keys_give_the_mean_of_the_values(native, kind):
     torch.testing.assert_close(out[0, 0], rows[0, 0].float().mean(0), rtol=1e-5, atol=1e-6)
 
 
+def at_the_end_of_memory(x):
+    """A copy of x that ends where readable memory ends."""
+    page, size = mmap.PAGESIZE, x.numel() * x.element_size()
+    pages = -(-size // page)
+    memory = mmap.mmap(-1, (pages + 1) * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages * page
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), page, 0) == 0
+    flat = torch.frombuffer(memory, dtype=x.dtype, count=x.numel(), offset=pages * page - size)
+    return flat.view(x.shape).copy_(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_read_past_the_end_of_a_tensor(native, kind):
+    """Runs into the operating system if it is."""
+    for n in (1, 5, 33):
+        stored = cache(KINDS[kind], 1, 1, n, 64)
+        guarded = [t if t is None else at_the_end_of_memory(t) for t in stored]
+        for heads in (1, 3):
+            q = torch.randn(1, heads, 64)
+            out = native.attention(*guarded)(at_the_end_of_memory(q), n, torch.empty_like(q))
+            assert torch.equal(out, both(native, q, n, *stored)[0])
+    if KINDS[kind] in CLOSE:
+        x, w, bias = (torch.randn(*shape).to(KINDS[kind]) for shape in ((3, 10), (35, 10), (35,)))
+        linear = native.linear(at_the_end_of_memory(w), at_the_end_of_memory(bias))
+        expected = native.linear(w, bias)(x, x.new_empty(3, 35))
+        assert torch.equal(linear(at_the_end_of_memory(x), x.new_empty(3, 35)), expected)
+
+
 def test_a_nan_in_the_query_reaches_the_output_of_its_head_only(native):
     q, stored = torch.randn(1, 2, 64), cache(FP32, 1, 2, 20, 64)
     q[0, 1, 5] = torch.nan
@@ -161,7 +191,7 @@ def test_quantised_rows_are_the_twins_bit_for_bit(native, dtype, codes_dtype):
     x = torch.randn(2, 5, 3, 64).to(dtype).transpose(1, 2)  # (B, H, T, D), strided
     x = x * 10.0 ** torch.randint(-38, 38, (2, 3, 5, 1)).to(dtype)
     x[0, 0, 0] = 0
-    x[0, 0, 1] = torch.arange(64) * 1e-45  # subnormal: the scale is a few steps of fp32
+    x[0, 0, 1] = torch.arange(127, 191) * 1e-45  # subnormal: the scale is one step of fp32
     x[0, 1, 0, :3] = torch.tensor([254.0, 1.0, 3.0])  # ties, once the scale is 2
     x[1, 1, 1, 7], x[1, 1, 2, 8] = torch.inf, torch.nan
     columns = 64 if codes_dtype is torch.int8 else 32
@@ -194,6 +224,14 @@ def test_linear_equals_its_twin(native, dtype):
             expected = reference.linear(x, w, b, torch.empty(rows, outputs), gelu)
             close = {"rtol": CLOSE[dtype]["rtol"], "atol": 1e-5 * inputs**0.5}
             torch.testing.assert_close(out.float(), expected, **close)
+
+
+def test_bf16_results_are_rounded_to_the_nearest_ties_to_even(native):
+    x = torch.randn(4096, 2).bfloat16()
+    x[:3] = torch.tensor([[1.0, 2**-8], [1 + 2**-7, 2**-8], [torch.nan, 1.0]])
+    out = native.linear(torch.ones(1, 2, dtype=BF16))(x, x.new_empty(4096, 1))[:, 0]
+    torch.testing.assert_close(out, x.float().sum(1).bfloat16(), rtol=0, atol=0, equal_nan=True)
+    assert out[:2].tolist() == [1.0, 1 + 2**-6]
 
 
 def test_gelu_is_finite_far_from_zero(native):
