@@ -1,0 +1,14 @@
+"""Fetch a pretrained GPT-2 from the model hub and convert it once."""
+
+from typing import TYPE_CHECKING
+
+from kvbench.job import logged
+from kvbench.weights import from_hub, save
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    preset = snakemake.wildcards.preset
+    tensors, revision = from_hub(preset)
+    save(snakemake.output[0], tensors, source="hub", preset=preset, revision=revision)

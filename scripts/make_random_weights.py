@@ -1,0 +1,16 @@
+"""Draw seeded random weights of one shape, as GPT-2 is initialised."""
+
+from typing import TYPE_CHECKING
+
+from kvbench.job import logged
+from kvbench.models import build
+from kvbench.weights import save
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    origin = {"source": "random", "preset": snakemake.wildcards.preset}
+    seed = int(snakemake.wildcards.seed)
+    model = build(snakemake.params.shape, dtype="bfloat16", seed=seed, device="cpu")
+    save(snakemake.output[0], dict(model.named_parameters()), **origin, seed=seed)
