@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -38,7 +39,7 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "ttft_ms_median": _over(samples, "ttft_ms_median"),
         "tpot_ms_median": _over(samples, "tpot_ms_median"),
         "sampling_ms_median": _over(samples, "sampling_ms_median"),
-        "time_total_ms_interval": interval(totals),
+        "time_total_ms_interval": asdict(interval(totals)),
         "step_ms_median": [
             fmean(steps) for steps in zip(*(_steps(sample) for sample in samples), strict=True)
         ],

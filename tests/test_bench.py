@@ -1,0 +1,255 @@
+"""Each benchmark measures what it says, on a model small enough to measure in a blink."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from kvbench import tables
+from kvbench.bench import decode_step, latency, perplexity, phase, vram
+from kvbench.bench.memory import CpuPeak
+from kvbench.caches import make
+from kvbench.cells import cell, run_order
+from kvbench.config import load_schema, resolve
+from kvbench.figures import latency as latency_figure
+from kvbench.figures import perplexity as perplexity_figure
+from kvbench.figures import phase as phase_figure
+from kvbench.figures import roofline as roofline_figure
+from kvbench.figures import speedup, style, tradeoff
+from kvbench.figures import vram as vram_figure
+from kvbench.job import out_of_memory_is_a_result
+from kvbench.models import build
+from kvbench.pool import pool
+from kvbench.records import MixedRecords, read_cells
+from kvbench.store import write_record
+
+VERSIONS = ["v0", "v1", "v2", "v3", "v4"]
+SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
+STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 8, "num_measure_runs": 3}
+CONFIG = resolve(STUDY | {"roofline": {"P": 20}, "device": "cpu"}, load_schema())
+SEED_KEYS = {
+    *("implementation_name", "gpu_name", "gpu_total_vram", "python_version", "pytorch_version"),
+    *("cuda_version", "dtype", "model_config", "pretrained", "prompt_length", "batch_size", "seed"),
+    *("benchmark_name", "version", "version_description", "use_cache", "kv_cache_quant"),
+    *("cross_layer_sharing", "T", "time_total_ms_median", "time_per_token_ms_median"),
+}
+
+
+def told(benchmark, version, **where):
+    return cell(CONFIG, benchmark, "custom", version, **{"batch": 2, **where})
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Two processes' worth of latency samples for every version at two lengths."""
+    return {
+        (version, T): [latency.run(told("latency", version, T=T), None) for _ in range(2)]
+        for version in VERSIONS
+        for T in (4, 8)
+    }
+
+
+def test_latency_records_every_step_of_every_run(samples):
+    record = samples["v2", 8][0]
+    assert set(record) >= SEED_KEYS
+    assert len(record["runs"]) == 3 and all(len(run["step_ms"]) == 8 for run in record["runs"])
+    for run in record["runs"]:
+        assert run["ttft_ms"] >= run["step_ms"][0] > 0
+        assert sum(run["step_ms"]) + run["sampling_ms"] == pytest.approx(run["device_ms"])
+        assert run["device_ms"] <= run["time_total_ms"]
+    json.dumps(record, allow_nan=False)
+
+
+def test_pooling_keeps_all_raw_samples_and_gives_an_interval(samples):
+    two = samples["v1", 8]
+    pooled = pool(two)
+    assert [process["runs"] for process in pooled["processes"]] == [s["runs"] for s in two]
+    interval = pooled["time_total_ms_interval"]
+    assert interval["low"] <= pooled["time_total_ms_median"] <= interval["high"]
+    assert pool(two[:1])["time_total_ms_interval"]["low"] is None  # one process has no interval
+
+
+def test_samples_of_two_machines_are_not_pooled(samples):
+    here, there = samples["v1", 4]
+    with pytest.raises(ValueError, match="device_name"):
+        pool([here, there | {"device_name": "another"}])
+
+
+def test_the_cpu_meter_counts_every_byte():
+    meter = CpuPeak()
+    meter.start()
+    a = torch.empty(1000, dtype=torch.uint8)
+    b = torch.empty(500, dtype=torch.uint8)
+    del a
+    meter.split()
+    c = torch.empty(300, dtype=torch.uint8)
+    meter.stop()
+    del b, c
+    assert meter.peaks == [1500, 800]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_peak_memory_reconciles(version):
+    record = vram.run(told("vram", version, T=40), None)
+    parts = record["baseline_memory_bytes"] + record["cache_reserved_bytes"]
+    assert record["peak_memory_bytes"] == parts + record["transient_bytes"]
+    assert record["peak_activation_bytes"] == max(
+        record["prefill_peak_bytes"], record["decode_peak_bytes"]
+    )
+    held = 8 + 40 - 1  # the last token is generated, not cached
+    used = 2 * held * record["cache_bytes_per_token"]
+    assert record["cache_used_bytes"] == (0 if version == "v0" else used)
+    assert len({json.dumps(repeat) for repeat in record["repeats"]}) == 1  # exact, so repeatable
+
+
+def test_transients_of_cached_versions_are_alike():
+    """What a step needs beside the cache does not grow with what is cached."""
+    of = {T: vram.run(told("vram", "v1", T=T), None)["transient_bytes"] for T in (20, 80)}
+    assert of[80] - of[20] == 2 * 60 * 8  # the buffer of token ids, int64
+
+
+@pytest.mark.parametrize("version", ["v0", "v4"])
+def test_phases_add_up_to_the_total(version):
+    record = phase.run(told("phase", version, T=5), None)
+    for run in record["runs"]:
+        assert sum(run[name] for name in phase.PHASES) == pytest.approx(run["total"])
+        assert all(run[name] > 0 for name in phase.PHASES)
+    assert record["instrumented_ratio"] > 0
+    assert set(record["time_phase_ms"]) == {*phase.PHASES, "total"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["prefill", "decode"])
+def test_a_phase_can_be_run_again_and_again_at_the_same_depth(version, name):
+    record = decode_step.run(told("roofline", version, phase=name, P=20), None)
+    assert record["P"] == 20 and record["flop"] > 0 and record["bytes"] > record["weight_bytes"] - 1
+    assert (record["kv_read_bytes"] == 0) == (version == "v0")
+
+
+def test_windows_score_each_token_once_and_never_a_first_one():
+    spans = perplexity.windows(n_tokens=100, context=30, stride=12, most=None)
+    scored = [token for _, end, first in spans for token in range(first, end)]
+    assert scored == list(range(1, 100))
+    assert all(end - begin <= 30 and first > begin for begin, end, first in spans)
+    assert len(perplexity.windows(10_000, 30, 30, most=7)) == 7
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_forward_scores_as_token_by_token_decoding(version):
+    setting = told("latency", version, T=1)
+    model = build(CONFIG_SHAPE, setting["owner"], "float32", device="cpu")
+    tokens = torch.randint(101, (40,), generator=torch.Generator().manual_seed(1))
+    cache = make(setting["cache"], model.config, 1, 40, model.lm_head.weight)
+    steps = []
+    for t in range(39):
+        begin = cache.length if setting["use_cache"] else 0
+        steps.append(model(tokens[None, begin : t + 1], cache)[0, -1])
+    expected = torch.nn.functional.cross_entropy(torch.stack(steps), tokens[1:], reduction="sum")
+    found = perplexity.window_nll(model, setting["cache"], tokens, 1)
+    assert found == pytest.approx(expected.item(), rel=1e-5)
+
+
+CONFIG_SHAPE = told("latency", "v1", T=1)["model"]
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Perplexity records of every version on made tokens."""
+    tokens = np.random.default_rng(0).integers(101, size=300).astype(np.uint16)
+    np.savez(tmp_path / "t.npz", tokens=tokens, token_bytes=np.full(101, 3, np.uint8))
+    settings = {version: told("perplexity", version) for version in VERSIONS}
+    return [perplexity.run(s, None, str(tmp_path / "t.npz")) for s in settings.values()]
+
+
+def test_perplexity_in_both_modes(scored):
+    plain = {record["modes"]["teacher_forced"]["loss"] for record in scored}
+    assert len(plain) == 1  # teacher forcing cannot see a cache
+    for record in scored:
+        assert record["perplexity"] == pytest.approx(math.exp(record["loss"]))
+        assert record["bits_per_byte"] == pytest.approx(record["loss"] / math.log(2) / 3)
+    v0, v1, v2, v3, _ = (record["loss"] for record in scored)
+    assert v1 == pytest.approx(v0, rel=1e-6)
+    assert v2 != v1 and v3 != v1  # quantised or shared K/V are not the same numbers
+
+
+def test_out_of_memory_is_a_result_and_other_errors_are_not():
+    def greedy_for_memory(cell, weights):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
+
+    record = out_of_memory_is_a_result(greedy_for_memory, told("vram", "v1", T=4), "x")
+    assert record["error"] == "out of memory" and record["version"] == "v1" and record["T"] == 4
+
+    def broken(cell, weights):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        out_of_memory_is_a_result(broken, told("vram", "v1", T=4), "x")
+
+
+def test_blocks_hold_every_version_once_in_an_order_of_their_own():
+    order = run_order(CONFIG | {"T_values": [4, 8]}, ["custom"])
+    turns = sorted(order, key=order.get)
+    blocks = [turns[i : i + 5] for i in range(0, len(turns), 5)]
+    assert len(blocks) == 2 * CONFIG["replicates"]
+    for block in blocks:
+        assert len({turn[:4] for turn in block}) == 1 and {t[4] for t in block} == set(VERSIONS)
+    assert len({tuple(turn[4] for turn in block) for block in blocks}) > 1
+    assert order == run_order(CONFIG | {"T_values": [4, 8]}, ["custom"])
+
+
+@pytest.fixture
+def drawn(samples, scored):
+    """Figures and the records they show."""
+    pooled = [pool(two) for two in samples.values()]
+    memory = [vram.run(told("vram", v, T=T), None) for v in VERSIONS for T in (4, 8)]
+    phases = [phase.run(told("phase", v, T=4), None) for v in VERSIONS]
+    points = [
+        decode_step.run(told("roofline", v, phase=p, P=20), None)
+        for v in VERSIONS
+        for p in decode_step.PHASES
+    ]
+    roofs = {"benchmark_name": "roofs", "dtype": "float32", "read_gb_s": 10.0, "gemm_gflop_s": 50.0}
+    return {
+        "latency": (latency_figure, pooled),
+        "speedup": (speedup, pooled),
+        "vram": (vram_figure, memory),
+        "phase": (phase_figure, phases),
+        "perplexity": (perplexity_figure, scored),
+        "tradeoff": (tradeoff, pooled + scored),
+        "roofline": (roofline_figure, [*points, roofs]),
+    }
+
+
+def test_figures_and_tables_show_every_version_and_their_weights(drawn, tmp_path):
+    for name, (family, records) in drawn.items():
+        paths = [tmp_path / f"{name}.{ext}" for ext in ("svg", "png")]
+        style.save(family.draw(records), *paths)
+        svg = paths[0].read_text()
+        shown = VERSIONS[1:] if name == "speedup" else VERSIONS
+        assert all(version in svg for version in shown) and "weights: random" in svg, name
+        again = tmp_path / f"{name}.again.svg"
+        style.save(family.draw(records), again)
+        assert again.read_bytes() == paths[0].read_bytes()  # equal data, equal bytes
+        if name in tables.ROWS:
+            cells = [record for record in records if record["benchmark_name"] != "roofs"]
+            tables.write(name, cells, tmp_path / "t.md", tmp_path / "t.csv")
+            assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + len(cells)
+            assert "weights: random" in (tmp_path / "t.md").read_text()
+
+
+def test_an_out_of_memory_cell_is_marked_in_figure_and_table(samples, tmp_path):
+    good = [pool(two) for two in samples.values()]
+    lost = {**told("latency", "v4", T=16), "pretrained": "custom", "error": "out of memory"}
+    style.save(latency_figure.draw([*good, lost]), tmp_path / "f.svg")
+    assert "v4 out of memory" in (tmp_path / "f.svg").read_text()
+    assert tables.frame("latency", [*good, lost])["error"].tolist()[-1] == "out of memory"
+
+
+def test_cells_of_two_machines_are_not_compared(samples, tmp_path):
+    here = pool(samples["v1", 4])
+    write_record(tmp_path / "a.json", here)
+    write_record(tmp_path / "b.json", here | {"device_name": "another"})
+    with pytest.raises(MixedRecords, match=r"device_name.*a\.json.*b\.json"):
+        read_cells([str(tmp_path / "a.json"), str(tmp_path / "b.json")])
