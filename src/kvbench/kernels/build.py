@@ -63,8 +63,11 @@ def build(output: Path, cxx: str | None = None) -> dict:
     version = _run([compiler, "--version"]).splitlines()[0]
     source = source_sha256()
     x86 = _run([compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
-    isas = {isa: flags for isa, flags in ISAS.items() if isa == "portable" or x86}
-    isas = {isa: flags for isa, flags in isas.items() if _accepts(compiler, flags)}
+    isas = {
+        isa: flags
+        for isa, flags in ISAS.items()
+        if isa == "portable" or (x86 and _accepts(compiler, flags))
+    }
     openmp = _accepts(compiler, ["-fopenmp"], "#include <omp.h>\nint n = omp_get_max_threads();\n")
     flags = FLAGS + (["-fopenmp"] if openmp else [])
     here = [f"-DKVBENCH_{isa.upper()}" for isa in isas] + [f'-DKVBENCH_SOURCE="{source}"']
