@@ -1,12 +1,7 @@
 """Fetch a pretrained GPT-2 from the model hub and convert it once."""
 
-from typing import TYPE_CHECKING
-
 from kvbench.job import logged
 from kvbench.weights import from_hub, save
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
     preset = snakemake.wildcards.preset

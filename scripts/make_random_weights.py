@@ -1,13 +1,8 @@
 """Draw seeded random weights of one shape, as GPT-2 is initialised."""
 
-from typing import TYPE_CHECKING
-
 from kvbench.job import logged
 from kvbench.models import build
 from kvbench.weights import save
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
     origin = {"source": "random", "preset": snakemake.wildcards.preset}

@@ -1,13 +1,9 @@
 """Tokenise one text with GPT-2's byte-pair merges, or the first 8,192 of its vocabulary."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kvbench.job import logged
 from kvbench.text import load_encoding, tokenize, write_tokens
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
     encoding = load_encoding(Path(snakemake.input.ranks), snakemake.wildcards.tokenizer)

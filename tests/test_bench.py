@@ -45,7 +45,9 @@ def told(benchmark, version, **where):
 def samples():
     """Two processes' worth of latency samples for every version at two lengths."""
     return {
-        (version, T): [latency.run(told("latency", version, T=T), None) for _ in range(2)]
+        (version, T): [
+            latency.run(told("latency", version, T=T), None) | {"replicate": r} for r in (1, 2)
+        ]
         for version in VERSIONS
         for T in (4, 8)
     }

@@ -143,6 +143,7 @@ def _allowed(rule: dict[str, Any]) -> str:
     if rule.get("type") in ("integer", "number"):
         kind = "whole numbers" if rule["type"] == "integer" else "numbers"
         least = f" from {rule['minimum']}" if "minimum" in rule else ""
+        least = f" above {rule['exclusiveMinimum']}" if "exclusiveMinimum" in rule else least
         below = f" below {rule['exclusiveMaximum']}" if "exclusiveMaximum" in rule else ""
         return kind + least + below
     if "pattern" in rule:

@@ -46,7 +46,8 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "replicates": len(samples),
         "disturbed": sum(sample["machine_state"]["disturbed"] for sample in samples),
         "processes": [
-            {"runs": sample["runs"], "machine_state": sample["machine_state"]} for sample in samples
+            {key: sample.get(key) for key in ("replicate", "runs", "machine_state")}
+            for sample in samples
         ],
     }
 

@@ -51,6 +51,18 @@ def measured(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "error" not in record]
 
 
+def paired_totals(
+    a: dict[str, Any], b: dict[str, Any]
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Whole times (ms) of two latency cells, process by process, of the replicates both have."""
+    totals = [
+        {p["replicate"]: [run["time_total_ms"] for run in p["runs"]] for p in cell["processes"]}
+        for cell in (a, b)
+    ]
+    both = [replicate for replicate in totals[0] if replicate in totals[1]]
+    return [totals[0][r] for r in both], [totals[1][r] for r in both]
+
+
 def provenance(records: Sequence[dict[str, Any]]) -> str:
     """One line for the foot of a figure or table: device, dtype, weights, library, settings."""
     whole = measured(records)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from kvbench.figures import style
-from kvbench.records import by, measured, provenance
+from kvbench.records import by, measured, paired_totals, provenance
 from kvbench.stats.paired import compare
 
 Records = list[dict[str, Any]]
@@ -69,12 +70,7 @@ def _ratio(cells: Records, baseline: str, version: str, T: int) -> tuple[float, 
     chosen = {c["version"]: c for c in measured(cells) if c["T"] == T}
     if baseline not in chosen or version not in chosen:
         return None
-    blocks = [
-        [[run["time_total_ms"] for run in process["runs"]] for process in chosen[name]["processes"]]
-        for name in (baseline, version)
-    ]
-    rounds = min(map(len, blocks))
-    found = compare(blocks[0][:rounds], blocks[1][:rounds])
-    low = found.ratio if found.low is None else found.low
-    high = found.ratio if found.high is None else found.high
+    found = compare(*paired_totals(chosen[baseline], chosen[version]))
+    low = math.nan if found.low is None else found.low  # one process: a point without a bar
+    high = math.nan if found.high is None else found.high
     return T, found.ratio, low, high

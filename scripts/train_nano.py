@@ -1,0 +1,13 @@
+"""Train the nano model on mini-wiki: trained weights that need no model hub."""
+
+from kvbench.job import logged
+from kvbench.text import load_tokens
+from kvbench.train import train
+from kvbench.weights import save
+
+with logged(snakemake.log[0]):
+    inputs, job = snakemake.input, snakemake.params.job
+    texts = load_tokens(inputs.train), load_tokens(inputs.valid)
+    model, record = train(job["shape"], *texts, job)
+    print(record)
+    save(snakemake.output[0], dict(model.named_parameters()), source="trained", **record)
