@@ -9,8 +9,10 @@ Symbols: L layers, d = n_embd, V = vocab_size, B batch, T new tokens, C tokens a
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import reduce
 from typing import Any
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -24,6 +26,9 @@ class Cost:
     weight_bytes: int
     kv_read_bytes: int
     kv_write_bytes: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     @property
     def bytes(self) -> int:
@@ -75,14 +80,16 @@ def forward(
     depth: int,
     T: int,
     row_bytes: int | None,
+    reread: bool = True,
 ) -> Cost:
     """One forward of T new tokens after `depth` cached ones, with logits of the last position.
 
     `row_bytes` is what the cache stores for one K or V row of one head, scales included; None where
     there is no cache, and `depth` is then 0. A borrower reads its owner's rows again: sharing saves
-    memory and K/V weights, not reads.
+    memory and K/V weights, not reads. An on-chip cache may serve that second read: without
+    `reread`, shared rows count once, the strict lower bound.
     """
-    L, d, V, nh = shape["n_layer"], shape["n_embd"], shape["vocab_size"], shape["n_head"]
+    L, d, V = shape["n_layer"], shape["n_embd"], shape["vocab_size"]
     params = n_params(shape, owner)
     matrices = params["attention"] + params["mlp"] - _vectors(shape, owner)
     attended = T * depth + T * (T + 1) // 2  # sum over new tokens of the context each one sees
@@ -90,7 +97,8 @@ def forward(
     read = written = 0
     if row_bytes is not None:
         written = kv_rows(shape, owner, batch, T) * row_bytes
-        read = 2 * L * batch * shape.get("n_kv_head", nh) * (depth + T) * row_bytes
+        readers = range(L) if reread else owner
+        read = kv_rows(shape, readers, batch, depth + T) * row_bytes
     touched = params["attention"] + params["mlp"] + params["ln_f"] + params["wte"]  # head reads wte
     return Cost(flop, touched * ITEMSIZE[dtype], read, written)
 
@@ -109,3 +117,43 @@ def _projections(owner: Sequence[int]) -> int:
 def ceiling(baseline: Cost, version: Cost) -> float:
     """The largest speed-up bytes allow: baseline bytes over the version's, at one bandwidth."""
     return baseline.bytes / version.bytes
+
+
+def generation(
+    shape: dict[str, Any],
+    owner: Sequence[int],
+    dtype: str,
+    batch: int,
+    prompt: int,
+    T: int,
+    row_bytes: int | None,
+    reread: bool = True,
+) -> dict[str, Cost]:
+    """The forwards of T tokens after a prompt: the `prefill`, and the sum of the `decode` steps.
+
+    Step by step as `generate` goes: without a cache every step recomputes its window, and past
+    block_size every version does. `decode` is absent where T is 1.
+    """
+
+    def step(end: int) -> Cost:
+        cached = end - 1 if row_bytes is not None and prompt < end <= shape["block_size"] else 0
+        window = min(end, shape["block_size"]) - cached
+        return forward(shape, owner, dtype, batch, cached, window, row_bytes, reread)
+
+    parts = {"prefill": step(prompt)}
+    if T > 1:
+        parts["decode"] = reduce(operator.add, map(step, range(prompt + 1, prompt + T)))
+    return parts
+
+
+def generation_ceiling(baseline: dict[str, Cost], version: dict[str, Cost]) -> tuple[float, str]:
+    """The largest speed-up of a whole generation, and what sets it (`decode bytes`).
+
+    Prefill and decode may each be under either roof, and a whole cannot speed up by more than its
+    part that speeds up most: so the largest ratio, over both parts, of bytes and of FLOP.
+    """
+    return max(
+        (getattr(baseline[part], key) / getattr(version[part], key), f"{part} {name}")
+        for part in version
+        for key, name in (("bytes", "bytes"), ("flop", "FLOP"))
+    )
