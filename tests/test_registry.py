@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +97,8 @@ def test_layer_maps(name, n_layer, expected):
 def test_a_layer_map_that_reads_what_nobody_owns_is_refused(wrong):
     with pytest.raises(ValueError, match="layer map"):
         owners(wrong, 2 if len(wrong) < 3 else 3)
+
+
+def test_the_readme_shows_the_registry():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert versions.listing(markdown=True) in readme

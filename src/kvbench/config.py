@@ -91,7 +91,9 @@ def _coerce(value: Any, schema: dict[str, Any]) -> Any:
         known = schema.get("properties", {})
         return {key: _coerce(item, known.get(key, {})) for key, item in value.items()}
     if isinstance(value, list):
-        items = next((o["items"] for o in [schema, *schema.get("oneOf", [])] if "items" in o), {})
+        items: dict[str, Any] = next(
+            (o["items"] for o in [schema, *schema.get("oneOf", [])] if "items" in o), {}
+        )
         return [_coerce(item, items) for item in value]
     if isinstance(value, str) and "string" not in kinds:
         if "integer" in kinds and re.fullmatch(r"[+-]?\d+", value):

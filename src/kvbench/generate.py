@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kvbench.caches import Cache
+from kvbench.models.base import LanguageModel
 
 Pick = Callable[[Tensor], Tensor]  # logits (B, vocab_size) -> tokens (B, 1)
 
@@ -46,7 +47,7 @@ def no_mark() -> None:
 
 @torch.inference_mode()
 def generate(
-    model: nn.Module,
+    model: LanguageModel,
     prompt: Tensor,
     n: int,
     cache: Cache,

@@ -30,8 +30,9 @@ def read_cells(paths: Iterable[str]) -> list[dict[str, Any]]:
                 value, first = seen.setdefault((key, scope), (record.get(key), path))
                 if value != record.get(key):
                     raise MixedRecords(
-                        f"cells differ in {key}: {first} has {value}, "
-                        f"{path} has {record.get(key)}; delete the older one and run again, or use another study name"
+                        f"cells differ in {key}: {first} has {value}, {path} has "
+                        f"{record.get(key)}; delete the older one and run again, or name "
+                        "another study"
                     )
         records.append(record)
     return records

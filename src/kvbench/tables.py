@@ -86,18 +86,25 @@ def frame(kind: str, records: list[Row]) -> pd.DataFrame:
     """One row per cell of one kind; an out-of-memory cell keeps its row and says so."""
     rows = []
     for cell in records:
-        about = {"version": cell["version"], "batch_size": cell["batch_size"]}
-        where = {key: cell[key] for key in ("T", "P", "phase") if key in cell}
-        rows.append(
-            about | ({**where, "error": cell["error"]} if "error" in cell else ROWS[kind](cell))
-        )
+        row = {"version": cell["version"], "batch_size": cell["batch_size"]}
+        if "error" in cell:
+            row |= {key: cell[key] for key in ("T", "P", "phase", "error") if key in cell}
+        else:
+            row |= ROWS[kind](cell)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def write(kind: str, records: list[Row], markdown: str | Path, csv: str | Path) -> None:
     """Write both forms atomically. Raises KeyError for an unknown kind."""
-    table = frame(kind, records)
+    title = f"{kind.capitalize()} of {records[0]['pretrained']}"
+    publish(title, frame(kind, records), [provenance(records)], markdown, csv)
+
+
+def publish(
+    title: str, table: pd.DataFrame, notes: list[str], markdown: str | Path, csv: str | Path
+) -> None:
+    """Write one table as Markdown, with its notes below it, and as CSV, atomically."""
     write_text(csv, table.to_csv(index=False, lineterminator="\n"))
     body = table.to_markdown(index=False, floatfmt=".5g", missingval="-")
-    title = f"{kind.capitalize()} of {records[0]['pretrained']}"
-    write_text(markdown, f"# {title}\n\n{body}\n\n{provenance(records)}\n")
+    write_text(markdown, "\n\n".join([f"# {title}", body, *notes]).rstrip() + "\n")

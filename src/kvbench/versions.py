@@ -9,6 +9,7 @@ and what they default to: `cache` (from the flags), `layer_map` (from the flags)
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,12 +79,15 @@ def load_model_for_version(
     return model, line
 
 
-def main() -> None:
-    """Print the registry as a table."""
-    print(f"{'version':8} {'cache':8} {'layer map':10} description")
-    for name, line in VERSIONS.items():
-        print(f"{name:8} {cache_module(name):8} {layer_map(name):10} {line['description']}")
+def listing(markdown: bool = False) -> str:
+    """The registry as a table, aligned for a terminal or in Markdown."""
+    rows = [("version", "cache", "layer map", "description")]
+    rows += [(v, cache_module(v), layer_map(v), VERSIONS[v]["description"]) for v in VERSIONS]
+    if markdown:
+        rows.insert(1, ("---",) * 4)
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(f"{row[0]:8} {row[1]:8} {row[2]:10} {row[3]}" for row in rows)
 
 
 if __name__ == "__main__":
-    main()
+    print(listing(markdown="--markdown" in sys.argv[1:]))

@@ -8,6 +8,7 @@ library allocates outside torch (a oneDNN scratch pad) is in none of these numbe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ class CpuPeak:
     """Peaks of successive sections, in bytes above what was in use when the first began."""
 
     def __init__(self) -> None:
-        self._in_use, self.peaks = 0, []  # type: int, list[int]
+        self._in_use = 0
+        self.peaks: list[int] = []
 
     def start(self) -> None:
         """Begin the first section."""
@@ -34,7 +36,7 @@ class CpuPeak:
     def stop(self) -> None:
         """End a section and keep its peak."""
         self._profile.__exit__(None, None, None)
-        results = self._profile.profiler.kineto_results  # type: ignore[union-attr]
+        results: Any = self._profile.profiler.kineto_results  # type: ignore[union-attr]
         peak = self._in_use
         for event in results.events():
             if event.name() == "[memory]":

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from kvbench.bench.setup import ready
 from kvbench.caches import make
 from kvbench.models import build
+from kvbench.models.base import LanguageModel
 
 Span = tuple[int, int, int]
 
@@ -41,7 +42,7 @@ def windows(n_tokens: int, context: int, stride: int, most: int | None) -> list[
 
 
 @torch.inference_mode()
-def window_nll(model: nn.Module, cache_name: str, tokens: Tensor, scored: int) -> float:
+def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
     """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
     like = model.lm_head.weight
     cache = make(cache_name, model.config, 1, len(tokens) - 1, like)

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kvbench import machine
 from kvbench.caches import Cache, bytes_per_token, make
 from kvbench.generate import Pick, greedy, sampler
 from kvbench.models import build
+from kvbench.models.base import LanguageModel
 
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
@@ -27,7 +28,7 @@ class Setup:
 
     cell: dict[str, Any]
     device: str
-    model: nn.Module
+    model: LanguageModel
     prompt: Tensor  # (batch_size, prompt_length) token ids
     lock_wait_s: float
     watch: machine.Watch

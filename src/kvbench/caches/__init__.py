@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from kvbench.models.gpt2 import Config
+    from kvbench.models.base import Shape
 
 BLOCK = 64  # tokens: reserved capacity is a multiple of this, so that memory grows with T
 
@@ -83,7 +83,7 @@ class Cache(ABC):
         return sum(tensor.untyped_storage().nbytes() for tensor in self.storages())
 
 
-def make(name: str, config: Config, batch: int, tokens: int, like: Tensor) -> Cache:
+def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
     """The cache `kvbench.caches.{name}` for a model's shape, with room for `tokens` tokens.
 
     Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are
@@ -102,7 +102,7 @@ def make(name: str, config: Config, batch: int, tokens: int, like: Tensor) -> Ca
     )
 
 
-def bytes_per_token(name: str, config: Config, itemsize: int) -> int:
+def bytes_per_token(name: str, config: Shape, itemsize: int) -> int:
     """Cache bytes one token of one sequence adds, over all owning layers, scales included."""
     row = importlib.import_module(f"kvbench.caches.{name}").KVCache.bytes_per_row
     rows = 2 * len(config.owning_layers) * config.n_kv_head

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from kvbench.layermaps import owners
+from kvbench.models.base import LanguageModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -18,10 +19,10 @@ def build(
     shape: dict[str, Any],
     layer_map: str | Sequence[int] = "own",
     dtype: str = "bfloat16",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     seed: int = 42,
     device: str | None = None,
-) -> nn.Module:
+) -> LanguageModel:
     """A model in eval mode on `device` (CUDA where there is one, else CPU).
 
     `shape` is a line of the preset registry; `weights` a safetensors file, without which the

@@ -8,13 +8,16 @@ Shapes: B batch, T new tokens, C = n_embd, nh heads of hs = C / nh.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
+from kvbench.models.base import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,10 @@ class Block(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
-class Model(nn.Module):
+class Model(LanguageModel):
     """GPT-2 over a cache."""
+
+    config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -117,7 +122,11 @@ class Model(nn.Module):
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = self.transformer["wte"].weight  # tied
+        self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight  # tied
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks, in order."""
+        yield from cast(Iterator[Block], self.transformer["h"])
 
     def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached.
@@ -130,7 +139,7 @@ class Model(nn.Module):
             raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
         pos = torch.arange(depth, depth + T, device=idx.device)
         x = self.transformer["wte"](idx) + self.transformer["wpe"](pos)  # (B, T, C)
-        for block in self.transformer["h"]:
+        for block in self.blocks():
             x = block(x, cache)
         cache.advance(T)
         if last_only:
@@ -140,6 +149,6 @@ class Model(nn.Module):
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a LayerNorm goes with what it feeds."""
         marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
-        for block in self.transformer["h"]:
+        for block in self.blocks():
             marks += [(block.ln_1, "attention"), (block.ln_2, "mlp")]
         return [*marks, (self.transformer["ln_f"], "head")]

@@ -1,0 +1,41 @@
+"""What every architecture offers to caches and benchmarks."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from kvbench.caches import Cache
+
+
+class Shape(Protocol):
+    """The part of a model's config that caches and generation read."""
+
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_kv_head(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def owning_layers(self) -> list[int]: ...
+
+
+class LanguageModel(nn.Module):
+    """A decoder over a cache; `kvbench.models.gpt2` is the one to read."""
+
+    config: Shape
+    lm_head: nn.Linear
+
+    def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
+        """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
+        raise NotImplementedError
+
+    def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
+        """Modules whose entry begins a phase, in order."""
+        raise NotImplementedError
