@@ -25,6 +25,7 @@ include: "rules/inputs.smk"
 include: "rules/measure.smk"
 include: "rules/quality.smk"
 include: "rules/roofline.smk"
+include: "rules/verdicts.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 

@@ -102,6 +102,10 @@ FIGURES = {
 }
 
 
+# Further tables, and the benchmark each is worked out from.
+WORKED_OUT = {"verdicts": "latency"}
+
+
 def presets_of(benchmark):
     """The presets a benchmark of this study measures; none where the study leaves it out."""
     if benchmark not in config["benchmarks"]:
@@ -116,9 +120,19 @@ def figure_code(wildcards):
 
 def figure_cells(wildcards):
     """The cells a figure draws, of those benchmarks that measure its preset."""
-    roofs = ["results/{study}/roofline/roofs.json"] if wildcards.figure == "roofline" else []
+    beside = {
+        "roofline": ["results/{study}/roofline/roofs.json"],
+        "speedup": ["results/{study}/verdicts/{preset}.json"],
+    }
     drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]
-    return [cell for b in drawn or FIGURES[wildcards.figure][:1] for cell in CELLS[b]] + roofs
+    read = [cell for b in drawn or FIGURES[wildcards.figure][:1] for cell in CELLS[b]]
+    return read + beside.get(wildcards.figure, [])
+
+
+def made_controls(wildcards):
+    """The record of the preset's controls, once the target `controls` has made it."""
+    path = f"results/{wildcards.study}/controls/{wildcards.preset}.json"
+    return [path] if Path(path).exists() else []
 
 
 def every_figure(benchmark=None):
@@ -135,7 +149,8 @@ def every_figure(benchmark=None):
 
 def every_table(benchmark=None):
     """Markdown and CSV of every table of `benchmark` (default: any)."""
-    names = [f"{b}_{p}" for b in CELLS for p in presets_of(b) if benchmark in (None, b)]
+    tables = [*zip(CELLS, CELLS), *WORKED_OUT.items()]
+    names = [f"{t}_{p}" for t, b in tables for p in presets_of(b) if benchmark in (None, b)]
     path = "results/{study}/tables/{name}.{ext}"
     return collect(path, study=config["study"], name=names, ext=["md", "csv"])
 

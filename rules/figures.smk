@@ -73,6 +73,8 @@ rule table:
         ),
     log:
         "logs/{study}/tables/{table}_{preset}.log",
+    wildcard_constraints:
+        table="|".join(CELLS),
     conda:
         "../envs/figures.yaml"
     script:

@@ -24,6 +24,7 @@ from kvbench.models import build
 from kvbench.pool import pool
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
+from kvbench.verdicts import judge
 
 VERSIONS = ["v0", "v1", "v2", "v3", "v4"]
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
@@ -215,7 +216,7 @@ def drawn(samples, scored):
     roofs = {"benchmark_name": "roofs", "dtype": "float32", "read_gb_s": 10.0, "gemm_gflop_s": 50.0}
     return {
         "latency": (latency_figure, pooled),
-        "speedup": (speedup, pooled),
+        "speedup": (speedup, [*pooled, judge(pooled, margin=0.02)]),
         "vram": (vram_figure, memory),
         "phase": (phase_figure, phases),
         "perplexity": (perplexity_figure, scored),

@@ -16,11 +16,14 @@ Records = list[dict[str, Any]]
 
 
 def draw(records: Records) -> Figure:
-    """Baseline time over each version's, against T, with paired 95 % intervals.
+    """Baseline time over each version's, against T, with paired intervals.
 
-    The baselines are the study's first version (v0 where it has one), and v1, which is what the
-    versions above it must beat.
+    `records` are latency cells and the record of their verdicts, whose adjusted level the bars
+    have, so that picture and word agree. The baselines are the study's first version (v0 where it
+    has one), and v1, which is what the versions above it must beat.
     """
+    level = next(r["level"] for r in records if r.get("benchmark_name") == "verdicts")
+    records = [r for r in records if r.get("benchmark_name") != "verdicts"]
     versions = style.ordered(by(records, "version"))
     against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
     batches = by(records, "batch_size")
@@ -34,7 +37,7 @@ def draw(records: Records) -> Figure:
         for axes, baseline in zip(row, against, strict=True):
             others = versions[versions.index(baseline) + 1 :]
             for place, version in enumerate(others):
-                points = [_ratio(cells, baseline, version, T) for T in by(cells, "T")]
+                points = [_ratio(cells, baseline, version, T, level) for T in by(cells, "T")]
                 found = sorted(point for point in points if point)
                 if not found:
                     continue
@@ -61,16 +64,20 @@ def draw(records: Records) -> Figure:
             style.t_axis(axes, [cell["T"] for cell in cells])
             axes.legend(fontsize=8)
     figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation")
-    style.foot(figure, f"{provenance(records)} · bars: paired 95 % intervals over processes")
+    style.foot(
+        figure, f"{provenance(records)} · bars: paired {100 * level:.4g} % intervals over processes"
+    )
     return figure
 
 
-def _ratio(cells: Records, baseline: str, version: str, T: int) -> tuple[float, ...] | None:
+def _ratio(
+    cells: Records, baseline: str, version: str, T: int, level: float
+) -> tuple[float, ...] | None:
     """(T, ratio, low, high) of baseline time over version time, paired by process."""
     chosen = {c["version"]: c for c in measured(cells) if c["T"] == T}
     if baseline not in chosen or version not in chosen:
         return None
-    found = compare(*paired_totals(chosen[baseline], chosen[version]))
+    found = compare(*paired_totals(chosen[baseline], chosen[version]), level=level)
     low = math.nan if found.low is None else found.low  # one process: a point without a bar
     high = math.nan if found.high is None else found.high
     return T, found.ratio, low, high

@@ -1,0 +1,157 @@
+"""Which version is faster than which: one word per pair, beside what bytes and FLOP allow.
+
+A record of verdicts holds every comparison of one preset at one adjusted level, so that tables and
+figures that show an interval show the one its word was read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kvbench.costs import Cost, generation, generation_ceiling
+from kvbench.records import by, measured, paired_totals
+from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
+from kvbench.stats.paired import Comparison, compare
+
+Record = dict[str, Any]
+ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
+ABOVE = "error: above ceiling"
+SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
+AGAIN, DELAYED = "v1-again", "v1-plus5"  # the controls: nothing differs; every step is 5 % longer
+
+
+def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
+    """(version, baseline): v1 against v0, the others against v1; without v1 against the first."""
+    if "v1" not in versions:
+        return [(version, versions[0]) for version in versions[1:]]
+    first = [("v1", "v0")] if "v0" in versions else []
+    return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
+
+
+def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
+    """The verdicts on latency cells of one preset, one family over every batch, T and pair.
+
+    `controls` is a record of `judge_controls`. Ratios are the version's time over its baseline's.
+    """
+    rows, compared = [], []
+    for (batch, T), here in by(cells, "batch_size", "T").items():
+        of = {cell["version"]: cell for cell in here}
+        for version, baseline in pairs(list(of)):
+            row = {"batch_size": batch, "T": T, "version": version, "baseline": baseline}
+            lost = [name for name in (version, baseline) if "error" in of[name]]
+            if lost:
+                row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
+            else:
+                row |= _ceiling(of[baseline], of[version])
+                compared.append((row, _compare(of[version], of[baseline], margin)))
+            rows.append(row)
+    level = _put_words(compared, margin)
+    for row, _ in compared:
+        row["share_of_ceiling"] = 1 / row["ratio"] / row["ceiling"]
+        beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
+        row["flag"] = ABOVE if beyond else None
+    seen = controls["detectable"] if controls else None
+    return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
+
+
+def judge_controls(cells: Sequence[Record], margin: float) -> Record:
+    """Whether v1 against itself shows no difference, and a known delay shows as one.
+
+    `cells` are v1 and its controls, measured in one set of blocks. `detectable` is what this
+    machine finds four times in five, from the spread of v1 against itself; None for one replicate.
+    """
+    of = {cell["version"]: cell for cell in measured(cells)}
+    compared = []
+    for control in (name for name in of if name != "v1"):
+        row = {key: of[control][key] for key in ("batch_size", "T")}
+        row |= {"control": control, "expected": SLOWER if control == DELAYED else "no difference"}
+        compared.append((row, _compare(of[control], of["v1"], margin)))
+    level = _put_words(compared, margin)
+    rows = [row for row, _ in compared]
+    for row in rows:
+        none_shown = row["verdict"] not in (FASTER, SLOWER)
+        good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
+        row["as_expected"] = "yes" if good else "no"
+    spread = [c for row, c in compared if row["control"] == AGAIN and c.replicates > 1]
+    seen = asdict(smallest_detectable(spread, alpha=ALPHA)) if spread else None
+    return _record("controls", cells, rows, level, margin) | {"detectable": seen}
+
+
+def notes(record: Record) -> list[str]:
+    """What must be read with the rows: the direction, the level, the flags, what could be seen."""
+    if not record["rows"]:
+        return ["One version: nothing to compare."]
+    percent = 100 * record["level"]
+    lines = [
+        "ratio: the version's time over its baseline's, below 1 is faster; low, high: its paired "
+        f"{percent:.4g} % interval over processes, adjusted for all rows; "
+        f"equivalent: within a margin of {record['margin']:.1%}.",
+    ]
+    if record["benchmark_name"] == "verdicts":
+        lines.append(
+            "ceiling: the largest speed-up that bytes and FLOP allow, and the part of the "
+            "generation that sets it; shared rows count once. Over v0 it is FLOP: a step without a "
+            "cache recomputes its whole window, and reads no more weights for it."
+        )
+    for row in record["rows"]:
+        if row.get("flag"):
+            lines.append(
+                f"{row['flag']}: {row['version']} against {row['baseline']} at batch "
+                f"{row['batch_size']}, T {row['T']} is at least {1 / row['high']:.3g} times faster "
+                f"where {row['ceiling_from']} allow {row['ceiling']:.3g}. The measurement or the "
+                "code is wrong until something outside the model explains it."
+            )
+    return [*lines, smallest(record["detectable"])]
+
+
+def smallest(found: Record | None) -> str:
+    """One sentence on the smallest difference the machine could have shown."""
+    if found is None:
+        return "Smallest detectable difference: not measured (target `controls` measures it)."
+    return (
+        f"Smallest detectable difference: {found['relative']:.1%} at {found['replicates']} "
+        f"replicates, {found['power']:.0%} of the time, from the controls."
+    )
+
+
+def _compare(a: Record, b: Record, margin: float) -> Comparison:
+    return compare(*paired_totals(a, b), margin=margin)
+
+
+def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+    """Write each comparison's word and interval into its row; the level they all have."""
+    found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
+    for (row, _), verdict in zip(compared, found, strict=True):
+        row |= {
+            "ratio": verdict.ratio,
+            "low": verdict.low,
+            "high": verdict.high,
+            "verdict": verdict.word,
+            "replicates": verdict.replicates,
+            "p_adjusted": verdict.p_adjusted,
+        }
+    return found[0].level if found else 1 - ALPHA
+
+
+def _ceiling(baseline: Record, version: Record) -> Record:
+    ceiling, limit = generation_ceiling(_costs(baseline), _costs(version))
+    return {"ceiling": ceiling, "ceiling_from": limit}
+
+
+def _costs(cell: Record) -> dict[str, Cost]:
+    """The strict lower bounds of one cell's prefill and decode, by the rows its cache stores."""
+    shape, owner = cell["model_config"], cell["layer_owner"]
+    heads = shape.get("n_kv_head", shape["n_head"])
+    row_bytes = cell["cache_bytes_per_token"] // (2 * len(set(owner)) * heads) or None
+    where = (cell["batch_size"], cell["prompt_length"], cell["T"])
+    return generation(shape, owner, cell["dtype"], *where, row_bytes, reread=False)
+
+
+def _record(
+    name: str, cells: Sequence[Record], rows: list[Record], level: float, margin: float
+) -> Record:
+    about = next(iter(measured(cells)), cells[0])
+    shared = {key: about.get(key) for key in SHARED}
+    return {**shared, "benchmark_name": name, "level": level, "margin": margin, "rows": rows}
