@@ -136,12 +136,12 @@ def made_controls(wildcards):
 
 
 def every_figure(benchmark=None):
-    """SVG and PNG of every figure that draws `benchmark` (default: any)."""
+    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures)."""
     names = [
         f"{figure}_{preset}"
         for figure, drawn in FIGURES.items()
         for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
-        if benchmark is None or benchmark in drawn
+        if benchmark is None or drawn == [benchmark]
     ]
     path = "results/{study}/figures/{name}.{ext}"
     return collect(path, study=config["study"], name=names, ext=["svg", "png"])
