@@ -10,12 +10,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from kvbench import cells, codedeps
+from kvbench import cells, codedeps, runlock
 from kvbench.config import ConfigError, load_schema, quality_presets, resolve
 from kvbench.presets import PRESETS, get_preset, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
+ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
 
 _files = workflow.overwrite_configfiles
 try:
@@ -29,6 +30,8 @@ except ConfigError as refusal:
 
 SCORED = quality_presets(config)  # presets whose perplexity means something
 TURNS = cells.run_order(config, config["pretrained"])
+CONTROLS = cells.control_study(config)
+CONTROL_TURNS = cells.run_order(CONTROLS, config["pretrained"])
 
 
 wildcard_constraints:
@@ -37,6 +40,7 @@ wildcard_constraints:
     table="[a-z]+",
     preset="|".join(map(re.escape, [*PRESETS, "custom"])),
     version="|".join(map(re.escape, VERSIONS)),
+    control="|".join(cells.CONTROLS),
     phase="prefill|decode",
     batch=r"[1-9]\d*",
     T=r"[1-9]\d*",
@@ -52,12 +56,12 @@ def code(script, *modules):
     ]
 
 
-def measured_code(script):
+def measured_code(script, version=None):
     """The code of a measuring job: the script's, its version's cache and its preset's architecture."""
 
     def files(wildcards):
         arch = "gpt2" if wildcards.preset == "custom" else get_preset(wildcards.preset)["arch"]
-        cache = cache_module(wildcards.version)
+        cache = cache_module(version or wildcards.version)
         return code(script, f"kvbench.caches.{cache}", f"kvbench.models.{arch}")
 
     return files
@@ -88,6 +92,18 @@ def turn(wildcards):
     key = ("preset", "batch", "T", "replicate", "version")
     place = TURNS.get(tuple(wildcards[name] for name in key))
     return 0 if place is None else len(TURNS) - place
+
+
+def control_cell(wildcards):
+    """The cell of one control."""
+    return cells.control(config, **wildcards)
+
+
+def control_turn(wildcards):
+    """Priority of a control's sample, as `turn`."""
+    key = ("preset", "batch", "T", "replicate", "control")
+    place = CONTROL_TURNS.get(tuple(wildcards[name] for name in key))
+    return 0 if place is None else len(CONTROL_TURNS) - place
 
 
 # What each figure draws: the benchmarks whose cells it reads.
