@@ -2,7 +2,9 @@
 
 in    results/{study}/latency/...
 out   results/{study}/verdicts/{preset}.json
-      results/{study}/tables/verdicts_{preset}.md and .csv
+      results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json
+      results/{study}/controls/{preset}/{control}/B{batch}/T{T}.json, results/{study}/controls/{preset}.json
+      results/{study}/tables/{verdicts,controls}_{preset}.md and .csv
 """
 
 
@@ -29,3 +31,75 @@ rule verdicts:
         margin=config["margin"],
     script:
         "../scripts/verdicts.py"
+
+
+rule measure_control:
+    """Time one fresh process of v1 or one of its controls."""
+    input:
+        code=measured_code("measure_latency.py", version="v1"),
+        weights=weights,
+    output:
+        "results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json",
+    log:
+        "logs/{study}/controls/{preset}/{control}/B{batch}/T{T}.r{replicate}.log",
+    priority: control_turn
+    conda:
+        "../envs/measure.yaml"
+    threads: workflow.cores
+    params:
+        cell=control_cell,
+    script:
+        "../scripts/measure_latency.py"
+
+
+rule pool_control:
+    """Pool a control's processes."""
+    input:
+        code=code("pool_latency.py"),
+        samples=collect(
+            "results/{{study}}/samples/controls/{{preset}}/{{control}}/B{{batch}}/T{{T}}/r{replicate}.json",
+            replicate=range(1, CONTROLS["replicates"] + 1),
+        ),
+    output:
+        "results/{study}/controls/{preset}/{control}/B{batch}/T{T}.json",
+    log:
+        "logs/{study}/controls/{preset}/{control}/B{batch}/T{T}.log",
+    conda:
+        "../envs/figures.yaml"
+    script:
+        "../scripts/pool_latency.py"
+
+
+rule judge_controls:
+    """Compare v1 with its controls, and say the smallest difference that could be seen."""
+    input:
+        code=code("controls.py"),
+        cells=collect(
+            "results/{{study}}/controls/{{preset}}/{control}/B{batch}/T{T}.json",
+            control=CONTROLS["versions"],
+            batch=CONTROLS["batch_size"],
+            T=CONTROLS["T_values"],
+        ),
+    output:
+        record="results/{study}/controls/{preset}.json",
+        md="results/{study}/tables/controls_{preset}.md",
+        csv="results/{study}/tables/controls_{preset}.csv",
+    log:
+        "logs/{study}/controls/{preset}.log",
+    conda:
+        "../envs/figures.yaml"
+    params:
+        margin=config["margin"],
+    script:
+        "../scripts/controls.py"
+
+
+rule controls:
+    """v1 against itself and against a known delay: what this machine can tell apart."""
+    input:
+        collect(
+            "results/{study}/tables/controls_{preset}.{ext}",
+            study=config["study"],
+            preset=config["pretrained"],
+            ext=["md", "csv"],
+        ),

@@ -12,9 +12,11 @@ from typing import Any
 from kvbench import versions
 from kvbench.config import shape_of, weights_source
 from kvbench.layermaps import owners
+from kvbench.machine import has_cuda_driver
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 RUNS = ("num_warmup_runs", "num_measure_runs")
+CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-plus5": 0.05}  # name -> delay, a share of each step
 
 
 def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> dict:
@@ -50,6 +52,29 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         told |= {"text": asked["text"], "context": context, "stride": asked["stride"] or context}
         told |= {"max_windows": asked["max_windows"]}
     return told
+
+
+def control_study(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration under which the controls are measured: `versions` are v1 and its controls.
+
+    A delay is counted out by the host, so that where CUDA is used v1 is only measured again.
+    """
+    asked, device = config["controls"], config["device"]
+    cuda = device == "cuda" or (device == "auto" and has_cuda_driver())
+    return config | {
+        "versions": [name for name, delay in CONTROLS.items() if not (cuda and delay)],
+        "batch_size": [asked["batch_size"]],
+        "T_values": [asked["T"]],
+        "replicates": asked["replicates"],
+    }
+
+
+def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> dict:
+    """The latency cell of one control: v1's in all but its name and its delay."""
+    delay = CONTROLS[control]
+    about = f"v1, every step {delay:.0%} longer" if delay else "v1, measured again"
+    told = cell(config, "latency", preset, "v1", **where)
+    return told | {"version": control, "version_description": about, "delay": delay}
 
 
 def run_order(config: dict[str, Any], presets: list[str]) -> dict[tuple[str, ...], int]:

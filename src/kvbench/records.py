@@ -64,6 +64,22 @@ def paired_totals(
     return [totals[0][r] for r in both], [totals[1][r] for r in both]
 
 
+def cost_inputs(record: dict[str, Any]) -> dict[str, Any]:
+    """What the cost model asks of a cell: shape, owners, dtype, batch, bytes of one cached row.
+
+    `row_bytes` is None where nothing is cached.
+    """
+    shape, owner = record["model_config"], record["layer_owner"]
+    heads = shape.get("n_kv_head", shape["n_head"])
+    return {
+        "shape": shape,
+        "owner": owner,
+        "dtype": record["dtype"],
+        "batch": record["batch_size"],
+        "row_bytes": record["cache_bytes_per_token"] // (2 * len(set(owner)) * heads) or None,
+    }
+
+
 def provenance(records: Sequence[dict[str, Any]]) -> str:
     """One line for the foot of a figure or table: device, dtype, weights, library, settings."""
     whole = measured(records)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.costs import Cost, generation, generation_ceiling
-from kvbench.records import by, measured, paired_totals
+from kvbench.records import by, cost_inputs, measured, paired_totals
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare
 
@@ -19,7 +19,6 @@ Record = dict[str, Any]
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
-AGAIN, DELAYED = "v1-again", "v1-plus5"  # the controls: nothing differs; every step is 5 % longer
 
 
 def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
@@ -59,14 +58,15 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
 def judge_controls(cells: Sequence[Record], margin: float) -> Record:
     """Whether v1 against itself shows no difference, and a known delay shows as one.
 
-    `cells` are v1 and its controls, measured in one set of blocks. `detectable` is what this
-    machine finds four times in five, from the spread of v1 against itself; None for one replicate.
+    `cells` are v1 and its controls, measured in one set of blocks; `delay` is the share by which a
+    control's steps are longer. `detectable` is what this machine finds four times in five, from
+    the spread of v1 against itself; None for one replicate.
     """
     of = {cell["version"]: cell for cell in measured(cells)}
     compared = []
-    for control in (name for name in of if name != "v1"):
-        row = {key: of[control][key] for key in ("batch_size", "T")}
-        row |= {"control": control, "expected": SLOWER if control == DELAYED else "no difference"}
+    for control in (name for name in of if name != "v1" and "v1" in of):
+        row = {"control": control} | {key: of[control][key] for key in ("batch_size", "T", "delay")}
+        row["expected"] = SLOWER if row["delay"] else "no difference"
         compared.append((row, _compare(of[control], of["v1"], margin)))
     level = _put_words(compared, margin)
     rows = [row for row, _ in compared]
@@ -74,7 +74,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
         none_shown = row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
         row["as_expected"] = "yes" if good else "no"
-    spread = [c for row, c in compared if row["control"] == AGAIN and c.replicates > 1]
+    spread = [c for row, c in compared if not row["delay"] and c.replicates > 1]
     seen = asdict(smallest_detectable(spread, alpha=ALPHA)) if spread else None
     return _record("controls", cells, rows, level, margin) | {"detectable": seen}
 
@@ -82,7 +82,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
 def notes(record: Record) -> list[str]:
     """What must be read with the rows: the direction, the level, the flags, what could be seen."""
     if not record["rows"]:
-        return ["One version: nothing to compare."]
+        return ["Nothing to compare."]
     percent = 100 * record["level"]
     lines = [
         "ratio: the version's time over its baseline's, below 1 is faster; low, high: its paired "
@@ -141,12 +141,8 @@ def _ceiling(baseline: Record, version: Record) -> Record:
 
 
 def _costs(cell: Record) -> dict[str, Cost]:
-    """The strict lower bounds of one cell's prefill and decode, by the rows its cache stores."""
-    shape, owner = cell["model_config"], cell["layer_owner"]
-    heads = shape.get("n_kv_head", shape["n_head"])
-    row_bytes = cell["cache_bytes_per_token"] // (2 * len(set(owner)) * heads) or None
-    where = (cell["batch_size"], cell["prompt_length"], cell["T"])
-    return generation(shape, owner, cell["dtype"], *where, row_bytes, reread=False)
+    """The strict lower bounds of one cell's prefill and decode."""
+    return generation(**cost_inputs(cell), prompt=cell["prompt_length"], T=cell["T"], reread=False)
 
 
 def _record(

@@ -11,6 +11,7 @@ from statistics import fmean, median
 from typing import Any
 
 from kvbench.bench.clock import clock
+from kvbench.bench.delay import Wrap, delaying
 from kvbench.bench.setup import Setup, ready
 from kvbench.generate import generate, overflow_steps
 
@@ -18,10 +19,11 @@ from kvbench.generate import generate, overflow_steps
 def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
     """One process's sample of a latency cell: every run, every step, raw."""
     with ready(cell, weights) as setup:
+        wrap = delaying(cell.get("delay", 0.0), setup.device)
         for _ in range(cell["num_warmup_runs"]):
-            one_run(setup)
+            one_run(setup, wrap)
         setup.begin()
-        runs = [one_run(setup) for _ in range(cell["num_measure_runs"])]
+        runs = [one_run(setup, wrap) for _ in range(cell["num_measure_runs"])]
         T = cell["T"]
         return setup.record(
             "latency_vs_T",
@@ -29,20 +31,22 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
             **summarise(runs, T),
             overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),
             runs=runs,
+            **{key: cell[key] for key in ("delay",) if key in cell},  # a control says so
         )
 
 
-def one_run(setup: Setup) -> dict[str, Any]:
+def one_run(setup: Setup, wrap: Wrap) -> dict[str, Any]:
     """Generate once. Milliseconds: the whole by the wall clock, the rest by the device's clock."""
     T = setup.cell["T"]
     cache = setup.cache(setup.prompt.size(1) + T)
-    mark = clock(setup.device, 2 * T + 1)
+    ticks = clock(setup.device, 2 * T + 1)
+    mark = wrap(ticks)
     setup.synchronise()
     began = time.perf_counter_ns()
     generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
     setup.synchronise()
     total_ms = (time.perf_counter_ns() - began) / 1e6
-    intervals = mark.intervals_ms()
+    intervals = ticks.intervals_ms()
     forward_ms, pick_ms = intervals[0::2], intervals[1::2]
     return {
         "time_total_ms": total_ms,

@@ -1,0 +1,185 @@
+"""Verdicts, controls and lines over depth, on records with known effects."""
+
+import random
+
+import pytest
+
+from kvbench import cells, costs
+from kvbench.bench.clock import CpuClock
+from kvbench.bench.delay import Delayed, delaying
+from kvbench.config import load_schema, resolve
+from kvbench.records import MixedRecords, read_cells
+from kvbench.store import write_record
+from kvbench.verdicts import ABOVE, judge, judge_controls, notes, pairs
+
+SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
+OWN = list(range(12))
+PAIRS = [layer - layer % 2 for layer in OWN]
+BYTES_PER_TOKEN = {"v0": 0, "v1": 24 * 768 * 4, "v2": 24 * 12 * 68, "v3": 12 * 768 * 4}
+
+
+def cell(version, ms, replicates=8, T=16, noise=0.002, **more):
+    """A pooled latency record whose processes take about `ms`, on a machine that drifts."""
+    draw = random.Random(f"{version} {T}")
+    processes = [
+        {
+            "replicate": r,
+            "runs": [{"time_total_ms": ms * (1 + r / 50) * (1 + draw.gauss(0, noise))}],
+        }
+        for r in range(1, replicates + 1)
+    ]
+    about = {"device": "cpu", "device_name": "a machine", "pytorch_version": "2", "threads": 1}
+    about |= {"weights": "random", "pretrained": "gpt2", "dtype": "float32", "disturbed": 0}
+    return {
+        **about,
+        "benchmark_name": "latency_vs_T",
+        "version": version,
+        "batch_size": 1,
+        "T": T,
+        "prompt_length": 32,
+        "model_config": SHAPE,
+        "layer_owner": PAIRS if version == "v3" else OWN,
+        "cache_bytes_per_token": BYTES_PER_TOKEN.get(version, BYTES_PER_TOKEN["v1"]),
+        "replicates": replicates,
+        "processes": processes,
+        **more,
+    }
+
+
+def words(record):
+    return {row["version"]: row["verdict"] for row in record["rows"]}
+
+
+def test_words_are_those_of_the_effects_put_in():
+    made = [cell("v0", 400), cell("v1", 100), cell("v2", 110), cell("v3", 100.1)]
+    made += [cell("v4", 97, noise=0.2)]
+    record = judge(made, margin=0.02)
+    assert words(record) == {
+        "v1": "faster",
+        "v2": "slower",
+        "v3": "equivalent",
+        "v4": "inconclusive",
+    }
+    for row in record["rows"]:
+        assert row["baseline"] == ("v0" if row["version"] == "v1" else "v1")
+        assert row["low"] < row["ratio"] < row["high"] and row["replicates"] == 8
+    assert record["rows"][0]["ratio"] == pytest.approx(0.25, rel=0.02)
+    assert record["rows"][0]["ceiling_from"] == "decode FLOP"  # v0 recomputes: no fewer bytes
+
+
+def test_a_record_above_its_ceiling_is_flagged_by_name():
+    record = judge([cell("v1", 100), cell("v2", 60), cell("v3", 99)], margin=0.02)
+    flagged, fair = record["rows"]
+    assert flagged["flag"] == ABOVE and flagged["share_of_ceiling"] > 1 and fair["flag"] is None
+    assert [line for line in notes(record) if line.startswith(f"{ABOVE}: v2 against v1 at batch 1")]
+    assert not [line for line in notes(record) if "v3 against v1" in line]
+
+
+def test_one_replicate_gives_no_interval_and_no_flag():
+    row = judge([cell("v1", 100, replicates=1), cell("v2", 10, replicates=1)], 0.02)["rows"][0]
+    assert row["verdict"] == "inconclusive" and row["low"] is None and row["flag"] is None
+
+
+def test_processes_are_paired_by_replicate():
+    v1, v2 = cell("v1", 100, noise=0), cell("v2", 100, noise=0)
+    v2["processes"].reverse()
+    assert judge([v1, v2], 0.02)["rows"][0]["high"] == pytest.approx(1)
+    del v2["processes"][0]
+    assert judge([v1, v2], 0.02)["rows"][0]["replicates"] == 7
+
+
+def test_a_version_out_of_memory_keeps_its_row():
+    lost = {"version": "v2", "batch_size": 1, "T": 16, "pretrained": "gpt2", "error": "no memory"}
+    record = judge([cell("v1", 100), lost], margin=0.02)
+    assert words(record) == {"v2": "not compared: v2 no memory"}
+
+
+def test_records_of_another_device_are_refused(tmp_path):
+    paths = [str(tmp_path / name) for name in ("v1.json", "v2.json")]
+    write_record(paths[0], cell("v1", 100))
+    write_record(paths[1], cell("v2", 100, device_name="another"))
+    with pytest.raises(MixedRecords, match="device_name"):
+        read_cells(paths)
+
+
+def test_every_version_has_one_baseline():
+    assert pairs(["v0", "v1", "v4"]) == [("v1", "v0"), ("v4", "v1")]
+    assert pairs(["v0", "v2"]) == [("v2", "v0")] and pairs(["v1"]) == []
+
+
+def test_controls_say_what_the_machine_can_see():
+    made = [cell("v1", 100), cell("v1-again", 100, delay=0.0), cell("v1-plus5", 105, delay=0.05)]
+    record = judge_controls(made, margin=0.02)
+    assert {row["control"]: row["as_expected"] for row in record["rows"]} == {
+        "v1-again": "yes",
+        "v1-plus5": "yes",
+    }
+    assert 0 < record["detectable"]["relative"] < 0.01
+    assert "not measured" in notes(judge(made[:1] + [cell("v2", 100)], 0.02))[-1]
+    assert "8 replicates" in notes(judge(made[:1] + [cell("v2", 100)], 0.02, record))[-1]
+    deaf = judge_controls([made[0], cell("v1-plus5", 101, noise=0.05, delay=0.05)], margin=0.02)
+    assert deaf["rows"][0]["as_expected"] == "no" and deaf["detectable"] is None
+
+
+def test_the_delay_makes_every_step_longer_by_its_share(monkeypatch):
+    clock_ns = 0
+
+    def now():
+        nonlocal clock_ns
+        clock_ns += 1
+        return clock_ns
+
+    monkeypatch.setattr("time.perf_counter_ns", now)
+    ticks = CpuClock(4)
+    mark = Delayed(ticks, 0.05, now)
+    mark()
+    for own in (100_000, 40_000, 2_000_000):
+        clock_ns += own
+        mark()
+    assert [ms * 1e6 for ms in ticks.intervals_ms()] == pytest.approx(
+        [105_000, 42_000, 2_100_000], abs=4
+    )
+    assert mark.waited_ns == pytest.approx(0.05 * 2_140_000, abs=6)
+
+
+def test_no_delay_leaves_the_clock_itself():
+    ticks = CpuClock(1)
+    assert delaying(0.0, "cuda")(ticks) is ticks
+    with pytest.raises(ValueError, match="CUDA"):
+        delaying(0.05, "cuda")
+
+
+def test_a_control_is_v1_but_for_its_name_and_delay():
+    config = resolve({"device": "cpu", "controls": {"T": 8}}, load_schema())
+    v1 = cells.cell(config, "latency", "gpt2", "v1", batch=1, T=8)
+    late = cells.control(config, "gpt2", "v1-plus5", batch=1, T=8)
+    assert {key for key in late if late[key] != v1.get(key)} == {
+        "version",
+        "version_description",
+        "delay",
+    }
+    order = cells.run_order(cells.control_study(config), ["gpt2"])
+    assert {key[-1] for key in order} == set(cells.CONTROLS) and len(order) == 30
+    on_cuda = cells.control_study(config | {"device": "cuda"})
+    assert on_cuda["versions"] == ["v1", "v1-again"]
+
+
+@pytest.mark.parametrize("row_bytes", [None, 256])
+def test_a_generation_costs_what_its_steps_cost(row_bytes):
+    small = SHAPE | {"block_size": 10}
+    parts = costs.generation(small, OWN, "float32", 2, 8, 4, row_bytes)
+    recomputed = [(0, 9), (0, 10), (0, 10)]
+    steps = recomputed if row_bytes is None else [(8, 1), (9, 1), (0, 10)]  # the window slides
+    forwards = [costs.forward(small, OWN, "float32", 2, *step, row_bytes) for step in steps]
+    assert parts["decode"].flop == sum(cost.flop for cost in forwards)
+    assert parts["decode"].bytes == sum(cost.bytes for cost in forwards)
+    assert parts["prefill"] == costs.forward(small, OWN, "float32", 2, 0, 8, row_bytes)
+
+
+def test_shared_rows_may_be_counted_once():
+    twice, once = (
+        costs.forward(SHAPE, PAIRS, "float32", 1, 99, 1, 256, reread) for reread in (True, False)
+    )
+    assert twice.kv_read_bytes == 2 * once.kv_read_bytes and twice.flop == once.flop
+    own = [costs.forward(SHAPE, OWN, "float32", 1, 99, 1, 256, reread) for reread in (True, False)]
+    assert own[0] == own[1]
