@@ -119,7 +119,7 @@ FIGURES = {
 
 
 # Further tables, and the benchmark each is worked out from.
-WORKED_OUT = {"verdicts": "latency"}
+WORKED_OUT = {"verdicts": "latency", "depth": "latency"}
 
 
 def presets_of(benchmark):
@@ -149,6 +149,11 @@ def made_controls(wildcards):
     """The record of the preset's controls, once the target `controls` has made it."""
     path = f"results/{wildcards.study}/controls/{wildcards.preset}.json"
     return [path] if Path(path).exists() else []
+
+
+def own_roofs(wildcards):
+    """This machine's roofs, where the study measures them."""
+    return ["results/{study}/roofline/roofs.json"] if "roofline" in config["benchmarks"] else []
 
 
 def every_figure(benchmark=None):

@@ -1,10 +1,10 @@
 """Words for the numbers: which version is faster, and what this machine could tell apart.
 
-in    results/{study}/latency/...
+in    results/{study}/latency/..., results/{study}/roofline/roofs.json
 out   results/{study}/verdicts/{preset}.json
       results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json
       results/{study}/controls/{preset}/{control}/B{batch}/T{T}.json, results/{study}/controls/{preset}.json
-      results/{study}/tables/{verdicts,controls}_{preset}.md and .csv
+      results/{study}/tables/{verdicts,controls,depth}_{preset}.md and .csv
 """
 
 
@@ -19,7 +19,7 @@ rule verdicts:
         md="results/{study}/tables/verdicts_{preset}.md",
         csv=report(
             "results/{study}/tables/verdicts_{preset}.csv",
-            caption="../report/table.rst",
+            caption="../report/verdicts.rst",
             category="latency",
             labels={"preset": "{preset}", "as": "verdicts"},
         ),
@@ -31,6 +31,28 @@ rule verdicts:
         margin=config["margin"],
     script:
         "../scripts/verdicts.py"
+
+
+rule depth:
+    """Fit the time per token over depth, beside what the bytes take."""
+    input:
+        code=code("depth.py"),
+        cells=lambda wildcards: CELLS["latency"],
+        roofs=own_roofs,
+    output:
+        md="results/{study}/tables/depth_{preset}.md",
+        csv=report(
+            "results/{study}/tables/depth_{preset}.csv",
+            caption="../report/depth.rst",
+            category="latency",
+            labels={"preset": "{preset}", "as": "depth"},
+        ),
+    log:
+        "logs/{study}/depth/{preset}.log",
+    conda:
+        "../envs/figures.yaml"
+    script:
+        "../scripts/depth.py"
 
 
 rule measure_control:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kvbench import cells, costs
+from kvbench import cells, costs, depth
 from kvbench.bench.clock import CpuClock
 from kvbench.bench.delay import Delayed, delaying
 from kvbench.config import load_schema, resolve
@@ -162,6 +162,35 @@ def test_a_control_is_v1_but_for_its_name_and_delay():
     assert {key[-1] for key in order} == set(cells.CONTROLS) and len(order) == 30
     on_cuda = cells.control_study(config | {"device": "cuda"})
     assert on_cuda["versions"] == ["v1", "v1-again"]
+
+
+def stepping(version, intercept, slope, T=200):
+    """A latency record whose steps take intercept + slope x depth ms, after a long prefill."""
+    made = cell(version, 1, replicates=4, T=T)
+    for process in made["processes"]:
+        drift = 1 + process["replicate"] / 100
+        steps = [(intercept + slope * (32 + i)) * drift for i in range(T)]
+        process["runs"] = [{"step_ms": [999.0, *steps[1:]]}]
+    return made
+
+
+def test_lines_over_depth_find_slope_intercept_and_break_even():
+    made = [stepping("v1", 10, 0.02), stepping("v2", 12, 0.01), stepping("v3", 12, 0.02)]
+    v1, v2, v3 = depth.rows([stepping("v1", 5, 1, T=20), *made], {"read_gb_s": 10.0})
+    assert v1["T"] == 200 and v1["depths"] == "33-231" and v1["break_even"] is None
+    assert v1["slope_us_low"] < 20 * 1.025 < v1["slope_us_high"]
+    assert v1["intercept_ms"] == pytest.approx(10 * 1.025)
+    assert v2["break_even"] == pytest.approx(200) and v2["remark"] is None
+    assert v3["break_even"] is None and v3["remark"] == "none within the context"
+    assert v1["modelled_slope_us"] == pytest.approx(BYTES_PER_TOKEN["v1"] / 10e3)
+    assert v3["modelled_slope_us"] == pytest.approx(v1["modelled_slope_us"] / 2)
+    assert depth.rows(made, None)[0]["modelled_slope_us"] is None
+
+
+def test_depths_stop_where_the_window_slides():
+    made = stepping("v1", 10, 0.02) | {"model_config": SHAPE | {"block_size": 64}}
+    assert depth.rows([made], None)[0]["depths"] == "33-64"
+    assert depth.rows([stepping("v1", 10, 0.02, T=2)], None) == []  # one depth draws no line
 
 
 @pytest.mark.parametrize("row_bytes", [None, 256])

@@ -34,7 +34,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
 
     `controls` is a record of `judge_controls`. Ratios are the version's time over its baseline's.
     """
-    rows, compared = [], []
+    rows, compared, limits = [], [], []
     for (batch, T), here in by(cells, "batch_size", "T").items():
         of = {cell["version"]: cell for cell in here}
         for version, baseline in pairs(list(of)):
@@ -43,12 +43,13 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             else:
-                row |= _ceiling(of[baseline], of[version])
                 compared.append((row, _compare(of[version], of[baseline], margin)))
+                limits.append(generation_ceiling(_costs(of[baseline]), _costs(of[version])))
             rows.append(row)
     level = _put_words(compared, margin)
-    for row, _ in compared:
-        row["share_of_ceiling"] = 1 / row["ratio"] / row["ceiling"]
+    for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
+        row |= {"ceiling": ceiling, "ceiling_from": limit}
+        row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
         beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
     seen = controls["detectable"] if controls else None
@@ -110,9 +111,10 @@ def smallest(found: Record | None) -> str:
     """One sentence on the smallest difference the machine could have shown."""
     if found is None:
         return "Smallest detectable difference: not measured (target `controls` measures it)."
+    least = "above 100 %" if found["relative"] > 1 else f"{found['relative']:.1%}"
     return (
-        f"Smallest detectable difference: {found['relative']:.1%} at {found['replicates']} "
-        f"replicates, {found['power']:.0%} of the time, from the controls."
+        f"Smallest detectable difference: {least} at {found['replicates']} replicates, "
+        f"{found['power']:.0%} of the time, from the controls."
     )
 
 
@@ -133,11 +135,6 @@ def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> 
             "p_adjusted": verdict.p_adjusted,
         }
     return found[0].level if found else 1 - ALPHA
-
-
-def _ceiling(baseline: Record, version: Record) -> Record:
-    ceiling, limit = generation_ceiling(_costs(baseline), _costs(version))
-    return {"ceiling": ceiling, "ceiling_from": limit}
 
 
 def _costs(cell: Record) -> dict[str, Cost]:
