@@ -36,8 +36,10 @@ def build(
     sizes = {key: value for key, value in shape.items() if key not in ("arch", "weights")}
     config = arch.Config(**sizes, owner=tuple(owners(layer_map, shape["n_layer"])))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.device(device):
+    with torch.device("meta"):  # torch's own initialisation would cost more than loading
         model = arch.Model(config).to(DTYPES[dtype])
+    model.to_empty(device=device)
+    model.tie()
     if weights is None:
         weight_files.init_random(model, seed)
     else:
