@@ -8,6 +8,7 @@ from kvbench import cells, costs, depth
 from kvbench.bench.clock import CpuClock
 from kvbench.bench.delay import Delayed, delaying
 from kvbench.config import load_schema, resolve
+from kvbench.figures import phase, style
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
 from kvbench.verdicts import ABOVE, judge, judge_controls, notes, pairs
@@ -212,3 +213,15 @@ def test_shared_rows_may_be_counted_once():
     assert twice.kv_read_bytes == 2 * once.kv_read_bytes and twice.flop == once.flop
     own = [costs.forward(SHAPE, OWN, "float32", 1, 99, 1, 256, reread) for reread in (True, False)]
     assert own[0] == own[1]
+
+
+def phases(version, ratio):
+    spent = dict.fromkeys(style.PHASES, 1.0)
+    made = cell(version, 1) | {"version_description": version, "instrumented_ratio": ratio}
+    return made | {"time_phase_ms": spent | {"total": 5.0}, "execution": "eager", "kernel": "torch"}
+
+
+@pytest.mark.parametrize("ratio,refused", [(1.05, False), (1.2, True)])
+def test_phases_are_not_compared_where_looking_cost_one_version_more(tmp_path, ratio, refused):
+    style.save(phase.draw([phases("v1", 1.0), phases("v2", ratio)]), tmp_path / "f.svg")
+    assert ("not to be compared" in (tmp_path / "f.svg").read_text()) == refused

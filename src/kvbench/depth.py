@@ -43,15 +43,18 @@ def rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
 
 def notes(roofs: Record | None) -> list[str]:
     """What must be read with the rows."""
-    against = "no bandwidth was measured in this study"
+    floor = "modelled: not given, as this study measured no bandwidth (benchmark `roofline`)."
     if roofs is not None:
-        against = f"at the {roofs['read_gb_s']:.3g} GB/s read on this machine"
+        floor = (
+            f"modelled: compulsory bytes at the {roofs['read_gb_s']:.3g} GB/s this machine reads, "
+            "a floor; without a cache FLOP, not bytes, set the time, and none is given."
+        )
     return [
         "tpot_ms = intercept_ms + slope_us / 1000 x depth, the tokens attended to; low, high: "
-        f"{LEVEL:.0%} intervals over processes, which one process does not have.",
-        f"modelled: compulsory bytes {against}, a floor; without a cache the time is FLOP, "
-        "not bytes, and no floor is given.",
-        "break_even: the depth from which the version is faster than v1, up to block_size.",
+        f"{100 * LEVEL:.4g} % intervals over processes; one process has none.",
+        floor,
+        "break_even: the depth from which the version is faster than v1, up to block_size; "
+        "low, high: what the data allow, an empty high end meaning beyond block_size.",
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kvbench.records import provenance
+from kvbench.roofline import plausible, point, ratios
 from kvbench.store import write_text
 
 Row = dict[str, Any]
@@ -59,18 +60,29 @@ def perplexity(cell: Row) -> Row:
 
 
 def roofline(cell: Row) -> Row:
-    """FLOP, modelled bytes, measured time, and the rates they make."""
-    ms = cell["time_ms_median"]
-    return {
+    """FLOP, bytes, time and the rates they make; where a profiler counted, the model's ratio.
+
+    A ratio outside 0.9-1.3 is marked. Shares need the roofs, in `cell["roofs"]`.
+    """
+    at = point(cell, cell.get("roofs") or {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
+    under = {"roof_percent": 100 * at.share, "bound": at.bound} if cell.get("roofs") else {}
+    row = {
         "phase": cell["phase"],
         "P": cell["P"],
-        "gflop": cell["flop"] / 1e9,
-        "modelled_mb": cell["bytes"] / 1e6,
-        "time_ms": ms,
-        "flop_per_byte": cell["intensity"],
-        "gflop_per_s": cell["flop"] / ms / 1e6,
-        "modelled_gb_per_s": cell["bytes"] / ms / 1e6,
+        "gflop": at.flop / 1e9,
+        "mb": at.bytes / 1e6,
+        "time_ms": at.time_ms,
+        "flop_per_byte": at.intensity,
+        "gflop_per_s": at.gflop_s,
+        "gb_per_s": at.gb_s,
+        **under,
+        "source": cell["source"],
     }
+    for name, ratio in (ratios(cell) or {}).items():
+        row[f"{name}_modelled"] = cell[name]
+        row[f"{name}_ratio"] = ratio
+        row[f"{name}_doubt"] = "" if plausible(ratio) else "outside 0.9-1.3"
+    return row
 
 
 ROWS = {
@@ -85,12 +97,13 @@ ROWS = {
 def frame(kind: str, records: list[Row]) -> pd.DataFrame:
     """One row per cell of one kind; an out-of-memory cell keeps its row and says so."""
     rows = []
-    for cell in records:
+    roofs = next((r for r in records if r.get("benchmark_name") == "roofs"), None)
+    for cell in (record for record in records if record is not roofs):
         row = {"version": cell["version"], "batch_size": cell["batch_size"]}
         if "error" in cell:
             row |= {key: cell[key] for key in ("T", "P", "phase", "error") if key in cell}
         else:
-            row |= ROWS[kind](cell)
+            row |= ROWS[kind]({**cell, "roofs": roofs} if roofs else cell)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -98,7 +111,8 @@ def frame(kind: str, records: list[Row]) -> pd.DataFrame:
 def write(kind: str, records: list[Row], markdown: str | Path, csv: str | Path) -> None:
     """Write both forms atomically. Raises KeyError for an unknown kind."""
     title = f"{kind.capitalize()} of {records[0]['pretrained']}"
-    publish(title, frame(kind, records), [provenance(records)], markdown, csv)
+    cells = [record for record in records if record.get("benchmark_name") != "roofs"]
+    publish(title, frame(kind, records), [provenance(cells)], markdown, csv)
 
 
 def publish(
@@ -106,5 +120,6 @@ def publish(
 ) -> None:
     """Write one table as Markdown, with its notes below it, and as CSV, atomically."""
     write_text(csv, table.to_csv(index=False, lineterminator="\n"))
-    body = table.to_markdown(index=False, floatfmt=".5g", missingval="-")
+    shown = table.astype(object).where(table.notna(), None)  # None, not NaN, is shown as missing
+    body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-")
     write_text(markdown, "\n\n".join([f"# {title}", body, *notes]).rstrip() + "\n")

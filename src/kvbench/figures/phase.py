@@ -10,9 +10,15 @@ from matplotlib.figure import Figure
 from kvbench.figures import style
 from kvbench.records import by, measured, provenance
 
+AGREE = 1.10  # versions compare by phase where their instrumented / plain ratios differ by less
+
 
 def draw(records: list[dict[str, Any]]) -> Figure:
-    """Stacked bars of milliseconds per phase, a row per version, a panel per batch size."""
+    """Stacked bars of milliseconds per phase, a row per version, a panel per batch size.
+
+    A panel in which looking cost one version more than another is pale and says why: there a
+    difference between two bars may be one of the instruments.
+    """
     batches = by(records, "batch_size")
     figure, panels = plt.subplots(
         len(batches), 1, squeeze=False, figsize=(9.0, 1.2 + len(batches) * 2.6)
@@ -21,17 +27,26 @@ def draw(records: list[dict[str, Any]]) -> Figure:
         versions = style.ordered(by(cells, "version"))
         whole = sorted(measured(cells), key=lambda cell: versions.index(cell["version"]))
         names = [style.label(cell["version"], cell["version_description"]) for cell in whole]
+        refused = _refusal([cell["instrumented_ratio"] for cell in whole])
         left = [0.0] * len(whole)
         for phase, colour in style.PHASES.items():
             spent = [cell["time_phase_ms"][phase] for cell in whole]
-            axes.barh(names, spent, left=left, color=colour, label=phase, height=0.62)
+            axes.barh(
+                names,
+                spent,
+                left=left,
+                color=colour,
+                label=phase,
+                height=0.62,
+                alpha=0.35 if refused else 1,
+            )
             left = [a + b for a, b in zip(left, spent, strict=True)]
         for cell, name, end in zip(whole, names, left, strict=True):
             note = f" {end:,.0f} ms (instrumented / plain {cell['instrumented_ratio']:.2f})"
             axes.annotate(note, (end, name), va="center", fontsize=8)
         axes.set_xlim(0, max(left, default=1) * 1.35)
         axes.invert_yaxis()
-        axes.set_title(f"Batch {batch}")
+        axes.set_title(f"Batch {batch}{refused}")
         axes.set_xlabel("ms of one generation")
     panels[0, 0].legend(
         ncols=len(style.PHASES), fontsize=8, loc="lower right", bbox_to_anchor=(1, 1)
@@ -44,3 +59,13 @@ def draw(records: list[dict[str, Any]]) -> Figure:
     )
     style.foot(figure, provenance(records))
     return figure
+
+
+def _refusal(ratios: list[float]) -> str:
+    """Why versions with these instrumented / plain ratios are not compared; empty if they are."""
+    if not ratios or max(ratios) <= AGREE * min(ratios):
+        return ""
+    return (
+        f": not to be compared across versions, looking cost {min(ratios):.2f} to "
+        f"{max(ratios):.2f} of the plain time"
+    )
