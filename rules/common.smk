@@ -145,6 +145,12 @@ def figure_cells(wildcards):
     return read + beside.get(wildcards.figure, [])
 
 
+def table_cells(wildcards):
+    """The cells a table lists; shares of a roof need the roofs."""
+    roofs = ["results/{study}/roofline/roofs.json"] if wildcards.table == "roofline" else []
+    return CELLS[wildcards.table] + roofs
+
+
 def made_controls(wildcards):
     """The record of the preset's controls, once the target `controls` has made it."""
     path = f"results/{wildcards.study}/controls/{wildcards.preset}.json"

@@ -62,7 +62,7 @@ rule table:
     """Write one table of cells, as Markdown and CSV."""
     input:
         code=code("table.py"),
-        cells=lambda wildcards: CELLS[wildcards.table],
+        cells=table_cells,
     output:
         md="results/{study}/tables/{table}_{preset}.md",
         csv=report(

@@ -26,7 +26,7 @@ def read_cells(paths: Iterable[str]) -> list[dict[str, Any]]:
         record = read_record(path)
         if "error" not in record:
             for key in (*SAME, "weights"):
-                scope = record["pretrained"] if key == "weights" else ""
+                scope = record.get("pretrained", "") if key == "weights" else ""
                 value, first = seen.setdefault((key, scope), (record.get(key), path))
                 if value != record.get(key):
                     raise MixedRecords(

@@ -2,88 +2,175 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
-import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
 from kvbench.figures import style
+from kvbench.figures.roofline_counters import draw_kernels, draw_levels
+from kvbench.figures.roofline_panel import (
+    SHAPES,
+    change,
+    draw_arrows,
+    draw_points,
+    draw_roofs,
+    few_ticks,
+    limits,
+    log_axes,
+    settle,
+)
 from kvbench.records import by, measured, provenance
+from kvbench.roofline import is_counted, point, predecessors
 
-Records = list[dict[str, Any]]
-SHAPES = {"prefill": "s", "decode": "o"}
+Record = dict[str, Any]
+WIDTH = 11.0  # inches
 
 
-def draw(records: Records) -> Figure:
-    """A panel per batch size. Cells have measured time and modelled bytes: hollow points."""
+def draw(records: list[Record]) -> Figure:
+    """A row per batch size: the whole roofline, and each phase's cached versions close up.
+
+    Where a profiler counted, a second row: bytes at each level of the memory, and the kernels.
+    Filled points are counted, hollow ones modelled. Raises StopIteration without a roofs record.
+    """
     roofs = next(r for r in records if r["benchmark_name"] == "roofs")
     cells = [r for r in records if r["benchmark_name"] == "roofline"]
-    batches = by(cells, "batch_size")
-    figure, panels = plt.subplots(
-        1, len(batches), figsize=(1.2 + 6.0 * len(batches), 5.0), squeeze=False, sharey=True
-    )
-    for (batch, mine), axes in zip(batches.items(), panels[0], strict=True):
-        _roofs(axes, roofs, [cell["intensity"] for cell in measured(mine)])
-        for version in style.ordered(by(mine, "version")):
-            for cell in measured([c for c in mine if c["version"] == version]):
-                _point(axes, cell, roofs)
-        axes.set_title(f"Batch {batch}, P = {mine[0]['P']}")
-        axes.set_xlabel("arithmetic intensity, FLOP / byte")
-        axes.legend(fontsize=8, loc="lower right")
-    panels[0, 0].set_ylabel("GFLOP/s")
-    figure.suptitle(
-        f"Roofline of {cells[0]['pretrained']}: modelled bytes (lower bound), measured time"
-    )
-    style.foot(figure, f"{provenance(cells)} · roofs measured in this study")
+    batches = {batch: measured(mine) for batch, mine in by(cells, "batch_size").items()}
+    batches = {batch: mine for batch, mine in batches.items() if mine}
+    if not batches:
+        return _nothing(cells)
+    heights = [h for mine in batches.values() for h in (6.9, 4.6 * any(map(is_counted, mine))) if h]
+    figure = plt.figure(figsize=(WIDTH, sum(heights) + 1.0))
+    grid: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    rows = iter(grid[:, 0])
+    labelled = []
+    for batch, mine in batches.items():
+        labelled += _batch(next(rows), batch, mine, roofs)
+        if any(map(is_counted, mine)):
+            _counters(next(rows), mine, roofs)
+    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}")
+    style.foot(figure, "\n".join(textwrap.wrap(_foot(cells, roofs), 165)))
+    figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
+    figure.set_layout_engine("none")
+    for axes, labels, points in labelled:
+        settle(axes, labels, points)
     return figure
 
 
-def attainable(intensity: float, roofs: dict[str, Any]) -> float:
-    """GFLOP/s under the roof: min(compute, read bandwidth x intensity). Williams et al. 2009."""
-    return min(roofs["gemm_gflop_s"], roofs["read_gb_s"] * intensity)
+def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> list[tuple]:
+    """One batch size: the panels and their key. Returns what `settle` needs, per panel."""
+    sides: Any = row.subfigures(1, 2, width_ratios=(1.55, 1))
+    left, right = sides
+    whole, (upper, lower) = left.subplots(), right.subplots(2, 1)
+    row.suptitle(f"Batch {batch}, P = {cells[0]['P']}", x=0.01, ha="left", weight="bold")
+    closer = [
+        (upper, "prefill, close up", [c for c in cells if c["phase"] == "prefill"]),
+        (
+            lower,
+            "decode with a cache, close up",
+            [c for c in cells if c["phase"] == "decode" and c["use_cache"]],
+        ),
+    ]
+    done = []
+    for axes, title, shown in [(whole, "", cells), *closer]:
+        axes.set_title(title)
+        axes.set_xlabel("arithmetic intensity, FLOP / byte")
+        axes.set_ylabel("GFLOP/s")
+        if not shown:
+            axes.set_axis_off()
+            continue
+        points = [point(cell, roofs) for cell in shown]
+        if axes is whole:
+            log_axes(axes, *limits(points, roofs))
+        else:
+            _close_up(axes, points)
+        draw_roofs(axes, roofs, names=axes is whole)
+        labels = draw_arrows(axes, shown, roofs, least=4.0 if axes is whole else 1.0)
+        draw_points(axes, shown, roofs, size=8 if axes is whole else 9)
+        done.append((axes, labels, points))
+    _key(row, cells, roofs)
+    return done
 
 
-def _roofs(axes: Axes, roofs: dict[str, Any], intensities: list[float]) -> None:
-    ridge = roofs["gemm_gflop_s"] / roofs["read_gb_s"]
-    x = np.geomspace(min([0.2, *intensities]) / 1.5, max([ridge * 8, *intensities]) * 1.5, 200)
-    axes.plot(x, [attainable(i, roofs) for i in x], color="#222222", linewidth=1.6)
-    axes.axvline(ridge, color="#bbbbbb", linewidth=1, linestyle=":")
-    axes.annotate(
-        f"ridge {ridge:.1f}", (ridge, 0.02), xycoords=axes.get_xaxis_transform(), fontsize=8
-    )
-    axes.annotate(
-        f"{roofs['dtype']} product {roofs['gemm_gflop_s']:,.0f} GFLOP/s, measured",
-        (x[-1], roofs["gemm_gflop_s"]),
-        (0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-    )
-    axes.annotate(
-        f"read {roofs['read_gb_s']:.1f} GB/s, measured",
-        (x[12], attainable(x[12], roofs)),
-        (-4, 8),
-        textcoords="offset points",
-        rotation=45,
-        rotation_mode="anchor",
-        fontsize=8,
-    )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+def _close_up(axes: Any, points: list[Any]) -> None:
+    """Equal decades around a cluster, at least a fifth of one to each side."""
+    xs, ys = [p.intensity for p in points], [p.gflop_s for p in points]
+    middle = [(min(v) * max(v)) ** 0.5 for v in (xs, ys)]
+    half = [1.25 * (max(v) / min(v)) ** 0.5 for v in (xs, ys)]
+    half[0] = max(half[0], half[1] ** 1.6, 1.6)  # wider than high, as the panel is
+    half[1] = max(half[1], half[0] ** (1 / 1.9))
+    (x, y), (w, h) = middle, half
+    log_axes(axes, x / w, x * w, y / h, y * h)
+    few_ticks(axes)
 
 
-def _point(axes: Axes, cell: dict[str, Any], roofs: dict[str, Any]) -> None:
-    rate = cell["flop"] / cell["time_ms_median"] / 1e6
-    share = rate / attainable(cell["intensity"], roofs)
-    axes.plot(
-        cell["intensity"],
-        rate,
-        SHAPES[cell["phase"]],
-        markerfacecolor="none",
-        markeredgecolor=style.look(cell["version"])[0],
-        markeredgewidth=1.8,
-        markersize=9,
-        label=f"{cell['version']} {cell['phase']}: {share:.0%} of the roof",
-    )
+def _key(row: SubFigure, cells: list[Record], roofs: Record) -> None:
+    """Below the panels: what each marker is, its share of its roof, and what its step changed."""
+    handles = []
+    steps = predecessors(cells)
+    versions = style.ordered(by(cells, "version"))
+    for phase in SHAPES:
+        mine = {c["version"]: c for c in cells if c["phase"] == phase}
+        for version in versions:
+            if version not in mine:
+                handles.append(Line2D([], [], ls="", label=f"{version} {phase}: out of memory"))
+                continue
+            p, colour = point(mine[version], roofs), style.look(version)[0]
+            name = style.label(version, mine[version]["version_description"])
+            text = f"{name}, {phase}: {p.share:.0%} of its roof, {p.bound}"
+            before = steps.get(version)
+            if before in mine:
+                text += f"; {change(point(mine[before], roofs), p)} of {before}"
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    ls="",
+                    marker=SHAPES[phase],
+                    markersize=8,
+                    markerfacecolor=colour if p.counted else "white",
+                    markeredgecolor=colour,
+                    markeredgewidth=1.8,
+                    label=text,
+                )
+            )
+    row.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, columnspacing=2.0)
+
+
+def _counters(row: SubFigure, cells: list[Record], roofs: Record) -> None:
+    """The two panels that only a profiler can fill."""
+    levels, kernels = row.subplots(1, 2, width_ratios=(1, 1.25))
+    draw_levels(levels, [cell for cell in cells if is_counted(cell)], roofs)
+    draw_kernels(kernels, [cell for cell in cells if is_counted(cell)], roofs)
+
+
+def _what(batches: dict[int, list[Record]]) -> str:
+    counted = {is_counted(cell) for mine in batches.values() for cell in mine}
+    named = {True: "filled points are counted by the device"}
+    named[False] = "hollow points are modelled bytes (lower bound)"
+    return ", ".join(named[kind] for kind in sorted(counted, reverse=True))
+
+
+def _foot(cells: list[Record], roofs: Record) -> str:
+    first = measured(cells)[0]
+    counted: Record = next((cell["counted"] for cell in cells if is_counted(cell)), {})
+    parts = [provenance(cells)]
+    parts += [f"driver {roofs['driver_version']}"] if roofs.get("driver_version") else []
+    parts += [f"CUDA {first['cuda_version']}"] if first.get("cuda_version") else []
+    parts += [f"ncu {counted['ncu_version']}"] if counted.get("ncu_version") else []
+    parts += [f"P {first['P']}", "a multiply-add is 2 FLOP; norms, softmax, GELU not modelled"]
+    parts += ["share: of min(product, read bandwidth x intensity)"]
+    if sheet := roofs.get("datasheet"):
+        parts.append(
+            f"dashed: {sheet['source']}, {sheet['sparsity']}, sums in {sheet['accumulate']}"
+        )
+    return " · ".join(parts)
+
+
+def _nothing(cells: list[Record]) -> Figure:
+    figure = plt.figure(figsize=(6, 2))
+    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: every cell ran out of memory")
+    style.foot(figure, provenance(cells))
+    return figure
