@@ -117,7 +117,9 @@ def test_controls_say_what_the_machine_can_see():
     }
     assert 0 < record["detectable"]["relative"] < 0.01
     assert "not measured" in notes(judge(made[:1] + [cell("v2", 100)], 0.02))[-1]
-    assert "8 replicates" in notes(judge(made[:1] + [cell("v2", 100)], 0.02, record))[-1]
+    few = judge([cell(name, 100, replicates=3) for name in ("v1", "v2")], 0.02, record)
+    assert few["detectable"]["relative"] > 2 * record["detectable"]["relative"]
+    assert "at 3 replicates" in notes(few)[-1]  # the study's own number, not the controls'
     deaf = judge_controls([made[0], cell("v1-plus5", 101, noise=0.05, delay=0.05)], margin=0.02)
     assert deaf["rows"][0]["as_expected"] == "no" and deaf["detectable"] is None
 

@@ -13,7 +13,7 @@ from typing import Any
 from kvbench.costs import Cost, generation, generation_ceiling
 from kvbench.records import by, cost_inputs, measured, paired_totals
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
-from kvbench.stats.paired import Comparison, compare
+from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
 Record = dict[str, Any]
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
@@ -52,7 +52,8 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
         row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
         beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
-    seen = controls["detectable"] if controls else None
+    fewest = min((comparison.replicates for _, comparison in compared), default=0)
+    seen = _detectable(controls["log_ratios"], fewest) if controls else None
     return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
 
 
@@ -61,7 +62,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
 
     `cells` are v1 and its controls, measured in one set of blocks; `delay` is the share by which a
     control's steps are longer. `detectable` is what this machine finds four times in five, from
-    the spread of v1 against itself; None for one replicate.
+    the spread of v1 against itself (`log_ratios`, per process); None for one replicate.
     """
     of = {cell["version"]: cell for cell in measured(cells)}
     compared = []
@@ -75,9 +76,9 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
         none_shown = row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
         row["as_expected"] = "yes" if good else "no"
-    spread = [c for row, c in compared if not row["delay"] and c.replicates > 1]
-    seen = asdict(smallest_detectable(spread, alpha=ALPHA)) if spread else None
-    return _record("controls", cells, rows, level, margin) | {"detectable": seen}
+    same = [c.log_ratios for row, c in compared if not row["delay"]]
+    found = {"detectable": _detectable(same, max(map(len, same), default=0)), "log_ratios": same}
+    return _record("controls", cells, rows, level, margin) | found
 
 
 def notes(record: Record) -> list[str]:
@@ -88,7 +89,7 @@ def notes(record: Record) -> list[str]:
     lines = [
         "ratio: the version's time over its baseline's, below 1 is faster; low, high: its paired "
         f"{percent:.4g} % interval over processes, adjusted for all rows; "
-        f"equivalent: within a margin of {record['margin']:.1%}.",
+        f"equivalent: within {100 * record['margin']:.3g} %.",
     ]
     if record["benchmark_name"] == "verdicts":
         lines.append(
@@ -111,15 +112,23 @@ def smallest(found: Record | None) -> str:
     """One sentence on the smallest difference the machine could have shown."""
     if found is None:
         return "Smallest detectable difference: not measured (target `controls` measures it)."
-    least = "above 100 %" if found["relative"] > 1 else f"{found['relative']:.1%}"
+    least = "above 100 %" if found["relative"] > 1 else f"{100 * found['relative']:.1f} %"
     return (
         f"Smallest detectable difference: {least} at {found['replicates']} replicates, "
-        f"{found['power']:.0%} of the time, from the controls."
+        f"{100 * found['power']:.0f} % of the time, from the controls."
     )
 
 
 def _compare(a: Record, b: Record, margin: float) -> Comparison:
     return compare(*paired_totals(a, b), margin=margin)
+
+
+def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:
+    """What `replicates` processes show, by the log ratios of v1 over itself; None where unknown."""
+    spread = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
+    if not spread or replicates < 2:
+        return None
+    return asdict(smallest_detectable(spread, replicates, ALPHA))
 
 
 def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
