@@ -10,18 +10,6 @@ from kvbench.codedeps import reachable
 
 LIGHT = ["versions", "presets", "config", "cells", "costs", "layermaps"]
 LIGHT += ["store", "records", "codedeps", "job", "ncu"]
-    "versions",
-    "presets",
-    "config",
-    "cells",
-    "costs",
-    "store",
-    "codedeps",
-    "layermaps",
-    "records",
-    "job",
-    "ncu",
-]
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "transformers", "datasets")
 
 
