@@ -29,7 +29,7 @@ def draw(records: Records) -> Figure:
         right.set_title("Per token (whole time / T)")
         right.set_ylabel("ms per token")
         for axes in (left, right):
-            axes.set_yscale("log")
+            style.log_y(axes)
             style.t_axis(axes, [cell["T"] for cell in cells])
         right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     first = records[0]

@@ -12,7 +12,7 @@ from kvbench.records import by, measured, provenance
 
 
 def draw(records: list[dict[str, Any]]) -> Figure:
-    """Perplexity per version in both modes, each labelled with its change against the plain one."""
+    """Change of perplexity per version, through its cache against one plain forward."""
     versions = style.ordered(by(records, "version"))
     whole = sorted(measured(records), key=lambda record: versions.index(record["version"]))
     names = [style.label(r["version"], r["version_description"]) for r in whole]
@@ -20,15 +20,20 @@ def draw(records: list[dict[str, Any]]) -> Figure:
     for record, name in zip(whole, names, strict=True):
         colour, marker = style.look(record["version"])
         plain, cached = (record["modes"][m]["perplexity"] for m in ("teacher_forced", "cached"))
-        axes.plot([plain, cached], [name, name], color=colour, linewidth=1.4)
-        axes.plot(plain, name, "|", color="#444444", markersize=14, markeredgewidth=1.6)
-        axes.plot(cached, name, marker, color=colour, markersize=7)
-        note = f"{cached:.2f} ({cached / plain - 1:+.2%})"
-        axes.annotate(note, (cached, name), (8, 7), textcoords="offset points", fontsize=8)
+        change = 100 * (cached / plain - 1)
+        axes.plot([0, change], [name, name], color=colour, linewidth=1.6)
+        axes.plot(change, name, marker, color=colour, markersize=7)
+        note = f"{cached:.2f} ({change:+.2g} %)"
+        axes.annotate(note, (change, name), (8, 7), textcoords="offset points", fontsize=8)
+    axes.axvline(0, color="#444444", linewidth=1.2)
+    axes.set_xscale("symlog", linthresh=0.1)  # a rounding and a collapse on one axis
+    axes.set_xlim(min(axes.get_xlim()[0], -0.1), 3 * max(axes.get_xlim()[1], 0.1))
     first = whole[0] if whole else records[0]
     axes.invert_yaxis()
-    axes.margins(x=0.16, y=0.18)
-    axes.set_xlabel("perplexity (marker: through the cache; bar: one plain forward)")
+    axes.margins(y=0.18)
+    axes.set_xlabel(
+        "change of perplexity through the cache against one plain forward, % (label: perplexity)"
+    )
     axes.set_title(
         f"Perplexity of {first['pretrained']} on {first['text']}, context {first['context']}, "
         f"{first['n_windows']} windows, {first['n_tokens']:,} tokens"

@@ -48,8 +48,11 @@ def draw(records: list[dict[str, Any]]) -> Figure:
         axes.invert_yaxis()
         axes.set_title(f"Batch {batch}{refused}")
         axes.set_xlabel("ms of one generation")
-    panels[0, 0].legend(
-        ncols=len(style.PHASES), fontsize=8, loc="lower right", bbox_to_anchor=(1, 1)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        ncols=len(style.PHASES),
+        fontsize=8,
+        loc="outside upper right",
     )
     first = records[0]
     figure.suptitle(

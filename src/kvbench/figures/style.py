@@ -12,6 +12,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from kvbench.store import replacing
 
@@ -51,6 +52,7 @@ plt.rcParams.update(
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
+        "axes.formatter.useoffset": False,
         "grid.color": "#e6e6e6",
         "grid.linewidth": 0.8,
         "legend.frameon": False,
@@ -91,6 +93,14 @@ def t_axis(axes: Axes, values: Iterable[int]) -> None:
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
     axes.set_xlabel("T, tokens generated")
+
+
+def log_y(axes: Axes) -> None:
+    """A log axis that shows plain numbers, also where it spans less than a decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def bytes_label(n: float) -> str:

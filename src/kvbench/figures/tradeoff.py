@@ -33,8 +33,8 @@ def draw(records: Records) -> Figure:
     else:
         _nothing(left, "Time", f"not measured: {preset} is not in `pretrained`")
     if scored:
-        _points(right, scored, "loss")
-        right.set_ylabel("loss through the cache, nats per token")
+        _points(right, scored, "perplexity")
+        right.set_ylabel("perplexity through the cache")
         right.set_title(f"Quality on {scored[0]['text']}")
     else:
         weights = timed[0]["weights"] if timed else "unknown"
