@@ -139,8 +139,27 @@ def test_a_new_version_measures_itself_alone(project):
 
 def test_a_new_length_measures_itself_alone(project):
     edit(project, "config/config.yaml", "T_values: [8, 16, 32]", "T_values: [8, 16, 24, 32]")
-    measured = [path for path in planned(project) if path.endswith(".json")]
+    made = [path for path in planned(project) if path.endswith(".json")]
+    measured = [path for path in made if path != "results/default/verdicts/gpt2.json"]
     assert measured and all("/T24" in path for path in measured)
+
+
+def test_a_new_margin_judges_again_and_measures_nothing(project):
+    outputs = planned(project, "all", "--config", "margin=0.05")
+    assert {path.removeprefix("results/default/").rsplit(".", 1)[0] for path in outputs} == {
+        "verdicts/gpt2",
+        "tables/verdicts_gpt2",
+        "figures/speedup_gpt2",
+    }
+
+
+def test_controls_are_measured_when_asked_for_and_not_before(project):
+    assert not [path for path in planned(project, "all", "--forceall") if "control" in path]
+    samples = [path for path in planned(project, "controls") if "/samples/" in path]
+    assert len(samples) == 30 and all("/samples/controls/gpt2/v1" in path for path in samples)
+    (project / "results/default/controls").mkdir()
+    (project / "results/default/controls/gpt2.json").write_text("made\n")
+    assert "results/default/tables/verdicts_gpt2.md" in planned(project)
 
 
 def test_one_figure_makes_only_what_it_needs(project):
