@@ -1,9 +1,17 @@
 """Roofline: the roofs of this machine, and each phase's rate and arithmetic intensity.
 
-in    resources/weights/{preset}/*.safetensors
+in    resources/weights/{preset}/*.safetensors; or {csv_dir}/*.csv and {csv_dir}/roofs.json
 out   results/{study}/roofline/roofs.json
       results/{study}/roofline/{preset}/{version}_{prefill|decode}/B{batch}/P{P}.json
+      results/{study}/roofline/ncu/*: reports and exports, where ncu counts
 """
+
+from kvbench.config import roofline_source
+
+SOURCE = roofline_source(config)
+EXPORTS = config["roofline"]["csv_dir"] if SOURCE == "csv" else "results/{study}/roofline/ncu"
+PROFILE = "{preset}_{version}_{phase}_B{batch}_P{P}"
+CALIBRATION = "results/{study}/roofline/ncu/calibration.json"
 
 
 rule measure_roofs:
@@ -11,7 +19,7 @@ rule measure_roofs:
     input:
         code=code("measure_roofs.py"),
     output:
-        "results/{study}/roofline/roofs.json",
+        "results/{study}/samples/roofline/roofs.json",
     log:
         "logs/{study}/roofline/roofs.log",
     conda:
@@ -23,19 +31,128 @@ rule measure_roofs:
         "../scripts/measure_roofs.py"
 
 
-rule measure_roofline:
-    """Time one prefill or decode step, beside its modelled FLOP and bytes."""
+rule place_roofs:
+    """Set the datasheet's peaks of the device beside its measured roofs."""
     input:
-        code=measured_code("measure_roofline.py"),
-        weights=weights,
+        code=code("place_roofs.py"),
+        peaks="src/kvbench/peaks.yaml",
+        roofs=f"{EXPORTS}/roofs.json" if SOURCE == "csv" else rules.measure_roofs.output[0],
     output:
-        "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
+        "results/{study}/roofline/roofs.json",
     log:
-        "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+        "logs/{study}/roofline/place_roofs.log",
     conda:
-        "../envs/measure.yaml"
-    threads: workflow.cores
-    params:
-        cell=cell("roofline"),
+        "../envs/figures.yaml"
     script:
-        "../scripts/measure_roofline.py"
+        "../scripts/place_roofs.py"
+
+
+if SOURCE == "model":
+
+    rule measure_roofline:
+        """Time one prefill or decode step, beside its modelled FLOP and bytes."""
+        input:
+            code=measured_code("measure_roofline.py"),
+            weights=weights,
+        output:
+            "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
+        log:
+            "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+        conda:
+            "../envs/measure.yaml"
+        threads: workflow.cores
+        params:
+            cell=cell("roofline"),
+        script:
+            "../scripts/measure_roofline.py"
+
+
+if SOURCE == "ncu":
+
+    rule calibrate_ncu:
+        """See that this GPU's counters count right: one product of known size."""
+        input:
+            code=code("calibrate_ncu.py"),
+            program=code("profile_decode_step.py"),
+        output:
+            CALIBRATION,
+        log:
+            "logs/{study}/roofline/calibrate_ncu.log",
+        conda:
+            "../envs/measure.yaml"
+        threads: workflow.cores
+        params:
+            settings={key: config[key] for key in ("device", "dtype", "threads")},
+        script:
+            "../scripts/calibrate_ncu.py"
+
+    rule profile_phase:
+        """Profile one prefill or decode step with ncu."""
+        input:
+            code=code("profile_phase.py"),
+            program=measured_code("profile_decode_step.py"),
+            weights=weights,
+            calibration=CALIBRATION,
+        output:
+            report=f"{EXPORTS}/{PROFILE}.ncu-rep",
+            run=f"{EXPORTS}/{PROFILE}.run.json",
+        log:
+            f"logs/{{study}}/roofline/{PROFILE}.profile.log",
+        conda:
+            "../envs/measure.yaml"
+        threads: workflow.cores
+        params:
+            cell=cell("roofline"),
+        script:
+            "../scripts/profile_phase.py"
+
+    rule export_profile:
+        """Export a profile's counters as CSV, in base units."""
+        input:
+            code=code("export_profile.py"),
+            report=f"{EXPORTS}/{PROFILE}.ncu-rep",
+        output:
+            f"{EXPORTS}/{PROFILE}.csv",
+        log:
+            f"logs/{{study}}/roofline/{PROFILE}.export.log",
+        conda:
+            "../envs/figures.yaml"
+        script:
+            "../scripts/export_profile.py"
+
+
+if SOURCE in ("ncu", "csv"):
+
+    rule count_profile:
+        """Add up an export's counters."""
+        input:
+            code=code("count_profile.py"),
+            csv=f"{EXPORTS}/{PROFILE}.csv",
+            calibration=CALIBRATION if SOURCE == "ncu" else [],
+        output:
+            f"results/{{study}}/samples/roofline/{PROFILE}.json",
+        log:
+            f"logs/{{study}}/roofline/{PROFILE}.count.log",
+        conda:
+            "../envs/figures.yaml"
+        script:
+            "../scripts/count_profile.py"
+
+    rule place_cell:
+        """Set counted FLOP and bytes of one phase beside the modelled ones."""
+        input:
+            code=measured_code("place_cell.py"),
+            counted=rules.count_profile.output[0],
+            roofs=rules.place_roofs.output[0],
+            run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else [],
+        output:
+            "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
+        log:
+            "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+        conda:
+            "../envs/measure.yaml"
+        params:
+            cell=cell("roofline"),
+            source=SOURCE,
+        script:
+            "../scripts/place_cell.py"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.machine import has_cuda_driver
+from kvbench.ncu import runner
 from kvbench.presets import HUB_PRESETS, PRESETS
 from kvbench.versions import VERSIONS
 
@@ -188,6 +189,7 @@ def _check_together(config: dict[str, Any]) -> None:
                     f"config key 'roofline.P' is {config['roofline']['P']}; allowed: whole numbers "
                     f"below {block_size}, the block_size of {preset}"
                 )
+        _check_roofline_source(config)
     for preset in config["perplexity"]["presets"]:
         context, block_size = (
             config["perplexity"]["context"],
@@ -198,6 +200,33 @@ def _check_together(config: dict[str, Any]) -> None:
                 f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
                 f"{block_size}, the block_size of {preset}, or null"
             )
+
+
+def roofline_source(config: dict[str, Any]) -> str:
+    """`ncu`, `csv` or `model`: auto is settled by what this machine has when the run is planned."""
+    source = config["roofline"]["source"]
+    if source != "auto":
+        return source
+    return "ncu" if has_cuda_driver() and config["device"] != "cpu" and runner.find() else "model"
+
+
+def _check_roofline_source(config: dict[str, Any]) -> None:
+    """A folder where exports are read, and none where they are not."""
+    source, folder = config["roofline"]["source"], config["roofline"]["csv_dir"]
+    if source != "csv" and folder is not None:
+        raise ConfigError(
+            f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv only"
+        )
+    if source == "csv" and (folder is None or not (Path(folder) / "roofs.json").is_file()):
+        raise ConfigError(
+            f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
+            "folder that holds exports and the roofs.json of the machine that made them"
+        )
+    if source == "ncu" and not runner.find():
+        raise ConfigError(
+            "config key 'roofline.source' is ncu, but there is no ncu on PATH; "
+            "allowed here: auto, csv, model"
+        )
 
 
 def _check_weights(config: dict[str, Any], preset: str) -> None:

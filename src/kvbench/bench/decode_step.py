@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib import import_module
 from statistics import median
 from typing import Any
 
@@ -52,7 +53,7 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         setup.begin()
         runs = [timed(setup, once) for _ in range(cell["num_measure_runs"])]
         times = [run["device_ms"] for run in runs]
-        cost = cell_cost(cell, setup)
+        cost = cell_cost(cell)
         return setup.record(
             "roofline",
             phase=cell["phase"],
@@ -78,12 +79,11 @@ def timed(setup: Setup, once: Callable[[], Any]) -> dict[str, float]:
     return {"device_ms": sum(mark.intervals_ms()), "wall_ms": wall}
 
 
-def cell_cost(cell: dict[str, Any], setup: Setup) -> costs.Cost:
+def cell_cost(cell: dict[str, Any]) -> costs.Cost:
     """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
-    cache = setup.cache(1)
-    row = cache.bytes_per_row(cache.head_dim, cache.dtype.itemsize) or None
+    shape, dtype = cell["model"], cell["dtype"]
+    storage = import_module(f"kvbench.caches.{cell['cache']}").KVCache
+    row = storage.bytes_per_row(shape["n_embd"] // shape["n_head"], costs.ITEMSIZE[dtype]) or None
     P, decode = cell["P"], cell["phase"] == "decode"
     depth, T = (P, 1) if decode and row else (0, P + decode)
-    return costs.forward(
-        cell["model"], cell["owner"], cell["dtype"], cell["batch_size"], depth, T, row
-    )
+    return costs.forward(shape, cell["owner"], dtype, cell["batch_size"], depth, T, row)

@@ -1,0 +1,14 @@
+"""See that this GPU's counters count right: one product of known size."""
+
+import sys
+from pathlib import Path
+
+from kvbench.job import logged
+from kvbench.ncu import runner
+from kvbench.store import write_record
+
+with logged(snakemake.log[0]):
+    output, settings = Path(snakemake.output[0]), snakemake.params.settings
+    told = [item for key, value in settings.items() for item in (f"--{key}", str(value))]
+    command = [sys.executable, "scripts/profile_decode_step.py", "--version", "calibrate", *told]
+    write_record(output, runner.calibrate(runner.need(), command, output.parent))

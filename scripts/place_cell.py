@@ -1,0 +1,15 @@
+"""Set counted FLOP and bytes of one phase beside the modelled ones."""
+
+import json
+from pathlib import Path
+
+from kvbench.bench import counted
+from kvbench.job import logged
+from kvbench.store import read_record, write_record
+
+with logged(snakemake.log[0]):
+    found, run = read_record(snakemake.input.counted), snakemake.input.get("run")
+    found = {key: found[key] for key in found if key not in ("schema_version", "complete")}
+    ran = json.loads(Path(run).read_text()) if run else None
+    roofs, source = read_record(snakemake.input.roofs), snakemake.params.source
+    write_record(snakemake.output[0], counted.run(snakemake.params.cell, found, roofs, source, ran))

@@ -1,0 +1,19 @@
+"""Profile one prefill or decode step with ncu."""
+
+import json
+import sys
+from pathlib import Path
+
+from kvbench.job import logged
+from kvbench.ncu import runner
+from kvbench.store import read_record, write_text
+
+with logged(snakemake.log[0]):
+    report, run = Path(snakemake.output.report), Path(snakemake.output.run)
+    cell = report.with_suffix(".cell.json")
+    write_text(cell, json.dumps(snakemake.params.cell))
+    program = ["scripts/profile_decode_step.py", "--cell", str(cell)]
+    command = [sys.executable, *program, "--weights", snakemake.input.weights]
+    metrics = read_record(snakemake.input.calibration)["metrics"]
+    runner.check_permission()
+    runner.write_run(run, runner.profile(runner.need(), metrics, command, report))

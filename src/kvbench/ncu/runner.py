@@ -1,0 +1,194 @@
+"""Runs Nsight Compute on one phase and exports its counters. Standard library only.
+
+Never changes clocks, never resets a device. Nothing that failed leaves a report or a CSV behind.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from kvbench.ncu.errors import NcuError
+from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
+from kvbench.ncu.remarks import PERMISSION
+from kvbench.ncu.report import parse
+from kvbench.store import replacing, write_text
+
+FOLDERS = (
+    "/usr/local/cuda/bin",
+    "/opt/nvidia/nsight-compute/*",
+    "/usr/local/NVIDIA-Nsight-Compute*",
+)
+DRIVER = Path("/proc/driver/nvidia/params")
+CLOSE = (0.98, 1.02)  # counted over true FLOP of a product whose size is known
+_OPTIONS = (
+    *("--config-file", "off", "--target-processes", "all", "--profile-from-start", "off"),
+    *("--replay-mode", "application", "--cache-control", "none", "--clock-control", "none"),
+    *("--graph-profiling", "node", "--force-overwrite"),
+)
+_BASE = re.compile(r"^[a-z0-9]+__\w+")
+# What ncu says, and the line it becomes; the first that is found counts.
+_FAILURES = (
+    ("ERR_NVGPUCTRPERM", PERMISSION),
+    ("LibraryNotLoaded", "ncu could not load the CUDA driver's library (LibraryNotLoaded)"),
+    ("LaunchFailed", "a kernel failed while ncu profiled it (LaunchFailed): run it without ncu"),
+    ("No kernels were profiled", "no kernels were profiled: did the phase run on the GPU?"),
+)
+
+
+def find() -> str | None:
+    """The path of ncu: on PATH, or the newest in the folders where installers put it."""
+    if found := shutil.which("ncu"):
+        return found
+    for pattern in FOLDERS:
+        head, _, tail = pattern.rpartition("/")
+        for folder in sorted(Path(head).glob(tail), reverse=True):
+            if os.access(folder / "ncu", os.X_OK):
+                return str(folder / "ncu")
+    return None
+
+
+def need() -> str:
+    """Like `find`. Raises NcuError, with what to do, where there is none."""
+    if found := find():
+        return found
+    raise NcuError(
+        "no ncu on PATH: install Nsight Compute, or set roofline.source to model, or to csv "
+        "with exports of another machine"
+    )
+
+
+def check_permission(params: Path = DRIVER, uid: int | None = None) -> None:
+    """Raise NcuError where the driver is known to refuse this user its counters."""
+    try:
+        closed = "RmProfilingAdminOnly: 1" in params.read_text()
+    except OSError:
+        return
+    if closed and (os.geteuid() if uid is None else uid) != 0:
+        raise NcuError(PERMISSION)
+
+
+def choose(known: set[str]) -> list[str]:
+    """The counters to ask for, of those that the chip has (base names, as ncu lists them).
+
+    Of each quantity the first option that is whole; of the tensor counters the aggregates, and
+    leaves only where there are none, since both together count twice. Raises NcuError, naming
+    the quantity, where a required one has no counter.
+    """
+    names = {f"{name}.sum" for name in known}
+    names |= {f"{name}{end}" for name in known for end in (".avg", ".avg.per_second")}
+    chosen: dict[str, None] = {}
+    options = {"kernel time": time_options()}
+    options |= {name: byte_options(name) for name in ("dram_bytes", "l2_bytes", "l1_bytes")}
+    for quantity, ways in options.items():
+        wanted = [[name for name, _ in w.terms] + ([w.over] if w.over else []) for w in ways]
+        whole = next((terms for terms in wanted if names.issuperset(terms)), None)
+        if whole is None:
+            raise NcuError(f"this GPU lists no counter for {quantity}: this ncu may be too old")
+        chosen |= dict.fromkeys(whole)
+    tensors = {name for name in names if "ops_path_tensor" in name}
+    top = {
+        name for name in tensors if "_op_" not in name.split("tensor")[1] and "spars" not in name
+    }
+    others = names - tensors
+    for family, (option, why) in (
+        ("FLOP of the CUDA cores", core_option(others)),
+        ("FLOP of the tensor cores", tensor_option(others | (top or tensors), 1.0)),
+    ):
+        if option is None:
+            raise NcuError(f"this GPU lists no counter for {family}" + (f": {why}" if why else ""))
+        chosen |= dict.fromkeys(name for name, _ in option.terms)
+    return list(chosen)
+
+
+def query(ncu: str) -> list[str]:
+    """The counters to ask for on this machine's GPU. Raises NcuError."""
+    said = _call([ncu, "--query-metrics"])
+    _refuse(said)
+    return choose({m[0] for line in said.splitlines() if (m := _BASE.match(line.strip()))})
+
+
+def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Path) -> dict:
+    """Profile one command into `report`; returns what its own last line of JSON says.
+
+    The command runs once without ncu first: its wall time is the one that counts, and a command
+    that fails by itself is told from one that ncu breaks. Raises NcuError, and then leaves nothing.
+    """
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = ran.stdout.strip().splitlines()
+    if ran.returncode or not lines:
+        reason = (ran.stderr.strip() or "no output").splitlines()[-1]
+        raise NcuError(f"{Path(command[1]).name} fails without ncu already: {reason}")
+    with replacing(report, ".ncu-rep") as temporary:
+        told = [ncu, *_OPTIONS, "--metrics", ",".join(metrics), "--export", str(temporary)]
+        said = _call([*told, *command])
+        _refuse(said)
+        if not temporary.stat().st_size:
+            last = (said.strip() or "nothing").splitlines()[-1]
+            raise NcuError(f"ncu ran, but wrote no report; it said last: {last}")
+    return {**json.loads(lines[-1]), "ncu_command": [*told[:-1], report.name, *command[1:]]}
+
+
+def export(ncu: str, report: Path, csv: Path) -> None:
+    """Write a report's raw page, in base units, once it parses. Raises NcuError."""
+    with replacing(csv) as temporary:
+        log = ["--log-file", str(temporary)]
+        said = _call(
+            [ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base", *log]
+        )
+        _refuse(said)
+        # Instructions of V100 and T4 count as 1 here: only whether the table is whole matters.
+        parse(temporary, flop_per_tensor_inst=1.0)
+
+
+def calibrate(ncu: str, command: Sequence[str], folder: Path) -> dict:
+    """Counters that were seen to count right: one product of known size, profiled and compared.
+
+    Returns metrics, ratio (counted over true FLOP) and flop_per_tensor_inst (None but for V100
+    and T4, whose counter is of instructions). Raises NcuError for a ratio outside 0.98-1.02.
+    """
+    check_permission()
+    metrics = query(ncu)
+    told = profile(ncu, metrics, command, folder / "calibrate.ncu-rep")
+    csv = folder / "calibrate.csv"
+    export(ncu, folder / "calibrate.ncu-rep", csv)
+    per_inst = None
+    if any("inst_executed_pipe_tensor" in name for name in metrics):
+        count = parse(csv, flop_per_tensor_inst=1.0)
+        per_inst = told["flop"] / count["tensor_flop"] if count["tensor_flop"] else None
+    counted = parse(csv, flop_per_tensor_inst=per_inst)
+    if counted["core_flop"] is None or counted["tensor_flop"] is None:
+        raise NcuError(f"the calibration's counters are missing: {', '.join(counted['missing'])}")
+    ratio = (counted["core_flop"] + counted["tensor_flop"]) / told["flop"]
+    if not CLOSE[0] <= ratio <= CLOSE[1]:
+        raise NcuError(
+            f"a product of {told['flop']} FLOP counts as {ratio:.3g} times that; allowed: "
+            f"{CLOSE[0]}-{CLOSE[1]}: these counters are wrong for this GPU, so nothing is plotted"
+        )
+    return {"metrics": metrics, "ratio": ratio, "flop_per_tensor_inst": per_inst}
+
+
+def write_run(path: Path, facts: dict) -> None:
+    """Write what a profile ran with, beside its report."""
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+def _call(command: Sequence[str]) -> str:
+    """Everything a command says; numbers in it are English."""
+    environment = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    said = done.stdout + done.stderr
+    if done.returncode and not any(sign in said for sign, _ in _FAILURES):
+        last = (said.strip() or "nothing").splitlines()[-1]
+        raise NcuError(f"ncu exits with {done.returncode}; it said last: {last}")
+    return said
+
+
+def _refuse(said: str) -> None:
+    """Raise NcuError, one line, where ncu said that it could not."""
+    for sign, line in _FAILURES:
+        if sign in said:
+            raise NcuError(line)
