@@ -8,7 +8,7 @@ from kvbench import cells, costs, depth
 from kvbench.bench.clock import CpuClock
 from kvbench.bench.delay import Delayed, delaying
 from kvbench.config import load_schema, resolve
-from kvbench.figures import phase, style
+from kvbench.figures import phase, speedup, style
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
 from kvbench.verdicts import ABOVE, judge, judge_controls, notes, pairs
@@ -227,3 +227,13 @@ def phases(version, ratio):
 def test_phases_are_not_compared_where_looking_cost_one_version_more(tmp_path, ratio, refused):
     style.save(phase.draw([phases("v1", 1.0), phases("v2", ratio)]), tmp_path / "f.svg")
     assert ("not to be compared" in (tmp_path / "f.svg").read_text()) == refused
+
+
+def test_the_bars_of_the_figure_are_the_intervals_of_the_table():
+    made = [cell(version, ms, noise=0.05) for version, ms in (("v0", 400), ("v1", 100), ("v2", 90))]
+    made = [one | {"execution": "eager", "kernel": "torch"} for one in made]
+    record = judge(made, margin=0.02)
+    panels = speedup.draw([*made, record]).axes
+    for axes, row in zip(panels, record["rows"], strict=True):
+        bar = axes.containers[0][2][0].get_segments()[0][:, 1]
+        assert 1 / bar == pytest.approx([row["high"], row["low"]])

@@ -13,6 +13,7 @@ from kvbench.records import by, measured, paired_totals, provenance
 from kvbench.stats.paired import compare
 
 Records = list[dict[str, Any]]
+ROOM = 1.8  # the axis ends at this many times the largest ratio; a bar without a cap goes on
 
 
 def draw(records: Records) -> Figure:
@@ -36,6 +37,7 @@ def draw(records: Records) -> Figure:
     for (batch, cells), row in zip(batches.items(), rows, strict=True):
         for axes, baseline in zip(row, against, strict=True):
             others = versions[versions.index(baseline) + 1 :]
+            ratios = [1.0]
             for place, version in enumerate(others):
                 points = [_ratio(cells, baseline, version, T, level) for T in by(cells, "T")]
                 found = sorted(point for point in points if point)
@@ -44,6 +46,7 @@ def draw(records: Records) -> Figure:
                 colour, marker = style.look(version)
                 nudge = 1 + 0.02 * (place - (len(others) - 1) / 2)  # keeps bars off one another
                 T, middle, low, high = (list(column) for column in zip(*found, strict=True))
+                ratios += middle
                 axes.errorbar(
                     [t * nudge for t in T],
                     middle,
@@ -59,6 +62,9 @@ def draw(records: Records) -> Figure:
                     label=style.label(version, version),
                 )
             axes.axhline(1, color="#444444", linewidth=1)
+            # An interval of two or three noisy processes may span decades: points stay readable.
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(max(bottom, min(ratios) / ROOM), min(top, max(ratios) * ROOM))
             axes.set_title(f"Speed-up over {style.label(baseline)}, batch {batch}")
             axes.set_ylabel(f"time of {baseline} / time of version")
             style.t_axis(axes, [cell["T"] for cell in cells])
