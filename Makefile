@@ -18,7 +18,7 @@ quick: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all --configfile config/quick.yaml
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
