@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from kvbench.figures import style
 from kvbench.figures.roofline_counters import draw_kernels, draw_levels
@@ -54,9 +55,21 @@ def draw(records: list[Record]) -> Figure:
     style.foot(figure, "\n".join(textwrap.wrap(_foot(cells, roofs), 165)))
     figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
     figure.set_layout_engine("none")
+    _round(figure)
     for axes, labels, points in labelled:
         settle(axes, labels, points)
     return figure
+
+
+def _round(figure: Figure | SubFigure) -> None:
+    """Round what the layout solver placed: its last digits differ from run to run."""
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
+        for axes in part.axes:
+            if axes.figure is part:
+                box = axes.get_position(original=True)
+                axes.set_position(Bbox(box.get_points().round(6)))
+        _round(part)
 
 
 def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> list[tuple]:
