@@ -16,6 +16,7 @@ from kvbench.machine import has_cuda_driver
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 RUNS = ("num_warmup_runs", "num_measure_runs")
+NAMES = {"latency": "latency_vs_T", "vram": "vram_vs_T"}  # in records, where it is not the rule's
 CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-plus5": 0.05}  # name -> delay, a share of each step
 
 
@@ -31,6 +32,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     del shape["weights"]
     told = {
         **{key: config[key] for key in (*COMMON, *RUNS)},
+        "benchmark_name": NAMES.get(benchmark, benchmark),
         "prompt_length": config["prompt_length"],
         "version": version,
         "version_description": description,

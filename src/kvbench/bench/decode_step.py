@@ -55,7 +55,6 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         times = [run["device_ms"] for run in runs]
         cost = cell_cost(cell)
         return setup.record(
-            "roofline",
             phase=cell["phase"],
             P=cell["P"],
             time_ms_median=median(times),

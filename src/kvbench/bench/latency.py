@@ -26,7 +26,6 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         runs = [one_run(setup, wrap) for _ in range(cell["num_measure_runs"])]
         T = cell["T"]
         return setup.record(
-            "latency_vs_T",
             T=T,
             **summarise(runs, T),
             overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),

@@ -70,7 +70,6 @@ def run(cell: dict[str, Any], weights: str | None, tokens_file: str) -> dict[str
         n_bytes = int(token_bytes[scored].sum())
         modes = {mode: score(sums, sum(counts), n_bytes) for mode, sums in nll.items()}
         return setup.record(
-            "perplexity",
             text=cell["text"],
             context=cell["context"],
             stride=cell["stride"],

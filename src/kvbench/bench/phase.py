@@ -32,7 +32,6 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
             runs.append(instrumented_run(setup))
         T = cell["T"]
         return setup.record(
-            "phase",
             T=T,
             time_phase_ms={key: median(run[key] for run in runs) for key in (*PHASES, "total")},
             plain_total_ms=median(plain),

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
         with profiled(setup.device, f"{told['version']}_{told['phase']}"):
             once()
         walls = [timed(setup, once)["wall_ms"] for _ in range(WARMUPS)]
-        record = setup.record("profile", P=told["P"], wall_ms_median=median(walls), wall_ms=walls)
+        record = setup.record(P=told["P"], wall_ms_median=median(walls), wall_ms=walls)
         print(json.dumps(record | {"phase": told["phase"], **cell_cost(told).to_dict()}))
 
 

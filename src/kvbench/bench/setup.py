@@ -53,7 +53,7 @@ class Setup:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def record(self, benchmark_name: str, **results: Any) -> dict[str, Any]:
+    def record(self, **results: Any) -> dict[str, Any]:
         """The seed's metadata keys, ours, then the results."""
         cell = self.cell
         shape = {k: v for k, v in cell["model"].items() if k not in ("arch", "weights")}
@@ -69,7 +69,7 @@ class Setup:
             "prompt_length": cell["prompt_length"],
             "batch_size": cell["batch_size"],
             "seed": cell["seed"],
-            "benchmark_name": benchmark_name,
+            "benchmark_name": cell["benchmark_name"],
             "version": cell["version"],
             "version_description": cell["version_description"],
             **flags,

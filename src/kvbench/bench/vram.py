@@ -25,7 +25,6 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         repeats = [one_run(setup) for _ in range(cell["num_measure_runs"])]
         worst = max(repeats, key=lambda repeat: repeat["peak_activation_bytes"])
         return setup.record(
-            "vram_vs_T",
             T=T,
             baseline_memory_bytes=baseline,
             weight_bytes=weight_bytes,
