@@ -32,8 +32,8 @@ def neighbour_embeddings(tokens: Tensor, vocab_size: int, width: int, seed: int)
         torch.manual_seed(seed)
         u, s, _ = torch.svd_lowrank(torch.cat([follows, follows.t()], 1), width + 16, niter=3)
         rotation = torch.linalg.qr(torch.randn(width, width)).Q  # no channel matters more
-    scaled = u[:, :width] * s[:width].sqrt()
-    return nn.functional.normalize(scaled, dim=1) @ rotation
+    directions = nn.functional.normalize(u[:, :width] * s[:width].sqrt(), dim=1) @ rotation
+    return directions * (before + after).sign()[:, None]
 
 
 @torch.no_grad()
