@@ -135,7 +135,7 @@ def test_offline_wikitext_says_what_to_do(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
     with pytest.raises(
-        OSError, match="go online, or use `text: mini-wiki`.*reach the hub"
+        OSError, match="go online, or set perplexity.text to mini-wiki.*reach the hub"
     ) as refused:
         text.wikitext_split("test")
     assert "\n" not in str(refused.value)
