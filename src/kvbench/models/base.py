@@ -36,10 +36,6 @@ class LanguageModel(nn.Module):
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
 
-    def tie(self) -> None:
-        """Make tied parameters one: after construction, and after a move that parted them."""
-        raise NotImplementedError
-
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order."""
         raise NotImplementedError

@@ -122,11 +122,7 @@ class Model(LanguageModel):
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.tie()
-
-    def tie(self) -> None:
-        """The head reads the token embedding."""
-        self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight
+        self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight  # tied
 
     def blocks(self) -> Iterator[Block]:
         """The blocks, in order."""
