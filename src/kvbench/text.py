@@ -30,8 +30,8 @@ def wikitext_split(split: str) -> str:
         except OSError as error:  # no network, offline mode, or not found
             problem = " ".join(str(error).split())
     raise OSError(
-        "WikiText-2 cannot be fetched from the data hub: go online, or set perplexity.text to mini-wiki, "
-        f"which needs the package index only ({problem})"
+        "WikiText-2 cannot be fetched from the data hub: go online, or set perplexity.text to "
+        f"mini-wiki, which needs the package index only ({problem})"
     )
 
 
