@@ -3,7 +3,7 @@
 in    resources/manifest.yaml, the package index; the model and data hubs only when asked for
 out   resources/raw/{file}
       resources/text/{text}.{split}.txt, resources/tokens/{text}.{split}.{tokenizer}.npz
-      resources/weights/{preset}/{random-{seed},hub,trained}.safetensors
+      resources/weights/{preset}/{random-{seed},hub,trained-{steps}-{seed}}.safetensors
 """
 
 from kvbench.config import shape_of
@@ -125,7 +125,7 @@ rule train_nano:
         train="resources/tokens/mini-wiki.train.gpt2-8k.npz",
         valid="resources/tokens/mini-wiki.valid.gpt2-8k.npz",
     output:
-        "resources/weights/nano/trained.safetensors",
+        cells.weights_file({**config, "weights": "auto"}, "nano"),
     log:
         "logs/train_nano/nano.log",
     conda:

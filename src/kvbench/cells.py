@@ -107,6 +107,8 @@ def weights_file(config: dict[str, Any], preset: str) -> str:
     source = weights_source(config, preset)
     if source == "random":
         source = f"random-{config['seed']}"
-    elif source not in ("hub", "trained"):
+    elif source == "trained":
+        source = f"trained-{config['nano']['steps']}-{config['seed']}"
+    elif source != "hub":
         return source
     return f"resources/weights/{preset}/{source}.safetensors"
