@@ -2,7 +2,7 @@
 
 snakemake --cores 1 all                                              the default study
 snakemake --cores 1 results/default/figures/latency_gpt2.png         one figure
-snakemake --cores 1 --configfile config/quick.yaml all               another study
+snakemake --cores 1 all --configfile config/quick.yaml               another study
 snakemake --list-rules                                               what else there is
 """
 
