@@ -29,9 +29,8 @@ except ConfigError as refusal:
     raise WorkflowError(str(refusal)) from None
 
 SCORED = quality_presets(config)  # presets whose perplexity means something
-TURNS = cells.run_order(config, config["pretrained"])
+LINE = cells.line(config)  # every timed sample's place in line
 CONTROLS = cells.control_study(config)
-CONTROL_TURNS = cells.run_order(CONTROLS, config["pretrained"])
 
 
 wildcard_constraints:
@@ -41,9 +40,11 @@ wildcard_constraints:
     preset="|".join(map(re.escape, [*PRESETS, "custom"])),
     version="|".join(map(re.escape, VERSIONS)),
     control="|".join(cells.CONTROLS),
+    stepped="|".join(cells.STEPPED),
     phase="prefill|decode",
     batch=r"[1-9]\d*",
     T=r"[1-9]\d*",
+    depth=r"[1-9]\d*",
     P=r"[1-9]\d*",
     replicate=r"[1-9]\d*",
 
@@ -67,11 +68,11 @@ def measured_code(script, version=None):
     return files
 
 
-def cell(benchmark):
+def cell(benchmark=None):
     """The one param of a measuring job: its cell, as plain data."""
 
     def told(wildcards):
-        return cells.cell(config, benchmark, **wildcards)
+        return cells.cell(config, benchmark or wildcards.stepped, **wildcards)
 
     return told
 
@@ -81,29 +82,30 @@ def weights(wildcards):
     return cells.weights_file(config, wildcards.preset)
 
 
+def stepped_weights(wildcards):
+    """The weights file of a decode cell; a tiny model of random numbers needs none."""
+    return [] if wildcards.stepped == "dispatch" else weights(wildcards)
+
+
 def tokens(wildcards):
     """The tokenised text that a preset is scored on."""
     text, split = config["perplexity"]["text"], config["perplexity"]["split"]
     return f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
 
 
+def place(wildcards):
+    """A sample's place in line, from 1; 0 for one that the study does not hold."""
+    return LINE.get(cells.turn(**wildcards), 0)
+
+
 def turn(wildcards):
-    """Priority of a sample: earlier turns of the interleaved order first."""
-    key = ("preset", "batch", "T", "replicate", "version")
-    place = TURNS.get(tuple(wildcards[name] for name in key))
-    return 0 if place is None else len(TURNS) - place
+    """Priority of a sample: who stands earlier in line goes first."""
+    return len(LINE) - place(wildcards)
 
 
 def control_cell(wildcards):
     """The cell of one control."""
     return cells.control(config, **wildcards)
-
-
-def control_turn(wildcards):
-    """Priority of a control's sample, as `turn`."""
-    key = ("preset", "batch", "T", "replicate", "control")
-    place = CONTROL_TURNS.get(tuple(wildcards[name] for name in key))
-    return 0 if place is None else len(CONTROL_TURNS) - place
 
 
 # What each figure draws: the benchmarks whose cells it reads.
@@ -118,12 +120,17 @@ FIGURES = {
 }
 
 
-# Further tables, and the benchmark each is worked out from.
-WORKED_OUT = {"verdicts": "latency", "depth": "latency"}
+# Further tables, and the benchmarks that each is worked out from.
+WORKED_OUT = {
+    "verdicts": ["latency", "decode"],
+    "depth": ["latency", "decode"],
+}
 
 
 def presets_of(benchmark):
     """The presets a benchmark of this study measures; none where the study leaves it out."""
+    if benchmark == "dispatch":
+        benchmark = "decode"  # one does not go without the other
     if benchmark not in config["benchmarks"]:
         return []
     return SCORED if benchmark == "perplexity" else config["pretrained"]
@@ -139,6 +146,8 @@ def figure_cells(wildcards):
     beside = {
         "roofline": ["results/{study}/roofline/roofs.json"],
         "speedup": ["results/{study}/verdicts/{preset}.json"],
+        "decode": ["results/{study}/verdicts/{preset}.json"],
+        "attribution": CELLS["dispatch"] + ["results/{study}/roofline/roofs.json"],
     }
     drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]
     read = [cell for b in drawn or FIGURES[wildcards.figure][:1] for cell in CELLS[b]]
@@ -159,7 +168,14 @@ def made_controls(wildcards):
 
 def own_roofs(wildcards):
     """This machine's roofs, where the study measures them."""
-    return ["results/{study}/roofline/roofs.json"] if "roofline" in config["benchmarks"] else []
+    measures = {"roofline", "decode"} & set(config["benchmarks"])
+    return ["results/{study}/roofline/roofs.json"] if measures else []
+
+
+def timed_cells(wildcards):
+    """The cells that versions are judged on: latency and decode, where the study measures them."""
+    judged = [b for b in ("latency", "decode") if b in config["benchmarks"]]
+    return [cell for benchmark in judged or ["latency"] for cell in CELLS[benchmark]]
 
 
 def every_figure(benchmark=None):
@@ -176,8 +192,13 @@ def every_figure(benchmark=None):
 
 def every_table(benchmark=None):
     """Markdown and CSV of every table of `benchmark` (default: any)."""
-    tables = [*zip(CELLS, CELLS), *WORKED_OUT.items()]
-    names = [f"{t}_{p}" for t, b in tables for p in presets_of(b) if benchmark in (None, b)]
+    tables = {**{kind: [kind] for kind in TABLES}, **WORKED_OUT}
+    names = [
+        f"{table}_{preset}"
+        for table, drawn in tables.items()
+        for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
+        if benchmark is None or benchmark in drawn
+    ]
     path = "results/{study}/tables/{name}.{ext}"
     return collect(path, study=config["study"], name=names, ext=["md", "csv"])
 

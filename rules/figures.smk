@@ -1,6 +1,6 @@
 """Figures and tables, each from the cells it shows.
 
-in    results/{study}/{latency,vram,phase,perplexity,roofline}/...
+in    results/{study}/{latency,vram,phase,perplexity,roofline,decode,dispatch}/...
 out   results/{study}/figures/{figure}_{preset}.svg and .png
       results/{study}/tables/{table}_{preset}.md and .csv
 """
@@ -34,7 +34,19 @@ CELLS = {
         batch=config["roofline"]["batch_sizes"],
         P=config["roofline"]["P"],
     ),
+    "decode": collect(
+        "results/{{study}}/decode/{{preset}}/{version}/B{batch}/D{depth}.json",
+        version=config["versions"],
+        batch=config["batch_size"],
+        depth=config["decode"]["depths"],
+    ),
+    "dispatch": collect(
+        "results/{{study}}/dispatch/{{preset}}/{version}/B1/D{depth}.json",
+        version=config["versions"],
+        depth=config["decode"]["depths"],
+    ),
 }
+TABLES = [benchmark for benchmark in CELLS if benchmark != "dispatch"]
 
 
 rule figure:
@@ -74,7 +86,7 @@ rule table:
     log:
         "logs/{study}/tables/{table}_{preset}.log",
     wildcard_constraints:
-        table="|".join(CELLS),
+        table="|".join(TABLES),
     conda:
         "../envs/figures.yaml"
     script:
@@ -109,6 +121,12 @@ rule roofline:
     """All roofline figures and tables."""
     input:
         shown("roofline"),
+
+
+rule decode:
+    """All figures and tables over batch and depth."""
+    input:
+        shown("decode"),
 
 
 rule figures:

@@ -3,6 +3,7 @@
 in    resources/weights/{preset}/*.safetensors
 out   results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json
       results/{study}/{latency,vram,phase}/{preset}/{version}/B{batch}/T{T}.json
+      results/{study}/{decode,dispatch}/{preset}/{version}/B{batch}/D{depth}.json
 """
 
 
@@ -19,6 +20,8 @@ rule measure_latency:
     conda:
         "../envs/measure.yaml"
     threads: workflow.cores
+    resources:
+        place=place,
     params:
         cell=cell("latency"),
     script:
@@ -28,7 +31,7 @@ rule measure_latency:
 rule pool_latency:
     """Pool a cell's processes: medians, intervals, every raw sample."""
     input:
-        code=code("pool_latency.py"),
+        code=code("pool.py"),
         samples=collect(
             "results/{{study}}/samples/latency/{{preset}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
             replicate=range(1, config["replicates"] + 1),
@@ -40,7 +43,46 @@ rule pool_latency:
     conda:
         "../envs/figures.yaml"
     script:
-        "../scripts/pool_latency.py"
+        "../scripts/pool.py"
+
+
+rule measure_decode:
+    """Time one fresh process decoding at one depth, or the same steps of a tiny model: dispatch."""
+    input:
+        code=measured_code("measure_decode.py"),
+        weights=stepped_weights,
+    output:
+        "results/{study}/samples/{stepped}/{preset}/{version}/B{batch}/D{depth}/r{replicate}.json",
+    log:
+        "logs/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.r{replicate}.log",
+    priority: turn
+    conda:
+        "../envs/measure.yaml"
+    threads: workflow.cores
+    resources:
+        place=place,
+    params:
+        cell=cell(),
+    script:
+        "../scripts/measure_decode.py"
+
+
+rule pool_decode:
+    """Pool a decode or dispatch cell's processes."""
+    input:
+        code=code("pool.py"),
+        samples=collect(
+            "results/{{study}}/samples/{{stepped}}/{{preset}}/{{version}}/B{{batch}}/D{{depth}}/r{replicate}.json",
+            replicate=range(1, config["replicates"] + 1),
+        ),
+    output:
+        "results/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.json",
+    log:
+        "logs/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.log",
+    conda:
+        "../envs/figures.yaml"
+    script:
+        "../scripts/pool.py"
 
 
 rule measure_vram:

@@ -12,7 +12,7 @@ rule verdicts:
     """Compare versions pair by pair: interval, word, and share of what the bytes allow."""
     input:
         code=code("verdicts.py"),
-        cells=lambda wildcards: CELLS["latency"],
+        cells=timed_cells,
         controls=made_controls,
     output:
         record="results/{study}/verdicts/{preset}.json",
@@ -37,7 +37,7 @@ rule depth:
     """Fit the time per token over depth, beside what the bytes take."""
     input:
         code=code("depth.py"),
-        cells=lambda wildcards: CELLS["latency"],
+        cells=timed_cells,
         roofs=own_roofs,
     output:
         md="results/{study}/tables/depth_{preset}.md",
@@ -64,10 +64,12 @@ rule measure_control:
         "results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json",
     log:
         "logs/{study}/controls/{preset}/{control}/B{batch}/T{T}.r{replicate}.log",
-    priority: control_turn
+    priority: turn
     conda:
         "../envs/measure.yaml"
     threads: workflow.cores
+    resources:
+        place=place,
     params:
         cell=control_cell,
     script:
@@ -77,7 +79,7 @@ rule measure_control:
 rule pool_control:
     """Pool a control's processes."""
     input:
-        code=code("pool_latency.py"),
+        code=code("pool.py"),
         samples=collect(
             "results/{{study}}/samples/controls/{{preset}}/{{control}}/B{{batch}}/T{{T}}/r{replicate}.json",
             replicate=range(1, CONTROLS["replicates"] + 1),
@@ -89,7 +91,7 @@ rule pool_control:
     conda:
         "../envs/figures.yaml"
     script:
-        "../scripts/pool_latency.py"
+        "../scripts/pool.py"
 
 
 rule judge_controls:

@@ -2,8 +2,12 @@
 
 from kvbench.bench import latency
 from kvbench.job import logged, out_of_memory_is_a_result
+from kvbench.provenance import stamp
 from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
-    record = out_of_memory_is_a_result(latency.run, snakemake.params.cell, snakemake.input.weights)
-    write_record(snakemake.output[0], record | {"replicate": int(snakemake.wildcards.replicate)})
+    cell, weights = snakemake.params.cell, snakemake.input.weights
+    record = out_of_memory_is_a_result(latency.run, cell, weights)
+    record |= {"replicate": int(snakemake.wildcards.replicate)}
+    record |= {"place_in_line": snakemake.resources.place}
+    write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

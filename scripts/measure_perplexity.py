@@ -2,8 +2,10 @@
 
 from kvbench.bench import perplexity
 from kvbench.job import logged, out_of_memory_is_a_result
+from kvbench.provenance import stamp
 from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
     cell, inputs = snakemake.params.cell, (snakemake.input.weights, snakemake.input.tokens)
-    write_record(snakemake.output[0], out_of_memory_is_a_result(perplexity.run, cell, *inputs))
+    record = out_of_memory_is_a_result(perplexity.run, cell, *inputs)
+    write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

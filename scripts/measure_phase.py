@@ -2,8 +2,10 @@
 
 from kvbench.bench import phase
 from kvbench.job import logged, out_of_memory_is_a_result
+from kvbench.provenance import stamp
 from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
     cell, weights = snakemake.params.cell, snakemake.input.weights
-    write_record(snakemake.output[0], out_of_memory_is_a_result(phase.run, cell, weights))
+    record = out_of_memory_is_a_result(phase.run, cell, weights)
+    write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kvbench.bench import counted
 from kvbench.job import logged
+from kvbench.provenance import stamp
 from kvbench.store import read_record, write_record
 
 with logged(snakemake.log[0]):
@@ -12,4 +13,5 @@ with logged(snakemake.log[0]):
     found = {key: found[key] for key in found if key not in ("schema_version", "complete")}
     ran = json.loads(Path(run).read_text()) if run else None
     roofs, source = read_record(snakemake.input.roofs), snakemake.params.source
-    write_record(snakemake.output[0], counted.run(snakemake.params.cell, found, roofs, source, ran))
+    record = counted.run(snakemake.params.cell, found, roofs, source, ran)
+    write_record(snakemake.output[0], stamp(record, snakemake.params.cell, snakemake.input))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench import tables
-from kvbench.bench import decode_step, latency, perplexity, phase, vram
+from kvbench import cells, tables
+from kvbench.bench import decode, decode_step, latency, perplexity, phase, vram
 from kvbench.bench.memory import CpuPeak
 from kvbench.caches import make
 from kvbench.cells import cell, run_order
@@ -20,7 +20,7 @@ from kvbench.figures import roofline as roofline_figure
 from kvbench.figures import speedup, style, tradeoff
 from kvbench.figures import vram as vram_figure
 from kvbench.job import out_of_memory_is_a_result
-from kvbench.models import build
+from kvbench.models import build, gpt2
 from kvbench.pool import pool
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
@@ -74,10 +74,12 @@ def test_pooling_keeps_all_raw_samples_and_gives_an_interval(samples):
     assert pool(two[:1])["time_total_ms_interval"]["low"] is None  # one process has no interval
 
 
-def test_samples_of_two_machines_are_not_pooled(samples):
+def test_samples_of_two_machines_are_not_pooled(samples, tmp_path):
     here, there = samples["v1", 4]
-    with pytest.raises(ValueError, match="device_name"):
-        pool([here, there | {"device_name": "another"}])
+    for name, record in (("r1", here), ("r2", there | {"device_name": "another"})):
+        write_record(tmp_path / f"{name}.json", record)
+    with pytest.raises(MixedRecords, match=r"device_name.*r1\.json.*r2\.json"):
+        read_cells([str(tmp_path / f"{name}.json") for name in ("r1", "r2")], replicates=True)
 
 
 def test_the_cpu_meter_counts_every_byte():
@@ -121,6 +123,38 @@ def test_phases_add_up_to_the_total(version):
         assert all(run[name] > 0 for name in phase.PHASES)
     assert record["instrumented_ratio"] > 0
     assert set(record["time_phase_ms"]) == {*phase.PHASES, "total"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_decode_times_every_step_at_one_depth(version, monkeypatch):
+    lengths = []
+    forward = gpt2.Model.forward
+    monkeypatch.setattr(
+        gpt2.Model,
+        "forward",
+        lambda model, idx, cache: (
+            lengths.append((cache.length, idx.size(1))) or forward(model, idx, cache)
+        ),
+    )
+    record = decode.run(told("decode", version, depth=20), None)
+    assert record["depth"] == record["prompt_length"] == 20
+    assert [len(run["step_ms"]) for run in record["runs"]] == [CONFIG["decode"]["steps"]] * 3
+    steps = (CONFIG["num_measure_runs"] + 1) * CONFIG["decode"]["steps"]
+    assert lengths[-steps:] == [(0, 21) if version == "v0" else (20, 1)] * steps
+    pooled = pool([record | {"replicate": r} for r in (1, 2)])
+    assert pooled["tpot_ms_interval"]["replicates"] == 2 and "T" not in pooled
+
+
+def test_a_dispatch_cell_makes_the_same_calls_on_next_to_nothing():
+    def calls(benchmark):
+        with torch.profiler.profile() as counted:
+            decode.run(told(benchmark, "v2", depth=20), None)
+        named = ("linear", "matmul", "layer_norm", "gelu", "softmax", "index_put_", "round")
+        return {e.key: e.count for e in counted.key_averages() if e.key.split("::")[-1] in named}
+
+    tiny = told("dispatch", "v2", depth=20)["model"]
+    assert tiny["n_layer"] == SHAPE["n_layer"] and tiny["n_head"] == 1
+    assert calls("dispatch") == calls("decode")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -200,6 +234,16 @@ def test_blocks_hold_every_version_once_in_an_order_of_their_own():
         assert len({turn[:4] for turn in block}) == 1 and {t[4] for t in block} == set(VERSIONS)
     assert len({tuple(turn[4] for turn in block) for block in blocks}) > 1
     assert order == run_order(CONFIG | {"T_values": [4, 8]}, ["custom"])
+
+
+def test_every_timed_sample_has_one_place_in_line():
+    line = cells.line(CONFIG)
+    assert sorted(line.values()) == list(range(1, len(line) + 1))
+    path = {"study": "s", "preset": "custom", "version": "v2", "batch": "1", "replicate": "3"}
+    for where in ({"T": "8"}, {"depth": "32", "stepped": "dispatch"}):
+        assert cells.turn(**path, **where) in line
+    del path["version"]
+    assert cells.turn(**path, T="16", control="v1-again") in line
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from kvbench.machine import has_cuda_driver
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 RUNS = ("num_warmup_runs", "num_measure_runs")
 NAMES = {"latency": "latency_vs_T", "vram": "vram_vs_T"}  # in records, where it is not the rule's
+STEPPED = ("decode", "dispatch")  # benchmarks that repeat one decode step at a depth
+TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel takes
 CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-plus5": 0.05}  # name -> delay, a share of each step
 
 
@@ -28,6 +30,8 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     flags = versions.get_version_config(version)
     shape = shape_of(config, preset)
     source = weights_source(config, preset)
+    if benchmark == "dispatch":
+        shape, source = tiny(shape), "random"
     description = flags.pop("description")
     del shape["weights"]
     told = {
@@ -46,6 +50,9 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     }
     if benchmark in ("latency", "vram", "phase"):
         told["T"] = int(where["T"])
+    elif benchmark in STEPPED:
+        told["depth"] = told["prompt_length"] = int(where["depth"])
+        told["steps"] = config["decode"]["steps"]
     elif benchmark == "roofline":
         told |= {"phase": where["phase"], "P": int(where["P"])}
     elif benchmark == "perplexity":
@@ -79,20 +86,38 @@ def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> 
     return told | {"version": control, "version_description": about, "delay": delay}
 
 
-def run_order(config: dict[str, Any], presets: list[str]) -> dict[tuple[str, ...], int]:
-    """Each latency sample's place in line: (preset, batch, T, replicate, version) -> 0, 1, ...
+def tiny(shape: dict[str, Any]) -> dict[str, Any]:
+    """A shape of the same operations, one K/V head wide: what is left of a step is its dispatch.
 
-    A block is one replicate of one (preset, batch, T): every version once, in a seeded shuffle, so
-    that drift of the machine hits all versions alike. Blocks of one replicate are shuffled too.
+    As many layers, and as many query heads to a K/V head, so that every call is made as often and
+    takes the same path; every weight and every row fits into the nearest caches.
+    """
+    heads = shape["n_head"] // shape.get("n_kv_head", shape["n_head"])
+    small = {"n_head": heads, "n_embd": heads * TINY_HEAD, "vocab_size": TINY_VOCABULARY}
+    if "n_kv_head" in shape:
+        small["n_kv_head"] = 1
+    if "n_inner" in shape:
+        small["n_inner"] = 4 * small["n_embd"]
+    return {**shape, **small}
+
+
+def run_order(
+    config: dict[str, Any], presets: list[str], lengths: list[int] | None = None
+) -> dict[tuple[str, ...], int]:
+    """Each sample's place in line: (preset, batch, length, replicate, version) -> 0, 1, ...
+
+    `lengths` are depths, or by default the study's T_values. A block is one replicate of one
+    (preset, batch, length): every version once, in a seeded shuffle, so that drift of the machine
+    hits all versions alike. Blocks of one replicate are shuffled too.
     """
     shuffle = random.Random(config["seed"])
     turns: list[tuple[str, ...]] = []
     for replicate in range(1, config["replicates"] + 1):
         blocks = [
-            (preset, str(batch), str(T), str(replicate))
+            (preset, str(batch), str(length), str(replicate))
             for preset in presets
             for batch in config["batch_size"]
-            for T in config["T_values"]
+            for length in (lengths or config["T_values"])
         ]
         shuffle.shuffle(blocks)
         for block in blocks:
@@ -100,6 +125,26 @@ def run_order(config: dict[str, Any], presets: list[str]) -> dict[tuple[str, ...
             shuffle.shuffle(line_up)
             turns += [(*block, version) for version in line_up]
     return {turn: place for place, turn in enumerate(turns)}
+
+
+def line(config: dict[str, Any]) -> dict[tuple[str, ...], int]:
+    """The one line that every timed sample of a study stands in: `turn(...)` -> 1, 2, ..."""
+    presets, depths = config["pretrained"], config["decode"]["depths"]
+    alone, controls = config | {"batch_size": [1]}, control_study(config)
+    turns = [
+        *(("latency", *key) for key in run_order(config, presets)),
+        *(("decode", *key) for key in run_order(config, presets, depths)),
+        *(("dispatch", *key) for key in run_order(alone, presets, depths)),
+        *(("control", *key) for key in run_order(controls, presets)),
+    ]
+    return {key: place for place, key in enumerate(turns, start=1)}
+
+
+def turn(preset: str, batch: str, replicate: str, **where: str) -> tuple[str, ...]:
+    """A sample's key in the line, from the wildcards of its path."""
+    kind = "control" if "control" in where else where.get("stepped", "latency")
+    length = where["depth"] if kind in STEPPED else where["T"]
+    return (kind, preset, batch, length, replicate, where.get("control") or where["version"])
 
 
 def weights_file(config: dict[str, Any], preset: str) -> str:

@@ -12,12 +12,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from kvbench import throttling
+
 LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
-BUSY_SHARE = 0.95  # a CPU sample that got less of its core than this was disturbed
+# A CPU sample is marked as disturbed that got less of its cores than this share, was sent off them
+# more often than this a second, or began on a machine with this much to do besides.
+BUSY_SHARE, BUSY_SWITCHES, BUSY_LOAD = 0.95, 100, 1.0
 
 
 def has_cuda_driver() -> bool:
@@ -53,24 +58,37 @@ def device_lock(device: str) -> Iterator[float]:
 
 
 class Watch:
-    """What happened to this process while it measured: CPU share, context switches, load."""
+    """What happened to this process while it measured: CPU share, load, switches, throttling."""
 
     def __init__(self, device: str, threads: int) -> None:
         self.device, self.threads = device, threads
+        self.began_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.load_before = os.getloadavg()[0]
+        self.before = throttling.counters(device)
         self.began = (time.perf_counter(), time.process_time(), _switches())
 
     def report(self) -> dict[str, Any]:
         """Facts for the record; `disturbed` marks a sample, nothing ever drops one."""
         wall, cpu, switches = self.began
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        share = cpu / (wall * self.threads)
+        share, switches = cpu / (wall * self.threads), _switches() - switches
+        throttled = throttling.since(self.before, throttling.counters(self.device))
+        on_cpu = self.device == "cpu"
+        why = {
+            "share": on_cpu and share < BUSY_SHARE,
+            "switches": on_cpu and switches > BUSY_SWITCHES * max(1.0, wall),
+            "load": on_cpu and self.load_before > self.threads + BUSY_LOAD,
+            "throttled": any(throttled.values()),
+        }
         return {
+            "began_at": self.began_at,
             "load_before": self.load_before,
             "load_after": os.getloadavg()[0],
             "cpu_share": share,
-            "involuntary_switches": _switches() - switches,
-            "disturbed": self.device == "cpu" and share < BUSY_SHARE,
+            "involuntary_switches": switches,
+            "throttled": throttled,
+            "disturbed": any(why.values()),
+            "disturbed_by": [name for name, true in why.items() if true],
         }
 
 

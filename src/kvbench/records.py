@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from kvbench.costs import Cost, forward
+from kvbench.provenance import PARTS
 from kvbench.store import read_record
 
 SAME = ("device_name", "dtype", "threads", "pytorch_version")  # what one comparison must share
@@ -14,28 +16,41 @@ class MixedRecords(ValueError):
     """Cells that cannot stand in one comparison."""
 
 
-def read_cells(paths: Iterable[str]) -> list[dict[str, Any]]:
+def read_cells(paths: Iterable[str], replicates: bool = False) -> list[dict[str, Any]]:
     """The records of cells that belong together, in the order given.
 
     Raises MixedRecords, naming two files that disagree, where device, dtype, threads or library
-    differ, or one preset's weights do; IncompleteRecord for a file that is not a whole record.
+    differ, or one preset's weights do, by name or by digest; for `replicates`, samples of one cell,
+    where any part of their provenance differs. IncompleteRecord for a file that is no whole record.
     """
     seen: dict[tuple[str, str], tuple[Any, str]] = {}
     records = []
     for path in paths:
         record = read_record(path)
-        if "error" not in record:
-            for key in (*SAME, "weights"):
-                scope = record.get("pretrained", "") if key == "weights" else ""
-                value, first = seen.setdefault((key, scope), (record.get(key), path))
-                if value != record.get(key):
-                    raise MixedRecords(
-                        f"cells differ in {key}: {first} has {value}, {path} has "
-                        f"{record.get(key)}; delete the older one and run again, or name "
-                        "another study"
-                    )
+        for key, scope, value in _identity(record, replicates):
+            known, first = seen.setdefault((key, scope), (value, path))
+            if known != value:
+                raise MixedRecords(
+                    f"cells differ in {key}: {first} has {known}, {path} has {value}; delete the "
+                    "older one and run again, or name another study"
+                )
         records.append(record)
     return records
+
+
+def _identity(record: dict[str, Any], replicates: bool) -> Iterator[tuple[str, str, Any]]:
+    """(key, scope, value) of all that must agree among records that share the scope."""
+    if "error" in record:
+        return
+    origin, preset = record.get("provenance", {}), record.get("pretrained", "")
+    if record.get("benchmark_name") == "dispatch":
+        preset += ", one head wide"  # random numbers, whatever the preset's weights are
+    yield from ((key, "", record.get(key)) for key in SAME)
+    yield "weights", preset, record.get("weights")
+    if origin.get("weights"):  # roofs have none, nor have random numbers drawn in the process
+        yield "provenance.weights", f"{preset} {record['weights']}", origin["weights"]
+    if replicates:
+        yield from ((f"provenance.{part}", "", origin.get(part)) for part in PARTS)
 
 
 def by(records: Sequence[dict[str, Any]], *keys: str) -> dict[Any, list[dict[str, Any]]]:
@@ -52,16 +67,21 @@ def measured(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "error" not in record]
 
 
-def paired_totals(
+def judged_by(record: dict[str, Any]) -> str:
+    """The time of a run that a cell is judged by: of the whole generation, or of one step."""
+    return "time_total_ms" if "T" in record else "tpot_ms"
+
+
+def paired_times(
     a: dict[str, Any], b: dict[str, Any]
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """Whole times (ms) of two latency cells, process by process, of the replicates both have."""
-    totals = [
-        {p["replicate"]: [run["time_total_ms"] for run in p["runs"]] for p in cell["processes"]}
+    """Times (ms) of two cells' runs, process by process, of the replicates both have."""
+    times = [
+        {p["replicate"]: [run[judged_by(cell)] for run in p["runs"]] for p in cell["processes"]}
         for cell in (a, b)
     ]
-    both = [replicate for replicate in totals[0] if replicate in totals[1]]
-    return [totals[0][r] for r in both], [totals[1][r] for r in both]
+    both = [replicate for replicate in times[0] if replicate in times[1]]
+    return [times[0][r] for r in both], [times[1][r] for r in both]
 
 
 def cost_inputs(record: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +98,13 @@ def cost_inputs(record: dict[str, Any]) -> dict[str, Any]:
         "batch": record["batch_size"],
         "row_bytes": record["cache_bytes_per_token"] // (2 * len(set(owner)) * heads) or None,
     }
+
+
+def step_cost(record: dict[str, Any], depth: int, reread: bool = False) -> Cost:
+    """The lower bounds of one step over `depth` cached tokens; without a cache, of all anew."""
+    told = cost_inputs(record)
+    cached = depth if told["row_bytes"] else 0
+    return forward(**told, depth=cached, T=depth + 1 - cached, reread=reread)
 
 
 def provenance(records: Sequence[dict[str, Any]]) -> str:

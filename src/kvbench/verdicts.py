@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.costs import Cost, generation, generation_ceiling
-from kvbench.records import by, cost_inputs, measured, paired_totals
+from kvbench.records import by, cost_inputs, measured, paired_times
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
@@ -120,7 +120,7 @@ def smallest(found: Record | None) -> str:
 
 
 def _compare(a: Record, b: Record, margin: float) -> Comparison:
-    return compare(*paired_totals(a, b), margin=margin)
+    return compare(*paired_times(a, b), margin=margin)
 
 
 def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:

@@ -4,6 +4,7 @@ Names in the files are nanoGPT's (`transformer.h.0.attn.c_attn.weight`, ...); th
 stored. Files of Hugging Face's GPT2LMHeadModel are read as well.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -145,13 +146,27 @@ def from_hub(preset: str) -> tuple[dict[str, Tensor], str | None]:
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], **metadata: Any) -> None:
-    """Write tensors and where they come from (source, preset, seed, ...), reproducibly."""
+    """Write tensors and where they come from (source, preset, seed, ...), reproducibly.
+
+    The metadata gains the tensors' sha256, so that no cell has to read a whole file to name it.
+    """
+    metadata["sha256"] = tensors_sha256(tensors)
     # One key: safetensors keeps its metadata in no order, and equal weights must be equal files.
     header = {"kvbench": json.dumps(metadata, sort_keys=True)}
     with replacing(path, ".safetensors") as temporary:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header
         )
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of names, dtypes, shapes and numbers, whatever the order of the tensors."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        found.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
+        found.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from kvbench.figures import style
-from kvbench.records import by, measured, paired_totals, provenance
+from kvbench.records import by, measured, paired_times, provenance
 from kvbench.stats.paired import compare
 
 Records = list[dict[str, Any]]
@@ -83,7 +83,7 @@ def _ratio(
     chosen = {c["version"]: c for c in measured(cells) if c["T"] == T}
     if baseline not in chosen or version not in chosen:
         return None
-    found = compare(*paired_totals(chosen[baseline], chosen[version]), level=level)
+    found = compare(*paired_times(chosen[baseline], chosen[version]), level=level)
     low = math.nan if found.low is None else found.low  # one process: a point without a bar
     high = math.nan if found.high is None else found.high
     return T, found.ratio, low, high

@@ -1,0 +1,48 @@
+"""Decode at a depth: the time per output token over a cache of D tokens, step after step.
+
+Every step is the same one: the cache is rewound to D tokens and one more is decoded, so that N
+steps are N samples of one depth, where a generation gives one of each. Picking the token is not in
+it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from kvbench.bench.clock import clock
+from kvbench.bench.decode_step import phase_of
+from kvbench.bench.setup import Setup, ready
+
+
+def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """One process's sample of a decode cell: every run, every step, raw."""
+    with ready(cell, weights) as setup:
+        step = phase_of(setup, "decode", cell["depth"])
+        for _ in range(max(1, cell["num_warmup_runs"])):
+            one_run(setup, step)
+        setup.begin()
+        runs = [one_run(setup, step) for _ in range(cell["num_measure_runs"])]
+        return setup.record(
+            depth=cell["depth"],
+            steps=cell["steps"],
+            tpot_ms_median=median(run["tpot_ms"] for run in runs),
+            runs=runs,
+        )
+
+
+def one_run(setup: Setup, step: Callable[[], Any]) -> dict[str, Any]:
+    """N steps at one depth. Milliseconds: of each by the device's clock, of all by the wall's."""
+    ticks = clock(setup.device, setup.cell["steps"] + 1)
+    setup.synchronise()
+    began = time.perf_counter_ns()
+    ticks()
+    for _ in range(setup.cell["steps"]):
+        step()
+        ticks()
+    setup.synchronise()
+    wall_ms = (time.perf_counter_ns() - began) / 1e6
+    steps = ticks.intervals_ms()
+    return {"tpot_ms": median(steps), "step_ms": steps, "wall_ms": wall_ms}
