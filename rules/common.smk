@@ -115,6 +115,7 @@ FIGURES = {
     "vram": ["vram"],
     "phase": ["phase"],
     "perplexity": ["perplexity"],
+    "degradation": ["perplexity"],
     "tradeoff": ["latency", "perplexity"],
     "roofline": ["roofline"],
 }

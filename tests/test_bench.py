@@ -13,11 +13,11 @@ from kvbench.bench.memory import CpuPeak
 from kvbench.caches import make
 from kvbench.cells import cell, run_order
 from kvbench.config import load_schema, resolve
+from kvbench.figures import degradation, speedup, style, tradeoff
 from kvbench.figures import latency as latency_figure
 from kvbench.figures import perplexity as perplexity_figure
 from kvbench.figures import phase as phase_figure
 from kvbench.figures import roofline as roofline_figure
-from kvbench.figures import speedup, style, tradeoff
 from kvbench.figures import vram as vram_figure
 from kvbench.job import out_of_memory_is_a_result
 from kvbench.models import build, gpt2
@@ -191,13 +191,14 @@ def test_one_forward_scores_as_token_by_token_decoding(version):
 CONFIG_SHAPE = told("latency", "v1", T=1)["model"]
 
 
-@pytest.fixture
-def scored(tmp_path):
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
     """Perplexity records of every version on made tokens."""
+    text = tmp_path_factory.mktemp("text") / "t.npz"
     tokens = np.random.default_rng(0).integers(101, size=300).astype(np.uint16)
-    np.savez(tmp_path / "t.npz", tokens=tokens, token_bytes=np.full(101, 3, np.uint8))
+    np.savez(text, tokens=tokens, token_bytes=np.full(101, 3, np.uint8))
     settings = {version: told("perplexity", version) for version in VERSIONS}
-    return [perplexity.run(s, None, str(tmp_path / "t.npz")) for s in settings.values()]
+    return [perplexity.run(s, None, str(text)) for s in settings.values()]
 
 
 def test_perplexity_in_both_modes(scored):
@@ -209,6 +210,21 @@ def test_perplexity_in_both_modes(scored):
     v0, v1, v2, v3, _ = (record["loss"] for record in scored)
     assert v1 == pytest.approx(v0, rel=1e-6)
     assert v2 != v1 and v3 != v1  # quantised or shared K/V are not the same numbers
+
+
+def test_a_version_is_compared_with_v1_token_by_token(scored):
+    v0, v1, v2, v3, _ = (record["paired"]["kl"]["mean"] for record in scored)
+    assert v0 == 0 and v1 < v2 < v3
+    for record in scored:
+        ratio = record["perplexity"] / record["modes"]["teacher_forced"]["perplexity"]
+        assert record["paired"]["perplexity_ratio"]["ratio"] == pytest.approx(ratio)
+        assert record["degradation"] == pytest.approx(100 * (ratio - 1))
+        deltas = np.subtract(*(record["window_nll"][m] for m in ("cached", "teacher_forced")))
+        mean = deltas.sum() / record["n_tokens"]
+        assert record["paired"]["delta_nll"]["mean"] == pytest.approx(mean, abs=1e-9)
+        assert len(record["by_layer"]["attention_error"]) == 3
+        assert set(record["probes"]) == {"copy", "induction", "needle"}
+        json.dumps(record, allow_nan=False)
 
 
 def test_out_of_memory_is_a_result_and_other_errors_are_not():
@@ -264,6 +280,7 @@ def drawn(samples, scored):
         "vram": (vram_figure, memory),
         "phase": (phase_figure, phases),
         "perplexity": (perplexity_figure, scored),
+        "degradation": (degradation, scored),
         "tradeoff": (tradeoff, pooled + scored),
         "roofline": (roofline_figure, [*points, roofs]),
     }

@@ -59,7 +59,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         asked = config["perplexity"]
         context = asked["context"] or shape["block_size"]
         told |= {"text": asked["text"], "context": context, "stride": asked["stride"] or context}
-        told |= {"max_windows": asked["max_windows"]}
+        told |= {key: asked[key] for key in ("max_windows", "probes", "divergence")}
     return told
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from kvbench import quality
 from kvbench.records import provenance
 from kvbench.roofline import plausible, point, ratios
 from kvbench.store import write_text
@@ -44,21 +45,6 @@ def phase(cell: Row) -> Row:
     return {"T": cell["T"], **spent, "instrumented_ratio": cell["instrumented_ratio"]}
 
 
-def perplexity(cell: Row) -> Row:
-    """Perplexity in both modes, and the degradation that the cache costs."""
-    plain, cached = cell["modes"]["teacher_forced"], cell["modes"]["cached"]
-    return {
-        "text": cell["text"],
-        "tokens": cell["n_tokens"],
-        "perplexity_teacher_forced": plain["perplexity"],
-        "perplexity_cached": cached["perplexity"],
-        "degradation_percent": 100 * (cached["perplexity"] / plain["perplexity"] - 1),
-        "loss_cached": cached["loss"],
-        "bits_per_byte_cached": cached["bits_per_byte"],
-        "cache_bytes_per_token": cell["cache_bytes_per_token"],
-    }
-
-
 def roofline(cell: Row) -> Row:
     """FLOP, bytes, time and the rates they make; where a profiler counted, the model's ratio.
 
@@ -89,12 +75,14 @@ ROWS = {
     "latency": latency,
     "vram": vram,
     "phase": phase,
-    "perplexity": perplexity,
+    "perplexity": quality.row,
     "roofline": roofline,
 }
+READABLE = {"perplexity": quality.readable}  # where Markdown shows other columns than the CSV
+NOTES = {"perplexity": quality.notes}
 
 
-def frame(kind: str, records: list[Row]) -> pd.DataFrame:
+def frame(kind: str, records: list[Row], rows_of: dict[str, Any] = ROWS) -> pd.DataFrame:
     """One row per cell of one kind; an out-of-memory cell keeps its row and says so."""
     rows = []
     roofs = next((r for r in records if r.get("benchmark_name") == "roofs"), None)
@@ -103,7 +91,7 @@ def frame(kind: str, records: list[Row]) -> pd.DataFrame:
         if "error" in cell:
             row |= {key: cell[key] for key in ("T", "P", "phase", "error") if key in cell}
         else:
-            row |= ROWS[kind]({**cell, "roofs": roofs} if roofs else cell)
+            row |= rows_of[kind]({**cell, "roofs": roofs} if roofs else cell)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -112,14 +100,26 @@ def write(kind: str, records: list[Row], markdown: str | Path, csv: str | Path) 
     """Write both forms atomically. Raises KeyError for an unknown kind."""
     title = f"{kind.capitalize()} of {records[0]['pretrained']}"
     cells = [record for record in records if record.get("benchmark_name") != "roofs"]
-    publish(title, frame(kind, records), [provenance(cells)], markdown, csv)
+    notes = NOTES.get(kind, lambda _: [])(cells)
+    shown = frame(kind, records, READABLE) if kind in READABLE else None
+    publish(title, frame(kind, records), [*notes, provenance(cells)], markdown, csv, shown)
 
 
 def publish(
-    title: str, table: pd.DataFrame, notes: list[str], markdown: str | Path, csv: str | Path
+    title: str,
+    table: pd.DataFrame,
+    notes: list[str],
+    markdown: str | Path,
+    csv: str | Path,
+    shown: pd.DataFrame | None = None,
 ) -> None:
-    """Write one table as Markdown, with its notes below it, and as CSV, atomically."""
+    """Write one table as Markdown, with its notes below it, and as CSV, atomically.
+
+    `shown` is what Markdown shows where that is not the CSV's own columns.
+    """
     write_text(csv, table.to_csv(index=False, lineterminator="\n"))
-    shown = table.astype(object).where(table.notna(), None)  # None, not NaN, is shown as missing
-    body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-")
+    worded = shown is not None  # its numbers are text already, with the digits they should have
+    shown = table if shown is None else shown
+    shown = shown.astype(object).where(shown.notna(), None)  # None, not NaN, is shown as missing
+    body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-", disable_numparse=worded)
     write_text(markdown, "\n\n".join([f"# {title}", body, *notes]).rstrip() + "\n")

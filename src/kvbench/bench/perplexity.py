@@ -1,9 +1,9 @@
-"""Perplexity, as the model alone scores a text and as it does reading K/V through its cache.
+"""Perplexity, as v1 scores a text and as a version does reading K/V through its cache.
 
-`teacher_forced` is one plain forward per window, every layer with its own K/V: it cannot see a
-cache, so every version scores alike. `cached` stores K/V in the very cache that is timed, with the
-version's layer map; rows depend on no later token, so one forward per window equals decoding token
-by token.
+`teacher_forced` is v1's own model by plain forwards, every layer with its own K/V: it cannot see a
+cache, so every version of a preset scores alike. `cached` stores K/V in the very cache that is
+timed, with the version's layer map and weights. Both read the same windows, so what the cache costs
+is compared token by token.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kvbench.bench import probes
+from kvbench.bench.compare import Comparison, LayerError, by_depth, compare
+from kvbench.bench.divergence import first_divergence
 from kvbench.bench.setup import ready
-from kvbench.caches import make
+from kvbench.bench.through import logits_through
 from kvbench.models import build
 from kvbench.models.base import LanguageModel
+from kvbench.stats.samples import summary
+from kvbench.stats.windows import block_bootstrap_mean
 
 Span = tuple[int, int, int]
 
@@ -41,34 +46,45 @@ def windows(n_tokens: int, context: int, stride: int, most: int | None) -> list[
     return [found[i * len(found) // most] for i in range(most)]
 
 
-@torch.inference_mode()
 def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
     """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
-    like = model.lm_head.weight
-    cache = make(cache_name, model.config, 1, len(tokens) - 1, like)
-    logits = model(tokens[None, :-1], cache, last_only=False)[0, scored - 1 :]
+    logits = logits_through(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
     return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
-def run(cell: dict[str, Any], weights: str | None, tokens_file: str) -> dict[str, Any]:
-    """One perplexity cell: both modes over the same windows, with every window's NLL."""
+def run(
+    cell: dict[str, Any], weights: str | None, tokens_file: str, reference: str | None = None
+) -> dict[str, Any]:
+    """One perplexity cell: both modes over the same windows, and the version paired with v1.
+
+    `reference` is v1's weights file, by default the version's own. Raises ValueError for a text
+    too short for one window.
+    """
     with np.load(tokens_file) as data:
         tokens, token_bytes = data["tokens"], data["token_bytes"]
     with ready(cell, weights) as setup:
-        plain = setup.model
-        if cell["owner"] != list(range(len(cell["owner"]))):
-            plain = build(cell["model"], "own", cell["dtype"], weights, device=setup.device)
+        model, cache_name = setup.model, cell["cache"]
+        plain = model
+        shares = len(model.config.owning_layers) < model.config.n_layer
+        if shares or reference not in (None, weights):
+            source = reference or weights
+            plain = build(cell["model"], "own", cell["dtype"], source, cell["seed"], setup.device)
         spans = windows(len(tokens), cell["context"], cell["stride"], cell["max_windows"])
         setup.begin()
-        nll: dict[str, list[float]] = {"teacher_forced": [], "cached": []}
-        for begin, end, first in spans:
-            ids = torch.from_numpy(tokens[begin:end].astype(np.int64)).to(setup.device)
-            nll["teacher_forced"].append(window_nll(plain, "none", ids, first - begin))
-            nll["cached"].append(window_nll(setup.model, cell["cache"], ids, first - begin))
+        found, layers = [], LayerError()
+        for span in spans:
+            ids = torch.from_numpy(tokens[slice(*span[:2])].astype(np.int64)).to(setup.device)
+            found.append(_compared(plain, model, cache_name, ids, span[2] - span[0], layers))
+        asked = probes.probes(tokens, cell["probes"], model.config.block_size, cell["seed"])
+        sums = {
+            "teacher_forced": [float(one.nll_plain.sum()) for one in found],
+            "cached": [float(one.nll_cached.sum()) for one in found],
+        }
         counts = [end - first for _, end, first in spans]
         scored = np.concatenate([tokens[first:end] for _, end, first in spans])
         n_bytes = int(token_bytes[scored].sum())
-        modes = {mode: score(sums, sum(counts), n_bytes) for mode, sums in nll.items()}
+        modes = {mode: score(part, sum(counts), n_bytes) for mode, part in sums.items()}
+        paired = pair(found, cell["seed"])
         return setup.record(
             text=cell["text"],
             context=cell["context"],
@@ -77,10 +93,56 @@ def run(cell: dict[str, Any], weights: str | None, tokens_file: str) -> dict[str
             n_tokens=sum(counts),
             n_bytes=n_bytes,
             **modes["cached"],
+            degradation=100 * (paired["perplexity_ratio"]["ratio"] - 1),
             modes=modes,
+            against="v1",
+            paired=paired,
+            divergence=_divergence(cell, plain, model, tokens, spans),
+            probes=probes.run(plain, model, cache_name, asked),
+            by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
+            by_layer={"attention_error": layers.relative()},
             window_tokens=counts,
-            window_nll=nll,
+            window_nll=sums,
+            window_kl=[float(one.kl.mean()) for one in found],
+            window_agreement=[float(one.agree.mean()) for one in found],
         )
+
+
+def _compared(
+    plain: LanguageModel,
+    model: LanguageModel,
+    cache_name: str,
+    ids: Tensor,
+    scored: int,
+    layers: LayerError,
+) -> Comparison:
+    """One window (T,) read both ways; v0 is v1's plain forward, so one reading does for both."""
+    outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
+    expected = logits_through(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
+    if plain is model and cache_name == "none":
+        got, outputs["cached"] = expected, outputs["plain"]
+    else:
+        read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"])
+        got = read[0, scored - 1 :]
+    layers.add(outputs["plain"], outputs["cached"])
+    return compare(expected, got, ids[scored:])
+
+
+def _divergence(
+    cell: dict[str, Any],
+    plain: LanguageModel,
+    model: LanguageModel,
+    tokens: np.ndarray,
+    spans: list[Span],
+) -> dict[str, Any]:
+    """First divergence on prompts that begin windows spread over the text."""
+    asked = cell["divergence"]
+    P = asked["prompt_tokens"]
+    begins = [begin for begin, end, _ in spans if end - begin >= P]
+    chosen = begins[:: max(1, len(begins) // asked["prompts"])][: asked["prompts"]]
+    rows = np.stack([tokens[begin : begin + P] for begin in chosen]).astype(np.int64)
+    prompts = torch.from_numpy(rows).to(plain.lm_head.weight.device)
+    return first_divergence(plain, model, cell["cache"], prompts, asked["tokens"])
 
 
 def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, float]:
@@ -90,4 +152,26 @@ def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, fl
         "loss": total / n_tokens,
         "perplexity": math.exp(total / n_tokens),
         "bits_per_byte": total / math.log(2) / n_bytes,
+    }
+
+
+def pair(found: list[Comparison], seed: int) -> dict[str, Any]:
+    """The version against v1, with block-bootstrap intervals over windows.
+
+    delta_nll and kl in nats a token, the ratio of perplexities exp(delta_nll), the share of tokens
+    whose top guess is the same. kl.p99 is over tokens, None below 1000.
+    """
+    counts = np.array([len(one.kl) for one in found])
+    weight = counts / counts.mean()  # so that the mean over windows is the mean over tokens
+    delta = weight * [float((one.nll_cached - one.nll_plain).mean()) for one in found]
+    kl = weight * [float(one.kl.mean()) for one in found]
+    every_kl = np.concatenate([one.kl for one in found])
+    delta_nll, divergence = (vars(block_bootstrap_mean(x, seed=seed)) for x in (delta, kl))
+    ends = [delta_nll[end] for end in ("low", "high")]
+    low, high = (None if end is None else math.exp(end) for end in ends)
+    return {
+        "delta_nll": delta_nll,
+        "perplexity_ratio": {"ratio": math.exp(delta_nll["mean"]), "low": low, "high": high},
+        "kl": divergence | {"p99": summary(every_kl.tolist())["p99"]},
+        "top1_agreement": float(np.concatenate([one.agree for one in found]).mean()),
     }

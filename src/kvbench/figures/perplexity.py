@@ -1,44 +1,88 @@
-"""Perplexity through the cache, beside what one plain forward would say."""
+"""What reading K/V through the cache costs: perplexity and divergence, paired with v1."""
 
 from __future__ import annotations
 
+from math import log10
 from typing import Any
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
+from kvbench import quality
 from kvbench.figures import style
 from kvbench.records import by, measured, provenance
 
+Records = list[dict[str, Any]]
+LEAST = 0.01  # per cent: the change axis is linear below it
 
-def draw(records: list[dict[str, Any]]) -> Figure:
-    """Change of perplexity per version, through its cache against one plain forward."""
+
+def draw(records: Records) -> Figure:
+    """Change of perplexity against v1 with its interval, and KL divergence, a row per version."""
     versions = style.ordered(by(records, "version"))
     whole = sorted(measured(records), key=lambda record: versions.index(record["version"]))
-    names = [style.label(r["version"], r["version_description"]) for r in whole]
-    figure, axes = plt.subplots(figsize=(9.0, 1.4 + 0.5 * len(whole)))
-    for record, name in zip(whole, names, strict=True):
-        colour, marker = style.look(record["version"])
-        plain, cached = (record["modes"][m]["perplexity"] for m in ("teacher_forced", "cached"))
-        change = 100 * (cached / plain - 1)
-        axes.plot([0, change], [name, name], color=colour, linewidth=1.6)
-        axes.plot(change, name, marker, color=colour, markersize=7)
-        note = f"{cached:.2f} ({change:+.2g} %)"
-        axes.annotate(note, (change, name), (8, 7), textcoords="offset points", fontsize=8)
-    axes.axvline(0, color="#444444", linewidth=1.2)
-    axes.set_xscale("symlog", linthresh=0.1)  # a rounding and a collapse on one axis
-    axes.set_xlim(min(axes.get_xlim()[0], -0.1), 3 * max(axes.get_xlim()[1], 0.1))
-    first = whole[0] if whole else records[0]
-    axes.invert_yaxis()
-    axes.margins(y=0.18)
-    axes.set_xlabel(
-        "change of perplexity through the cache against one plain forward, % (label: perplexity)"
+    figure, (left, right) = plt.subplots(
+        1, 2, sharey=True, figsize=(10.4, 1.7 + 0.46 * len(whole)), width_ratios=(3, 2)
     )
-    axes.set_title(
+    for record in whole:
+        _change(left, record)
+        _divergence(right, record)
+    first = whole[0] if whole else records[0]
+    left.axvline(0, color="#444444", linewidth=1.2)
+    left.set_xscale("symlog", linthresh=LEAST)  # a rounding and a collapse on one axis
+    least, most = min(left.get_xlim()[0], -LEAST), max(left.get_xlim()[1], LEAST)
+    decades = 2 + log10(most / LEAST) + log10(-least / LEAST)
+    left.set_xlim(least, most * 10 ** (0.35 * decades))  # room for the labels
+    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    left.invert_yaxis()
+    left.margins(y=0.2)
+    left.set_xlabel("change of perplexity against v1, % (label: perplexity)")
+    right.set_xscale("log")
+    right.set_xlabel("KL divergence from v1, nats a token (bar: p99)")
+    left.set_title(
         f"Perplexity of {first['pretrained']} on {first['text']}, context {first['context']}, "
         f"{first['n_windows']} windows, {first['n_tokens']:,} tokens"
     )
-    shared = any(record["cross_layer_sharing"] for record in whole)
-    post_hoc = " · sharing is post hoc: an architecture study, not a recipe" if shared else ""
-    style.foot(figure, provenance(whole) + post_hoc)
+    post_hoc = any(quality.sharing(record) == "post hoc" for record in whole)
+    label = " · sharing is post hoc: an architecture study, not a recipe" if post_hoc else ""
+    style.foot(figure, f"{provenance(whole)} · paired 95 % intervals over windows{label}")
     return figure
+
+
+def _name(record: dict[str, Any]) -> str:
+    return style.label(record["version"], record["version_description"])
+
+
+def _change(axes: Axes, record: dict[str, Any]) -> None:
+    colour, marker = style.look(record["version"])
+    ratio, name = record["paired"]["perplexity_ratio"], _name(record)
+    change = 100 * (ratio["ratio"] - 1)
+    ends = (
+        [change, change]
+        if ratio["low"] is None
+        else [100 * (ratio[e] - 1) for e in ("low", "high")]
+    )
+    axes.plot(ends, [name, name], "|-", color=colour, linewidth=1.8, markersize=9)
+    axes.plot(change, name, marker, color=colour, markersize=7)
+    note = f"{record['perplexity']:.5g} ({change or 0:{'+' if change else ''}.2g} %)"
+    axes.annotate(
+        note, (max(ends), name), (9, 0), textcoords="offset points", va="center", fontsize=8
+    )
+
+
+def _divergence(axes: Axes, record: dict[str, Any]) -> None:
+    """KL with its interval and its p99; a version equal to v1 says so instead."""
+    colour, marker = style.look(record["version"])
+    kl, name = record["paired"]["kl"], _name(record)
+    if kl["mean"] <= 0:
+        axes.annotate(
+            "none", (0.02, name), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8
+        )
+        return
+    if kl["p99"] is not None:
+        axes.plot([kl["mean"], kl["p99"]], [name, name], color=colour, linewidth=1.2, alpha=0.5)
+        axes.plot(kl["p99"], name, "|", color=colour, markersize=9)
+    if kl["low"] is not None:
+        axes.plot([kl["low"], kl["high"]], [name, name], color=colour, linewidth=4, alpha=0.35)
+    axes.plot(kl["mean"], name, marker, color=colour, markersize=7)

@@ -86,6 +86,16 @@ def foot(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=8, color="#555555", x=0.01, ha="left", wrap=True)
 
 
+def legend(figure: Figure, described: dict[str, str]) -> None:
+    """One legend of versions (name -> description) for all panels, on the right of them."""
+    handles = [
+        plt.Line2D([], [], color=colour, marker=marker, ls="", label=label(name, described[name]))
+        for name in ordered(described)
+        for colour, marker in [look(name)]
+    ]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+
+
 def t_axis(axes: Axes, values: Iterable[int]) -> None:
     """A log2 axis of generation lengths, with a tick at each."""
     ticks = sorted(set(values))
