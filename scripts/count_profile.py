@@ -7,4 +7,5 @@ from kvbench.store import read_record, write_record
 with logged(snakemake.log[0]):
     calibration = snakemake.input.get("calibration")
     worth = read_record(calibration)["flop_per_tensor_inst"] if calibration else None
-    write_record(snakemake.output[0], parse(snakemake.input.csv, flop_per_tensor_inst=worth))
+    told = parse(snakemake.input.csv, flop_per_tensor_inst=worth, families=True)
+    write_record(snakemake.output[0], told)

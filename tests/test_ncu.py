@@ -268,6 +268,13 @@ def test_ambiguous_and_contradicting_numbers_are_refused(refusal):
     assert "no number" in refusal(one((DRAM, "byte", "12 apples")))
 
 
+@pytest.mark.parametrize("value", ["1,23", "1234,567"])
+def test_nothing_has_a_fraction_of_a_byte(totals, refusal, value):
+    assert f'"{value}"' in refusal(one((DRAM, "byte", value), (TIME, "ns", 5)))
+    european = one((DRAM, "byte", value), ("sm__throughput.avg", "%", "65,77"))
+    assert totals(european)["dram_bytes"] == round(float(value.replace(",", ".")))
+
+
 def test_a_comma_in_whole_units_can_only_part_thousands(totals):
     result = totals(one((DRAM, "byte", "1,234"), (TIME, "ns", "5,678")))
     assert (result["dram_bytes"], result["time_ns"]) == (1_234, 5_678)
@@ -285,7 +292,7 @@ def test_french_and_swiss_groups(totals, separator):
     assert totals(one((DRAM, "byte", value)))["dram_bytes"] == 27_595_520
 
 
-@pytest.mark.parametrize("value", ["n/a", "nan", "-nan", "inf", "", "(!) n/a", "N/A"])
+@pytest.mark.parametrize("value", ["n/a", "nan", "-nan", "inf", "", "(!) n/a", "N/A", "-1.#IND"])
 def test_a_value_that_is_none_is_missing_and_never_zero(totals, value):
     result = totals(one((DRAM, "byte", value), (TIME, "ns", 5)))
     assert result["dram_bytes"] is None
@@ -363,6 +370,10 @@ def test_core_flop_weighs_each_instruction(totals):
     assert totals(one(*older, *rows))["core_flop"] == expected
     packed = [(SASS.format(op), "", 1) for op in ("fadd2", "fmul2", "ffma2")]
     assert totals(one(*rows, *packed))["core_flop"] == expected + 2 + 2 + 4
+    apart = totals(one(*rows, (TIME, "ns", 5)), families=True)["core_flop_by"]
+    assert apart == {"fp32": 210 + 1, "fp64": 211_000, "fp16": 422_000_000}
+    assert noted(totals(one(*rows)), "core_flop by family: fp32 211, fp64 211000, fp16 422000000")
+    assert "core_flop_by" not in totals(one(*rows))
     fp32 = totals(one(*rows[:3]))
     assert fp32["core_flop"] == 1 + 10 + 200
     assert noted(fp32, "fp64, fp16")
@@ -490,6 +501,7 @@ DENIED = "==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to acce
     [
         ("", "empty"),
         ("hello, world\n", "no Nsight Compute table"),
+        (b"NVR\x00\x12\x00\x00" * 1000, "this is a report: export it first"),
         (b"\x7fELF\x00\x01\x02" * 1000, "no Nsight Compute table"),
         (CONNECTED, "connected, but printed no profile"),
         (CONNECTED + "==WARNING== No kernels were profiled.\n", "no kernels were profiled"),
@@ -517,6 +529,24 @@ def test_a_file_that_ends_inside_a_row_is_refused(refusal):
 def test_a_row_cut_in_the_middle_of_the_file_is_refused(refusal):
     header, first, *rest = TWO_LAUNCHES.splitlines(keepends=True)
     assert "line 2" in refusal(header + first[:-5] + "\n" + "".join(rest))
+
+
+UNQUOTED = f"ID,Process ID,Kernel Name,{DRAM},{TIME}\n,,,byte,ns\n0,1,k,5,6\n1,1,g,7,8\n"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        UNQUOTED.replace(",k,", ",k<1, 2>,"),  # a name whose commas lost their quotes
+        UNQUOTED.replace("0,1,k,5,6", "0,1,k,5"),
+        UNQUOTED.replace("0,1,k", ",1,k"),
+        TWO_LAUNCHES.replace('"1","4711"', '"","4711"', 1),
+        TWO_LAUNCHES.replace('"1","4711"', '"x","4711"', 1),
+        TWO_LAUNCHES.replace('"1","4711"', '1","4711"', 1),
+    ],
+)
+def test_a_damaged_row_is_not_taken_for_output(refusal, page):
+    assert "a row is damaged" in refusal(page)
 
 
 def test_a_last_row_without_newline_is_noted(totals):
@@ -564,6 +594,15 @@ def test_the_command_refuses_with_one_line_and_status_1(tmp_path):
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.count("\n") == 1
         assert name in done.stderr
+
+
+def test_a_reader_that_closes_early_is_no_error(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text(TWO_LAUNCHES)
+    command = f"{sys.executable} -m kvbench.ncu {path} | true"
+    environment = {"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_only_a_big_file_reports_progress(tmp_path, capsys, monkeypatch):

@@ -168,6 +168,79 @@ def test_a_dropped_counter_leaves_its_quantity_unknown_and_no_other(
     assert result["missing"] == [lost]
 
 
+def rows_of(content):
+    return list(csv.reader(io.StringIO(content.decode())))
+
+
+def written(rows, quoted):
+    out = io.StringIO()
+    quoting = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    csv.writer(out, quoting=quoting, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode()
+
+
+distinct = st.lists(st.integers(1, 10**7), min_size=24, max_size=24, unique=True).map(
+    lambda n: [Launch(f"k{i}", 1, tuple(10 * v for v in n[8 * i : 8 * i + 8])) for i in range(3)]
+)
+plain = st.builds(
+    Style,
+    page=st.sampled_from(["wide", "long", "summary"]),
+    quoted=st.booleans(),
+    scaling=st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tuple),
+    order=st.permutations(range(12)).map(tuple),
+)
+TOLD = {"Kernel Name", "Metric Name", "Metric Unit", "Metric Value", "Average", *COUNTERS}
+OTHER = ["", "byte", "Kbyte", "Gbyte", "ns", "ms", "s", "inst", "%", "furlong"]
+
+
+@quick
+@given(distinct, plain, st.data())
+def test_a_changed_cell_changes_the_result_or_is_refused(tmp_path, profile, style, data):
+    """Another unit, two cells swapped, two columns' names swapped: never the totals of before."""
+    content = render(profile, style)
+    rows = rows_of(content)
+    columns = [i for i, name in enumerate(rows[0]) if name in TOLD]
+    names = [i for i, name in enumerate(rows[0]) if name == "Metric Name"]
+    units = [i for i, name in enumerate(rows[0]) if name == "Metric Unit"] or columns
+    needed = [r for r in rows[1:] if not names or r[names[0]] in COUNTERS]
+    harm = data.draw(st.sampled_from(["unit", "swap", "header"]))
+    if harm == "unit":
+        row, at = rows[1] if style.page == "wide" else data.draw(st.sampled_from(needed)), units
+        i = data.draw(st.sampled_from([i for i in at if rows[0][i] != "Kernel Name"]))
+        worth = "1" if row[i] in ("", "inst") else row[i].lower().replace("nsecond", "ns")
+        other = [u for u in OTHER if ("1" if u in ("", "inst") else u.lower()) != worth]
+        row[i] = data.draw(st.sampled_from(other))
+    else:
+        row = rows[0] if harm == "header" else data.draw(st.sampled_from(needed))
+        i, j = data.draw(st.permutations(columns))[:2]
+        kinds = [COUNTERS[n][:2] if n in COUNTERS else n for n in (row[i], row[j])]
+        if kinds[0] == kinds[1] or set(kinds) == {"inst", ""}:  # one is as good as the other
+            return
+        row[i], row[j] = row[j], row[i]
+    before = totals(tmp_path / "export.csv", content)
+    try:
+        after = totals(tmp_path / "export.csv", written(rows, style.quoted))
+    except NcuError:
+        return
+    assert any(before[key] != after[key] for key in ("launches", *QUANTITIES, "kernels"))
+
+
+@quick
+@given(distinct, plain, st.data())
+def test_a_row_cut_short_tells_no_other_number(tmp_path, profile, style, data):
+    content = render(profile, style)
+    rows = rows_of(content)
+    row = data.draw(st.sampled_from(rows[1:]))
+    del row[data.draw(st.integers(1, len(row) - 1)) :]
+    before = totals(tmp_path / "export.csv", content)
+    try:
+        after = totals(tmp_path / "export.csv", written(rows, style.quoted))
+    except NcuError:
+        return
+    whole = after["launches"] == before["launches"]
+    assert not whole or all(after[key] in (None, before[key]) for key in QUANTITIES)
+
+
 @pytest.mark.parametrize("page", ["wide", "long", "summary"])
 @pytest.mark.parametrize("quoted", [True, False])
 def test_a_file_cut_at_any_byte_tells_no_other_number(tmp_path, page, quoted):

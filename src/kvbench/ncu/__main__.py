@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 from kvbench.ncu import NcuError, parse
@@ -24,7 +25,10 @@ def main(argv: list[str] | None = None) -> int:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         print(f"kvbench.ncu: {args.file}: {reason}", file=sys.stderr)
         return 1
-    print(json.dumps(result, indent=2))
+    try:
+        print(json.dumps(result, indent=2), flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -9,6 +9,7 @@ from kvbench.ncu.metrics import (
     QUANTITIES,
     Option,
     byte_options,
+    core_families,
     core_option,
     tensor_option,
     time_options,
@@ -56,6 +57,7 @@ class Accounts:
             (quantity, [self._source(o) for o in options[quantity] if o and self._has(o)])
             for quantity in QUANTITIES
         ]
+        self._families = {f: self._source(o) for f, o in core_families(names)[0].items()}
 
     def _has(self, option: Option) -> bool:
         wanted = {name for name, _ in option.terms} | ({option.over} if option.over else set())
@@ -64,6 +66,11 @@ class Accounts:
     def _source(self, option: Option) -> _Source:
         terms = [(self._values[name], factor) for name, factor in option.terms]
         return _Source(option.label, terms, self._values[option.over] if option.over else None)
+
+    def families(self, launch: int) -> dict[str, float]:
+        """FLOP of the CUDA cores of one launch by family: fp32, fp64, packed fp16."""
+        found = {family: source.value(launch) for family, source in self._families.items()}
+        return {family: value for family, value in found.items() if value == value}
 
     def launch(self, launch: int) -> dict[str, float]:
         """The quantities of one launch that the file tells; the others are absent."""

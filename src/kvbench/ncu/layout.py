@@ -57,6 +57,17 @@ class Layout:
             last not in self.keys or re.fullmatch(r"\d*\s*", fields[last]) is not None
         )
 
+    def is_damaged(self, line: str, fields: list[str]) -> bool:
+        """Whether a line that is no row was one: too many fields for a program's output.
+
+        Without quotes a kernel name's commas, or a lost value, shift the rest of the row.
+        """
+        found = line.count('","') + 1 if self.quoted else len(fields)
+        if found <= max(self._least, self.width // 2):
+            return False
+        named = [fields[i].strip() for i in (*self.keys, self.name) if i < len(fields)]
+        return any(named) or not fields  # a repeated row of units names nothing
+
     def is_units(self, fields: list[str]) -> bool:
         """Whether these fields are the units below a raw page's header: they name no launch."""
         if self.kind != "wide" or self.units or len(fields) <= self._least:

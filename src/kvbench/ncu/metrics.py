@@ -99,13 +99,12 @@ def byte_options(quantity: str) -> tuple[Option, ...]:
     return tuple(_sum_of(option) for option in _BYTES_FROM[quantity])
 
 
-def core_option(names: set[str]) -> tuple[Option | None, str]:
-    """FLOP of the CUDA cores, from the families the table holds, and what to say about it.
+def core_families(names: set[str]) -> tuple[dict[str, Option], str]:
+    """FLOP of the CUDA cores by family (fp32, fp64, fp16), and why there are none.
 
     A family with some of its counters absent cannot be counted, and then nor can the sum.
     """
-    counters: dict[str, int] = {}
-    found = []
+    found = {}
     for family, (required, packed) in _FAMILIES.items():
         # Both prefixes count the same; smsp__ wins when both are there.
         tables = [
@@ -114,15 +113,21 @@ def core_option(names: set[str]) -> tuple[Option | None, str]:
         ]
         whole = [t for t in tables if all(name in names for name in list(t)[: len(required)])]
         if whole:
-            counters |= {name: factor for name, factor in whole[0].items() if name in names}
-            found.append(family)
+            counters = {name: factor for name, factor in whole[0].items() if name in names}
+            found[family] = Option(family, _weighted(counters))
         elif any(name in names for table in tables for name in table):
-            return None, f"{family} needs the counters of {', '.join(required)}, all three"
+            return {}, f"{family} needs the counters of {', '.join(required)}, all three"
+    return found, ""
+
+
+def core_option(names: set[str]) -> tuple[Option | None, str]:
+    """FLOP of the CUDA cores, over the families the table holds, and what to say about it."""
+    found, why = core_families(names)
     if not found:
-        return None, ""
+        return None, why
     absent = [f for f in _FAMILIES if f not in found]
     label = " + ".join(found) + (f" (not in the file: {', '.join(absent)})" if absent else "")
-    return Option(label, _weighted(counters)), ""
+    return Option(label, tuple(term for option in found.values() for term in option.terms)), ""
 
 
 def _covers(a: dict, b: dict) -> bool:

@@ -41,16 +41,21 @@ class Profile:
         shared = known.pop() if len(known) == 1 else None
         for table, locale in zip(self.tables, own, strict=True):
             column = table.doubt()
+            if table.odd and (locale or shared) != "european":
+                raise _ambiguous(*table.odd)
             if locale or shared or column is None or column.doubt is None:
                 yield table, locale or shared or "english", False
             elif column.doubt_is_grouping:
                 yield table, "english", True
             else:
-                text, line = column.doubt
-                raise NcuError(
-                    f'line {line}: ambiguous number "{text}": English or European, and nothing '
-                    "in the file decides; export the report again with LC_ALL=C"
-                )
+                raise _ambiguous(*column.doubt)
+
+
+def _ambiguous(text: str, line: int) -> NcuError:
+    return NcuError(
+        f'line {line}: ambiguous number "{text}": English or European, and nothing '
+        "in the file decides; export the report again with LC_ALL=C"
+    )
 
 
 def _launch(layout: Layout, table: Table) -> Callable[[list[str], int], int]:

@@ -24,6 +24,7 @@ class Remarks:
         self._nothing_profiled = False
         self._connected = False
         self._any_text = False
+        self._is_report = False
         self._banner = False
 
     def read(self, line: str) -> None:
@@ -31,6 +32,7 @@ class Remarks:
         text = line.strip()
         if not text:
             return
+        self._is_report |= not self._any_text and text.startswith("NVR\0")
         self._any_text = True
         self._banner |= "Nsight Compute Command Line Profiler" in text
         denied = any(sign in text for sign in _DENIED)
@@ -61,4 +63,6 @@ class Remarks:
             return "no table in the file: ncu connected, but printed no profile"
         if not self._any_text:
             return "the file is empty"
+        if self._is_report:
+            return "this is a report: export it first, ncu --import FILE --csv --page raw"
         return "no Nsight Compute table in the file (export one with: ncu --csv --page raw)"

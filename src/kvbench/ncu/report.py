@@ -75,6 +75,7 @@ class _Report:
         self.profile = profile
         self.all = _Sum()
         self.kernels: dict[str, _Sum] = {}
+        self.families: Counter[str] = Counter()  # FLOP of the CUDA cores
         self.used: Counter[tuple[str, str]] = Counter()
         self.reasons: dict[str, str] = {}
         self.left_out = 0  # launches without any of the quantities
@@ -86,6 +87,7 @@ class _Report:
             for index in range(len(table)):
                 name = table.kernels[table.kernel[index]]
                 self._add(name, table.invocations[index], accounts.launch(index))
+                self.families.update(accounts.families(index))
             self.used += accounts.used
             self.reasons |= {q: why for q, why in accounts.reasons.items() if why}
             self.grouped |= guessed
@@ -132,6 +134,9 @@ class _Report:
             have, rows = self.all.have[quantity], self.all.rows
             if 0 < have < rows:
                 yield f"{quantity}: only {have} of {rows} launches have it, so there is no total"
+        if len(self.families) > 1 and self.all.total("core_flop") is not None:
+            parts = ", ".join(f"{family} {flop:.0f}" for family, flop in self.families.items())
+            yield f"core_flop by family: {parts}"
         if self.all.total("flop") is None:
             yield "flop of a kernel needs both core_flop and tensor_flop"
 
@@ -164,13 +169,18 @@ class _Report:
 
 
 def parse(
-    path: str | Path, *, flop_per_tensor_inst: float | None = None, progress: bool = False
+    path: str | Path,
+    *,
+    flop_per_tensor_inst: float | None = None,
+    progress: bool = False,
+    families: bool = False,
 ) -> dict:
     """Totals of an Nsight Compute CSV export.
 
     Units: bytes, ns, FLOP (a multiply-add is two). A quantity the file does not tell for every
     launch is None and named in "missing". `flop_per_tensor_inst` is the calibrated FLOP of one
-    tensor instruction, for V100 and T4. Raises NcuError, one line, for a file that has no
+    tensor instruction, for V100 and T4. `families` adds "core_flop_by", FLOP of the CUDA cores by
+    fp32, fp64 and packed fp16. Raises NcuError, one line, for a file that has no
     totals or cannot be trusted, OSError for one that cannot be read.
     """
     profile = read(path, progress)
@@ -180,9 +190,13 @@ def parse(
         why = profile.remarks.errors or ["none of the counters this needs is in the table"]
         raise NcuError(f"no launch of {report.left_out} can be counted: {why[0]}")
     totals = {quantity: report.all.total(quantity) for quantity in QUANTITIES}
+    apart = {family: round(flop) for family, flop in report.families.items()}
+    if totals["core_flop"] is None:
+        apart = {}
     return {
         "launches": report.all.launches,
         **totals,
+        **({"core_flop_by": apart} if families else {}),
         "kernels": report.per_kernel(),
         "missing": [quantity for quantity in QUANTITIES if totals[quantity] is None],
         "notes": report.notes(),

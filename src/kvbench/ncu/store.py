@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import repeat
 
 from kvbench.ncu.errors import NcuError
-from kvbench.ncu.values import CYCLES, RATE, Evidence, is_missing, readings, scale
+from kvbench.ncu.values import BYTES, COUNT, CYCLES, RATE, Evidence, is_missing, readings, scale
 
 
 class Column:
@@ -48,6 +48,7 @@ class Table:
         self.kernel = array("l")  # per launch, index into kernels
         self.invocations = array("l")  # 1 per launch; more for a row of --print-summary
         self.evidence = Evidence()
+        self.odd: tuple[str, int] | None = None  # "1,23" of something that comes whole
         self.scaled = False  # some counter was printed in a scaled, so rounded, unit
         self._launches: dict[str, dict[object, int]] = {}  # process -> key -> index
         self._kernels: dict[str, int] = {}
@@ -95,6 +96,8 @@ class Table:
             column = self.columns[metric] = Column()
         if english == european:
             pass  # the same in any locale
+        elif english != english and european % 1 and self._is_whole(dim, factor, times):
+            self.odd = self.odd or (text, line)
         elif english != english or european != european:
             self.evidence.take(text, english, european)
         else:
@@ -104,6 +107,11 @@ class Table:
             column.doubt_is_grouping &= factor == 1 and times == 1 and "," in text
         if not column.put(launch, english * factor * times, european * factor * times):
             raise NcuError(f"line {line}: {metric} had another value before for the same launch")
+
+    @staticmethod
+    def _is_whole(dim: str, factor: float, times: int) -> bool:
+        """Whether a value has no fraction: bytes, instructions, neither scaled nor averaged."""
+        return dim in (BYTES, COUNT) and factor == times == 1
 
     def each(self) -> Iterator[tuple[str, object, int]]:
         """(process, key, index) of every launch."""

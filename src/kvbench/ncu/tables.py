@@ -101,6 +101,8 @@ def table_rows(lines: Iterable[str], remarks: Remarks) -> Iterator[tuple[Layout,
                 raise NcuError(f"line {number}: the file ends inside a row; export it again")
             elif begun and not closed and len(fields) > 1:
                 raise NcuError(f"line {number}: a row is cut short; export the report again")
+            elif layout.is_damaged(line, fields):
+                raise NcuError(f"line {number}: a row is damaged; export the report again")
             else:
                 remarks.read(line)
             continue

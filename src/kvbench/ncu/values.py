@@ -9,7 +9,9 @@ from kvbench.ncu.errors import NcuError
 
 TIME, BYTES, COUNT, CYCLES, RATE = "time", "bytes", "count", "cycles", "cycles per second"
 
-_MISSING = re.compile(r"(\(!\).*|n/?a|[-+]?nan(\(ind\))?|[-+]?inf(inity)?|<?null>?|none|-)?", re.I)
+_MISSING = re.compile(
+    r"(\(!\).*|n/?a|[-+]?nan(\(ind\))?|[-+]?inf(inity)?|-?1\.#\w+|<?null>?|none|-)?", re.I
+)
 # One grammar, two alphabets: groups of three, then a fraction; an exponent excludes groups.
 _NUMBER = (
     r"[1-9]\d{{0,2}}(?:{group}\d{{3}})+(?:{point}\d*)?|(?:\d+(?:{point}\d*)?|{point}\d+)"
