@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.exceptions import WorkflowError
 
 from kvbench import cells, codedeps, runlock
-from kvbench.config import ConfigError, load_schema, quality_presets, resolve
-from kvbench.presets import PRESETS, get_preset, tokenizer_of
+from kvbench.config import ConfigError, load_schema, quality_presets, resolve, shape_of
+from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
@@ -61,11 +61,32 @@ def measured_code(script, version=None):
     """The code of a measuring job: the script's, its version's cache and its preset's architecture."""
 
     def files(wildcards):
-        arch = "gpt2" if wildcards.preset == "custom" else get_preset(wildcards.preset)["arch"]
         cache = cache_module(version or wildcards.version)
-        return code(script, f"kvbench.caches.{cache}", f"kvbench.models.{arch}")
+        return code(script, f"kvbench.caches.{cache}", architecture(wildcards))
 
     return files
+
+
+def architecture(wildcards):
+    """The module of the preset's architecture."""
+    return f"kvbench.models.{shape_of(config, wildcards.preset)['arch']}"
+
+
+def weights_code(wildcards):
+    """What random weights are drawn by: the script, and the preset's architecture."""
+    return code("make_random_weights.py", architecture(wildcards))
+
+
+def gguf(wildcards):
+    """The GGUF file that a preset is converted from."""
+    return f"resources/raw/{GGUF[wildcards.preset]}"
+
+
+def ranks(wildcards):
+    """The file of a tokenizer's merges: GPT-2's own, or converted with the model it belongs to."""
+    if wildcards.tokenizer in GGUF:
+        return f"resources/tokenizers/{wildcards.tokenizer}.tiktoken"
+    return "resources/raw/gpt2.tiktoken"
 
 
 def cell(benchmark=None):

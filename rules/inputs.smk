@@ -3,11 +3,12 @@
 in    resources/manifest.yaml, the package index; the model and data hubs only when asked for
 out   resources/raw/{file}
       resources/text/{text}.{split}.txt, resources/tokens/{text}.{split}.{tokenizer}.npz
-      resources/weights/{preset}/{random-{seed},hub,trained-{steps}-{seed}}.safetensors
-"""
+      resources/weights/{preset}/{random-{seed},hub,trained-{steps}-{seed},gguf}.safetensors
+      resources/tokenizers/{preset}.tiktoken
 
-from kvbench.config import shape_of
-from kvbench.presets import HUB_PRESETS
+What an optional entry of the manifest cannot give is replaced by a line that says why, and its cells say
+"not measured". To ask again: `--forcerun resources/raw/{file}`.
+"""
 
 MANIFEST = yaml.safe_load((ROOT / "resources/manifest.yaml").read_text())
 SHAPES = {preset: shape_of(config, preset) for preset in [*PRESETS, "custom"]}
@@ -67,17 +68,17 @@ rule fetch_wikitext:
 
 
 rule tokenize_text:
-    """Tokenise one text with GPT-2's byte-pair merges, or the first 8,192 of its vocabulary."""
+    """Tokenise one text with a model's byte-pair merges."""
     input:
         code=code("tokenize_text.py"),
-        ranks="resources/raw/gpt2.tiktoken",
+        ranks=ranks,
         text="resources/text/{text}.{split}.txt",
     output:
         "resources/tokens/{text}.{split}.{tokenizer}.npz",
     log:
         "logs/tokenize_text/{text}.{split}.{tokenizer}.log",
     wildcard_constraints:
-        tokenizer="gpt2|gpt2-8k",
+        tokenizer="|".join(sorted({tokenizer_of(preset) for preset in PRESETS})),
     conda:
         "../envs/inputs.yaml"
     script:
@@ -87,7 +88,7 @@ rule tokenize_text:
 rule make_random_weights:
     """Draw seeded random weights of one shape, as GPT-2 is initialised."""
     input:
-        code=code("make_random_weights.py", "kvbench.models.gpt2"),
+        code=weights_code,
     output:
         "resources/weights/{preset}/random-{seed}.safetensors",
     log:
@@ -100,6 +101,26 @@ rule make_random_weights:
         shape=lookup("{preset}", within=SHAPES),
     script:
         "../scripts/make_random_weights.py"
+
+
+rule convert_gguf:
+    """Convert a model's GGUF file once: weights to safetensors, its tokenizer to a ranks file."""
+    input:
+        code=code("convert_gguf.py"),
+        gguf=gguf,
+    output:
+        weights="resources/weights/{preset}/gguf.safetensors",
+        ranks="resources/tokenizers/{preset}.tiktoken",
+    log:
+        "logs/convert_gguf/{preset}.log",
+    wildcard_constraints:
+        preset="|".join(GGUF),
+    conda:
+        "../envs/inputs.yaml"
+    params:
+        shape=lookup("{preset}", within=SHAPES),
+    script:
+        "../scripts/convert_gguf.py"
 
 
 rule fetch_hub_weights:

@@ -24,6 +24,7 @@ from kvbench.models import build, gpt2
 from kvbench.pool import pool
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
+from kvbench.unavailable import NotMeasured
 from kvbench.verdicts import judge
 
 VERSIONS = ["v0", "v1", "v2", "v3", "v4"]
@@ -309,6 +310,17 @@ def test_an_out_of_memory_cell_is_marked_in_figure_and_table(samples, tmp_path):
     style.save(latency_figure.draw([*good, lost]), tmp_path / "f.svg")
     assert "v4 out of memory" in (tmp_path / "f.svg").read_text()
     assert tables.frame("latency", [*good, lost])["error"].tolist()[-1] == "out of memory"
+
+
+def test_a_preset_that_could_not_be_had_is_shown_as_not_measured(tmp_path):
+    def run(cell, weights):
+        raise NotMeasured("no such wheel")
+
+    lost = [out_of_memory_is_a_result(run, told("perplexity", v), "x") for v in VERSIONS]
+    style.save(perplexity_figure.draw(lost), tmp_path / "f.svg")
+    assert "every cell: not measured" in (tmp_path / "f.svg").read_text()
+    tables.write("perplexity", lost, tmp_path / "t.md", tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().count("not measured") == len(VERSIONS)
 
 
 def test_cells_of_two_machines_are_not_compared(samples, tmp_path):

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvbench.config import ConfigError, load_schema, quality_presets, resolve, weights_source
+from kvbench.config import (
+    ConfigError,
+    for_preset,
+    load_schema,
+    quality_presets,
+    resolve,
+    weights_source,
+)
 
 SCHEMA = load_schema()
 STUDIES = sorted(Path("config").glob("*.yaml"))
@@ -36,11 +43,13 @@ def refusal(**given):
         ({"study": "a/b"}, "'study'", "letters, digits"),
         ({"perplexity": {"contxt": 3}}, "'perplexity.contxt'", "did you mean 'context'?"),
         ({"perplexity": {"context": 500}}, "'perplexity.context'", "256, the block_size of nano"),
+        ({"perplexity": {"context": {"nano": 1}}}, "'perplexity.context.nano'", "from 2"),
         ({"roofline": {"P": 1024}}, "'roofline.P'", "below 1024, the block_size of gpt2"),
         ({"model_config": {"n_embd": 100}}, "'model_config.n_embd'", "multiples of n_head, 12"),
         ({"weights": "nofile"}, "'weights'", "existing safetensors file"),
         ({"weights": {"gpt9": "hub"}}, "'weights.gpt9'", "presets: gpt2"),
         ({"weights": {"nano": "hub"}}, "'weights'", "gpt2-xl"),
+        ({"weights": {"nano": "gguf"}}, "'weights'", "smollm2"),
         ({"top_k": 5}, "'top_k'", "temperature above 0"),
         ({"dtype": "float16", "device": "cpu"}, "'dtype'", "needs a GPU"),
     ],
@@ -58,6 +67,13 @@ def test_numbers_from_the_command_line_arrive_as_strings():
     assert "'seed' is 'x'" in refusal(seed="x")
 
 
+def test_a_setting_may_differ_by_preset():
+    config = resolve({"perplexity": {"max_windows": {"nano": "3"}}}, SCHEMA)
+    windows = config["perplexity"]["max_windows"]
+    assert (for_preset(windows, "nano"), for_preset(windows, "smollm2")) == (3, None)
+    assert for_preset(7, "nano") == 7
+
+
 def test_single_values_become_lists():
     config = resolve({"pretrained": "gpt2", "batch_size": "4"}, SCHEMA)
     assert (config["pretrained"], config["batch_size"]) == (["gpt2"], [4])
@@ -71,7 +87,7 @@ def test_a_study_without_a_name_takes_its_file_s():
 def test_random_weights_are_never_scored():
     config = resolve({"pretrained": ["gpt2", "nano"]}, SCHEMA)
     assert weights_source(config, "gpt2") == "random"
-    assert quality_presets(config) == ["nano"]
+    assert quality_presets(config) == ["nano", "smollm2"]
 
 
 def test_a_model_config_is_the_custom_preset():

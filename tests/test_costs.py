@@ -7,10 +7,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from kvbench import costs
 from kvbench.caches import make
 from kvbench.layermaps import owners
+from kvbench.models import build
 from kvbench.models.gpt2 import Config, Model
 from kvbench.presets import get_preset
 
 SMALL = {"n_layer": 3, "n_head": 4, "n_embd": 64, "block_size": 48, "vocab_size": 211}
+LLAMA = {**SMALL, "arch": "llama", "n_kv_head": 2, "n_inner": 160}
+BOTH = pytest.mark.parametrize("shape", [{**SMALL, "arch": "gpt2"}, LLAMA], ids=["gpt2", "llama"])
 
 
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
@@ -23,11 +26,19 @@ def test_parameters_are_the_model_s(layer_map, bias):
 
 
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
+def test_llama_s_parameters_are_the_model_s(layer_map):
+    model = build(LLAMA, layer_map, device="cpu")
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    assert sum(costs.n_params(LLAMA, owners(layer_map, 3)).values()) == counted
+
+
+@BOTH
+@pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("T,depth,batch", [(1, 0, 1), (7, 0, 2), (1, 20, 3)])
-def test_flop_are_what_torch_counts(layer_map, T, depth, batch):
+def test_flop_are_what_torch_counts(shape, layer_map, T, depth, batch):
     """FlopCounterMode counts attention over all T x C pairs; the model counts the causal half."""
     owner = owners(layer_map, 3)
-    model = Model(Config(**SMALL, owner=tuple(owner))).requires_grad_(False)
+    model = build(shape, layer_map, "float32", device="cpu")
     cache = make("dense", model.config, batch, 40, model.lm_head.weight)
     tokens = torch.zeros(batch, 40, dtype=torch.long)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
@@ -35,7 +46,7 @@ def test_flop_are_what_torch_counts(layer_map, T, depth, batch):
             model(tokens[:, :depth], cache)
         with FlopCounterMode(display=False) as counter:
             model(tokens[:, :T], cache)
-    flop = costs.forward(SMALL, owner, "float32", batch, depth, T, 64).flop
+    flop = costs.forward(shape, owner, "float32", batch, depth, T, 64).flop
     future = T * (T - 1) // 2  # pairs that the mask hides
     assert counter.get_total_flops() == flop + 4 * batch * 64 * future * 3
 

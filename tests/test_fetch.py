@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kvbench import unavailable
 from kvbench.fetch import FetchError, fetch
+from kvbench.job import out_of_memory_is_a_result
+from kvbench.provenance import stamp
 
 CONTENT = b"ranks\n" * 100
 ENTRY = {
@@ -83,6 +86,24 @@ def test_a_version_that_the_index_lacks_is_told_from_no_index_at_all(wheels, tmp
     assert "go online" in refusal(ENTRY, target)
 
 
+def test_an_optional_input_that_cannot_be_had_says_so_down_to_the_cell(wheels, tmp_path):
+    raw, made = tmp_path / "raw" / "model.gguf", tmp_path / "model.safetensors"
+    fetch({**ENTRY, "version": "2.0", "optional": True}, raw)
+    with unavailable.passed_on(made):  # a conversion
+        unavailable.check(raw)
+
+    def run(cell, weights):
+        unavailable.check(weights)
+
+    cell = {"version": "v1", "preset": "custom", "model": {}, "text": "mini-wiki"}
+    record = out_of_memory_is_a_result(run, cell, str(made))
+    assert stamp(record, cell, {"code": [__file__], "weights": str(made)})["provenance"]["weights"]
+    assert record["error"] == "not measured" and "kvbench-test-data==2.0" in record["error_detail"]
+    assert (record["version"], record["text"]) == ("v1", "mini-wiki")
+    with pytest.raises(FetchError, match="sha256"):  # other bytes are never taken for absent ones
+        fetch({**ENTRY, "sha256": "0" * 64, "optional": True}, raw)
+
+
 def test_every_entry_of_the_manifest_is_pinned_and_attributed():
     path = Path(__file__).parents[1] / "resources" / "manifest.yaml"
     for name, entry in yaml.safe_load(path.read_text()).items():
@@ -90,4 +111,4 @@ def test_every_entry_of_the_manifest_is_pinned_and_attributed():
         assert re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]) and entry["bytes"] > 0
         assert re.fullmatch(r"\d+(\.\d+)+", entry["version"])
         assert all(entry[key] for key in ("wheel", "member", "licence", "attribution", "source"))
-        assert entry.keys() <= {*ENTRY, "pip", "licence", "attribution", "source"}
+        assert entry.keys() <= {*ENTRY, "pip", "optional", "licence", "attribution", "source"}

@@ -6,14 +6,17 @@ import torch
 from kvbench.caches import make
 from kvbench.generate import generate, greedy, overflow_steps, sampler
 from kvbench.layermaps import owners
-from kvbench.models.gpt2 import Config, Model
+from kvbench.models import gpt2, llama
+
+BOTH = pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 
 
-def small_model(layer_map="own", n_layer=3, dtype=torch.float32):
+def small_model(layer_map="own", n_layer=3, dtype=torch.float32, arch=gpt2):
     torch.manual_seed(0)
-    owner = tuple(owners(layer_map, n_layer))
-    config = Config(n_layer, n_head=4, n_embd=64, block_size=48, vocab_size=211, owner=owner)
-    model = Model(config).to(dtype).requires_grad_(False).eval()
+    sizes = {"n_head": 4, "n_embd": 64, "block_size": 48, "vocab_size": 211}
+    sizes |= {"n_kv_head": 2, "n_inner": 96} if arch is llama else {}
+    config = arch.Config(n_layer, **sizes, owner=tuple(owners(layer_map, n_layer)))
+    model = arch.Model(config).to(dtype).requires_grad_(False).eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             parameter.normal_(std=0.3 if "wte" in name else 0.12)
@@ -42,35 +45,39 @@ class Forgetful:
         self.cache.reset()
 
 
+@BOTH
 @pytest.mark.parametrize("layer_map", ["own", "pairs", "triples"])
 @pytest.mark.parametrize("n_layer", [1, 3, 4])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_v1_equals_v0_token_for_token(layer_map, n_layer, batch):
-    model = small_model(layer_map, n_layer)
+def test_v1_equals_v0_token_for_token(arch, layer_map, n_layer, batch):
+    model = small_model(layer_map, n_layer, arch=arch)
     prompt = prompts(batch, 5)
     assert torch.equal(run(model, "dense", prompt, 30), run(model, "none", prompt, 30))
 
 
+@BOTH
 @pytest.mark.parametrize("prompt_length", [1, 40, 48, 60])
-def test_v1_equals_v0_past_block_size(prompt_length):
-    model = small_model()
+def test_v1_equals_v0_past_block_size(arch, prompt_length):
+    model = small_model(arch=arch)
     prompt = prompts(2, prompt_length)
     assert torch.equal(run(model, "dense", prompt, 20), run(model, "none", prompt, 20))
 
 
+@BOTH
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("cache_name", ["dense", "int8"])
-def test_a_cached_version_equals_its_uncached_reference(cache_name, layer_map):
-    model = small_model(layer_map)
+def test_a_cached_version_equals_its_uncached_reference(arch, cache_name, layer_map):
+    model = small_model(layer_map, arch=arch)
     prompt = prompts(2, 7)
     cached = run(model, cache_name, prompt, 45)
     cache = make(cache_name, model.config, 2, 48, model.lm_head.weight)
     assert torch.equal(cached, generate(model, prompt, 45, Forgetful(cache)))
 
 
+@BOTH
 @pytest.mark.parametrize("cache_name", ["dense", "int8"])
-def test_chunked_prefill_gives_the_logits_of_one_forward(cache_name):
-    model = small_model("pairs")
+def test_chunked_prefill_gives_the_logits_of_one_forward(arch, cache_name):
+    model = small_model("pairs", arch=arch)
     tokens = prompts(2, 20)
     whole = make(cache_name, model.config, 2, 20, model.lm_head.weight)
     expected = model(tokens, whole, last_only=False)

@@ -10,11 +10,12 @@ from kvbench import costs, versions
 from kvbench.layermaps import owners
 from kvbench.presets import PRESETS, get_preset
 
-KNOWN_SIZES = {  # published parameter counts of the four GPT-2 sizes
+KNOWN_SIZES = {  # published parameter counts
     "gpt2": 124_439_808,
     "gpt2-medium": 354_823_168,
     "gpt2-large": 774_030_080,
     "gpt2-xl": 1_557_611_200,
+    "smollm2": 134_515_008,
 }
 
 

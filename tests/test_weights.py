@@ -16,15 +16,19 @@ SHAPE = {
     **{"vocab_size": 29, "weights": "random"},
 }
 C = SHAPE["n_embd"]
+LLAMA = {**SHAPE, "arch": "llama", "n_head": 4, "n_kv_head": 2, "n_inner": 40}
+
+
+def random_file(path, shape):
+    model = build(shape, dtype="bfloat16", seed=1, device="cpu")
+    weights.save(path, dict(model.named_parameters()), source="random", seed=1)
+    return path
 
 
 @pytest.fixture
 def file(tmp_path):
     """A file of random weights, seed 1."""
-    path = tmp_path / "random-1.safetensors"
-    model = build(SHAPE, dtype="bfloat16", seed=1, device="cpu")
-    weights.save(path, dict(model.named_parameters()), source="random", seed=1)
-    return path
+    return random_file(tmp_path / "random-1.safetensors", SHAPE)
 
 
 def refusal(path):
@@ -34,12 +38,55 @@ def refusal(path):
     return str(refused.value)
 
 
+def test_a_llama_gives_the_logits_of_hugging_face_s(tmp_path):
+    """Theirs turns channel i with i + hs / 2, ours with its neighbour: rows of Q and K move."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {**LLAMA, "n_embd": 32, "block_size": 12}
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes |= {"hidden_size": 32, "intermediate_size": 40, "vocab_size": 29}
+    theirs = LlamaForCausalLM(
+        LlamaConfig(**sizes, rms_norm_eps=1e-5, rope_theta=100_000.0, tie_word_embeddings=True)
+    ).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    state = theirs.state_dict()
+
+    def neighbours(rows):  # (heads * hs, C), halves of each head -> pairs
+        return rows.view(-1, 2, 4, 32).transpose(1, 2).reshape(rows.shape)
+
+    tensors = {"transformer.wte.weight": state["model.embed_tokens.weight"]}
+    tensors["transformer.norm_f.weight"] = state["model.norm.weight"]
+    for i in range(3):
+        names = {"norm_1": "input_layernorm", "norm_2": "post_attention_layernorm"}
+        names |= {"attn.c_proj": "self_attn.o_proj", "mlp.c_gate": "mlp.gate_proj"}
+        names |= {"mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"}
+        at = f"model.layers.{i}."
+        for ours, name in names.items():
+            tensors[f"transformer.h.{i}.{ours}.weight"] = state[f"{at}{name}.weight"]
+        q, k, v = (state[f"{at}self_attn.{part}_proj.weight"] for part in "qkv")
+        fused = torch.cat([neighbours(q), neighbours(k), v])
+        tensors[f"transformer.h.{i}.attn.c_attn.weight"] = fused
+    weights.save(tmp_path / "llama.safetensors", tensors)
+    model = build(shape, "own", "float32", str(tmp_path / "llama.safetensors"), device="cpu")
+    idx = torch.randint(29, (2, 12), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        cache = make("none", model.config, 2, 12, model.lm_head.weight)
+        expected = theirs(idx).logits
+        assert expected.std() > 0.3
+        ours = model(idx, cache, last_only=False)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, LLAMA], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_seed_and_its_file_give_the_same_model(file, layer_map, dtype):
-    seeded = build(SHAPE, layer_map, dtype, seed=1, device="cpu").state_dict()
-    loaded = build(SHAPE, layer_map, dtype, weights=str(file), device="cpu").state_dict()
-    other = build(SHAPE, layer_map, dtype, seed=2, device="cpu").state_dict()
+def test_a_seed_and_its_file_give_the_same_model(tmp_path, shape, layer_map, dtype):
+    file = random_file(tmp_path / "random-1.safetensors", shape)
+    seeded = build(shape, layer_map, dtype, seed=1, device="cpu").state_dict()
+    loaded = build(shape, layer_map, dtype, weights=str(file), device="cpu").state_dict()
+    other = build(shape, layer_map, dtype, seed=2, device="cpu").state_dict()
     assert seeded.keys() == loaded.keys()
     assert all(torch.equal(seeded[name], loaded[name]) for name in seeded)
     assert not torch.equal(seeded["lm_head.weight"], other["lm_head.weight"])

@@ -10,7 +10,7 @@ import random
 from typing import Any
 
 from kvbench import versions
-from kvbench.config import shape_of, weights_source
+from kvbench.config import WEIGHT_KINDS, for_preset, shape_of, weights_source
 from kvbench.layermaps import owners
 from kvbench.machine import has_cuda_driver
 
@@ -45,7 +45,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         "owner": owners(versions.layer_map(version), shape["n_layer"]),
         "preset": preset,
         "model": shape,
-        "weights": source if source in ("random", "hub", "trained") else "path",
+        "weights": source if source in WEIGHT_KINDS else "path",
         "batch_size": int(where.get("batch", 1)),
     }
     if benchmark in ("latency", "vram", "phase"):
@@ -57,9 +57,10 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         told |= {"phase": where["phase"], "P": int(where["P"])}
     elif benchmark == "perplexity":
         asked = config["perplexity"]
-        context = asked["context"] or shape["block_size"]
+        context = for_preset(asked["context"], preset) or shape["block_size"]
         told |= {"text": asked["text"], "context": context, "stride": asked["stride"] or context}
-        told |= {key: asked[key] for key in ("max_windows", "probes", "divergence")}
+        told |= {key: asked[key] for key in ("probes", "divergence")}
+        told |= {"max_windows": for_preset(asked["max_windows"], preset)}
     return told
 
 
@@ -154,6 +155,6 @@ def weights_file(config: dict[str, Any], preset: str) -> str:
         source = f"random-{config['seed']}"
     elif source == "trained":
         source = f"trained-{config['nano']['steps']}-{config['seed']}"
-    elif source != "hub":
+    elif source not in WEIGHT_KINDS:
         return source
     return f"resources/weights/{preset}/{source}.safetensors"

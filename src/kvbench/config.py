@@ -17,6 +17,7 @@ from kvbench.presets import HUB_PRESETS, PRESETS
 from kvbench.versions import VERSIONS
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
+WEIGHT_KINDS = ("random", "hub", "trained", "gguf")  # what records say; a file of yours is a path
 CUSTOM = "custom"
 
 
@@ -74,11 +75,16 @@ def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
 
 
 def weights_source(config: dict[str, Any], preset: str) -> str:
-    """`random`, `trained`, `hub`, or the path of a safetensors file."""
+    """`random`, `trained`, `gguf`, `hub`, or the path of a safetensors file."""
     wanted = config["weights"]
     if isinstance(wanted, dict):
         wanted = wanted.get(preset, "auto")
     return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
+
+
+def for_preset(value: Any, preset: str) -> Any:
+    """A setting, or the preset's own where it is a mapping: null for those it does not name."""
+    return value.get(preset) if isinstance(value, dict) else value
 
 
 def _listed(value: Any) -> list[Any]:
@@ -87,14 +93,16 @@ def _listed(value: Any) -> list[Any]:
 
 def _coerce(value: Any, schema: dict[str, Any]) -> Any:
     """Numbers, booleans and nulls that arrive as strings (`--config T_star=4`), by the schema."""
-    kinds = {option.get("type") for option in [schema, *schema.get("oneOf", [])]}
+    options = [schema, *schema.get("oneOf", [])]
+    kinds = {option.get("type") for option in options}
     if isinstance(value, dict):
         known = schema.get("properties", {})
-        return {key: _coerce(item, known.get(key, {})) for key, item in value.items()}
-    if isinstance(value, list):
-        items: dict[str, Any] = next(
-            (o["items"] for o in [schema, *schema.get("oneOf", [])] if "items" in o), {}
+        rest: dict[str, Any] = next(
+            (o["additionalProperties"] for o in options if o.get("additionalProperties")), {}
         )
+        return {key: _coerce(item, known.get(key, rest)) for key, item in value.items()}
+    if isinstance(value, list):
+        items: dict[str, Any] = next((o["items"] for o in options if "items" in o), {})
         return [_coerce(item, items) for item in value]
     if isinstance(value, str) and "string" not in kinds:
         if "integer" in kinds and re.fullmatch(r"[+-]?\d+", value):
@@ -191,10 +199,8 @@ def _check_together(config: dict[str, Any]) -> None:
                 )
         _check_roofline_source(config)
     for preset in config["perplexity"]["presets"]:
-        context, block_size = (
-            config["perplexity"]["context"],
-            shape_of(config, preset)["block_size"],
-        )
+        context = for_preset(config["perplexity"]["context"], preset)
+        block_size = shape_of(config, preset)["block_size"]
         if context is not None and context > block_size:
             raise ConfigError(
                 f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
@@ -230,14 +236,19 @@ def _check_roofline_source(config: dict[str, Any]) -> None:
 
 
 def _check_weights(config: dict[str, Any], preset: str) -> None:
-    """A source that exists: `hub` for hub presets, `trained` for nano, or a file that is there."""
+    """A source that the preset has, or a file that is there."""
     source = weights_source(config, preset)
     if source == "hub" and preset not in HUB_PRESETS:
         raise ConfigError(
             f"config key 'weights' is hub for preset {preset!r}; "
             f"allowed with presets {', '.join(HUB_PRESETS)}"
         )
-    if source not in ("random", "hub", "trained") and not Path(source).is_file():
+    if source in ("trained", "gguf") and source != shape_of(config, preset)["weights"]:
+        having = ", ".join(name for name, shape in PRESETS.items() if shape["weights"] == source)
+        raise ConfigError(
+            f"config key 'weights' is {source} for preset {preset!r}; allowed with presets {having}"
+        )
+    if source not in WEIGHT_KINDS and not Path(source).is_file():
         raise ConfigError(
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
             f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"

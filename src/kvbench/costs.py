@@ -1,8 +1,9 @@
 """The cost model: parameters, FLOP and bytes of a forward, from the shape alone. Stdlib only.
 
-A multiply-add is 2 FLOP; norms, softmax and GELU are not counted. Bytes are compulsory traffic:
-each weight read once, each cached row read once, each new row written once; activations are taken
-to stay on chip. So bytes are a lower bound, and bytes / bandwidth a floor of the time.
+A multiply-add is 2 FLOP; norms, softmax, rotations and activation functions are not counted. Bytes
+are compulsory traffic: each weight read once, each cached row read once, each new row written once;
+activations are taken to stay on chip. So bytes are a lower bound, and bytes / bandwidth a floor of
+the time.
 
 Symbols: L layers, d = n_embd, V = vocab_size, B batch, T new tokens, C tokens attended to.
 """
@@ -46,19 +47,31 @@ class Cost:
 
 
 def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
-    """Parameters of a GPT-2 shape by part; the head is tied to `wte` and not counted again.
+    """Parameters of a shape by part; the head is tied to `wte` and not counted again.
 
-    A borrowing layer has no K/V projection: 2 (d^2 + d) fewer parameters.
+    A borrowing layer has no K/V projection: 2 (d^2 + d) fewer parameters in GPT-2.
     """
-    L, d, bias = shape["n_layer"], shape["n_embd"], int(shape.get("bias", True))
+    return {part: sum(numbers) for part, numbers in _parts(shape, owner).items()}
+
+
+def _parts(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, tuple[int, int]]:
+    """Each part's parameters in matrices, which are multiplied, and in vectors, only read."""
+    L, d = shape["n_layer"], shape["n_embd"]
+    kv = d // shape["n_head"] * shape.get("n_kv_head", shape["n_head"])  # channels of K, and of V
+    rows = L * d + 2 * kv * len(set(owner))  # of all c_attn: Q in every layer, K and V in owners
+    attention, wte = rows * d + L * d * d, shape["vocab_size"] * d
+    if shape.get("arch") == "llama":
+        mlp = 3 * L * d * shape["n_inner"]
+        blocks = {"attention": (attention, L * d), "mlp": (mlp, L * d)}
+        return {"wte": (wte, 0), "wpe": (0, 0), **blocks, "ln_f": (0, d)}
+    bias = int(shape.get("bias", True))
     norm = d + bias * d
-    qkv = _projections(owner) * (d * d + bias * d)
     return {
-        "wte": shape["vocab_size"] * d,
-        "wpe": shape["block_size"] * d,
-        "attention": qkv + L * (norm + d * d + bias * d),
-        "mlp": L * (norm + 8 * d * d + bias * 5 * d),
-        "ln_f": norm,
+        "wte": (wte, 0),
+        "wpe": (shape["block_size"] * d, 0),
+        "attention": (attention, bias * (rows + L * d) + L * norm),
+        "mlp": (8 * L * d * d, bias * 5 * L * d + L * norm),
+        "ln_f": (0, norm),
     }
 
 
@@ -91,7 +104,7 @@ def forward(
     """
     L, d, V = shape["n_layer"], shape["n_embd"], shape["vocab_size"]
     params = n_params(shape, owner)
-    matrices = params["attention"] + params["mlp"] - _vectors(shape, owner)
+    matrices = sum(_parts(shape, owner)[part][0] for part in ("attention", "mlp"))
     attended = T * depth + T * (T + 1) // 2  # sum over new tokens of the context each one sees
     flop = 2 * batch * (T * matrices + d * V) + 4 * batch * d * attended * L
     read = written = 0
@@ -101,17 +114,6 @@ def forward(
         read = kv_rows(shape, readers, batch, depth + T) * row_bytes
     touched = params["attention"] + params["mlp"] + params["ln_f"] + params["wte"]  # head reads wte
     return Cost(flop, touched * ITEMSIZE[dtype], read, written)
-
-
-def _vectors(shape: dict[str, Any], owner: Sequence[int]) -> int:
-    """Biases and norms inside the blocks: read, but not multiplied as matrices."""
-    L, d, bias = shape["n_layer"], shape["n_embd"], int(shape.get("bias", True))
-    return _projections(owner) * bias * d + L * (2 * (d + bias * d) + bias * 6 * d)
-
-
-def _projections(owner: Sequence[int]) -> int:
-    """How many of Q, K, V all layers project: 3 in an owner, Q alone in a borrower."""
-    return sum(3 if source == layer else 1 for layer, source in enumerate(owner))
 
 
 def ceiling(baseline: Cost, version: Cost) -> float:

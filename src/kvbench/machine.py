@@ -44,16 +44,17 @@ def use_device(device: str, threads: int) -> str:
 
 
 @contextmanager
-def device_lock(device: str) -> Iterator[float]:
+def device_lock(device: str, shared: bool = False) -> Iterator[float]:
     """Hold the machine's lock for `device`; yields the seconds waited for it.
 
     Snakemake keeps its own jobs apart; this keeps every other measuring process on this machine
-    away as well. The lock goes with the process, however that ends.
+    away as well. Jobs that time nothing may share it with each other. The lock goes with the
+    process, however that ends.
     """
     path = Path(tempfile.gettempdir()) / f"kvbench-{getpass.getuser()}-{device}.lock"
     began = time.monotonic()
     with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield time.monotonic() - began
 
 

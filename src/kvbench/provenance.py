@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kvbench import unavailable
+
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
 DEVICE = ("device", "device_name", "cpu_name", "cpu_capability", "gpu_total_vram")
@@ -56,7 +58,7 @@ def weights_digest(path: str | Path) -> str:
 
     A file from elsewhere is read whole: half a second per gigabyte, before anything is timed.
     """
-    if Path(path).suffix == ".safetensors":
+    if Path(path).suffix == ".safetensors" and unavailable.reason(path) is None:
         from safetensors import safe_open
 
         with safe_open(path, framework="np") as file:

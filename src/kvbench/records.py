@@ -111,7 +111,7 @@ def provenance(records: Sequence[dict[str, Any]]) -> str:
     """One line for the foot of a figure or table: device, dtype, weights, library, settings."""
     whole = measured(records)
     if not whole:
-        return "every cell ran out of memory"
+        return f"every cell: {', '.join(sorted({record['error'] for record in records}))}"
     first = whole[0]
     batches = sorted({record["batch_size"] for record in whole})
     disturbed = sum(map(_disturbed, whole))

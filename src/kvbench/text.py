@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from kvbench import unavailable
 from kvbench.store import replacing
 
 if TYPE_CHECKING:
     import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
-VOCABULARIES = {"gpt2": 50_257, "gpt2-8k": 8_192}  # ids; the last is <|endoftext|>
+VOCABULARIES = {"gpt2": 50_257, "gpt2-8k": 8_192, "smollm2": 49_152}  # ids
+# SmolLM's words: digits stand alone, and the whitespace before one is a word; the rest is GPT-2's.
+SMOLLM_PATTERN = (
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+"
+)
 
 
 def wikitext_split(split: str) -> str:
@@ -47,27 +52,35 @@ class Tokens(NamedTuple):
 
 
 def load_encoding(ranks_path: Path, tokenizer: str) -> "tiktoken.Encoding":
-    """GPT-2's tokenizer from its ranks file, without a network; "gpt2-8k" keeps the first merges.
+    """A tokenizer from its ranks file, without a network; "gpt2-8k" keeps GPT-2's first merges.
 
     Ranks count merges in the order they were learnt, so any first part of them is a tokenizer too.
+    Raises NotMeasured where the file could not be had.
     """
     import tiktoken
     from tiktoken_ext.openai_public import r50k_pat_str
 
+    unavailable.check(ranks_path)
     n_vocab = VOCABULARIES[tokenizer]
     lines = ranks_path.read_bytes().splitlines()[: n_vocab - 1]
     ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
+    first = min(ranks.values())  # control tokens come before these, or end of text after them
     return tiktoken.Encoding(
         name=tokenizer,
-        pat_str=r50k_pat_str,
+        pat_str=SMOLLM_PATTERN if tokenizer == "smollm2" else r50k_pat_str,
         mergeable_ranks=ranks,
-        special_tokens={END_OF_TEXT: n_vocab - 1},
-        explicit_n_vocab=n_vocab,
+        special_tokens={END_OF_TEXT: 0 if first else n_vocab - 1},
     )
 
 
 def tokenize(text: str, encoding: "tiktoken.Encoding") -> Tokens:
-    """All of `text`, so that decoding gives it back exactly: its headings divide the articles."""
+    """All of `text`, so that decoding gives it back exactly: its headings divide the articles.
+
+    Raises ValueError for a byte that the vocabulary cannot spell.
+    """
+    single = {token[0] for token in encoding.token_byte_values() if len(token) == 1}
+    if strange := set(text.encode()) - single:
+        raise ValueError(f"{encoding.name} has no token for bytes {sorted(map(hex, strange))}")
     token_bytes = np.zeros(encoding.n_vocab, np.uint8)
     for token in encoding.token_byte_values():
         token_bytes[encoding.encode_single_token(token)] = len(token)

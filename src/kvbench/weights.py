@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kvbench import unavailable
 from kvbench.store import replacing
 
 STD = 0.02  # GPT-2's initialisation
@@ -39,7 +40,7 @@ def random_tensors(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         rows, *columns = parameter.shape
         if ".attn.c_attn." in name:
-            rows = 3 * config.n_embd
+            rows = config.n_embd + 2 * config.n_kv_head * config.head_dim
         tensor = torch.empty(rows, *columns)
         if tensor.ndim == 1:
             tensor.fill_(0.0 if name.endswith(".bias") else 1.0)
@@ -78,7 +79,7 @@ def load(model: nn.Module, path: str | Path) -> None:
 @torch.no_grad()
 def _copy(name: str, tensor: Tensor, parameter: Tensor) -> None:
     """Cast and copy one tensor; only the query rows for a layer without K/V of its own."""
-    if ".attn.c_attn." in name and len(tensor) == 3 * len(parameter):
+    if ".attn.c_attn." in name and len(parameter) == parameter.shape[-1] < len(tensor):
         tensor = tensor[: len(parameter)]
     if tensor.shape != parameter.shape:
         raise ValueError(f"{name} is {[*tensor.shape]}, the model needs {[*parameter.shape]}")
@@ -88,7 +89,8 @@ def _copy(name: str, tensor: Tensor, parameter: Tensor) -> None:
 def read(path: str | Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file under our names, mapped into memory, not read.
 
-    Raises WeightsError for a file in any other format; a pickle is never opened.
+    Raises WeightsError for a file in any other format, NotMeasured for one that could not be had; a
+    pickle is never opened.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -96,6 +98,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
             f"{path} is not a .safetensors file; a pickle can run code, so it is never opened: "
             "convert the weights with safetensors.torch.save_file"
         )
+    unavailable.check(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kvbench import unavailable
 from kvbench.bench import probes
 from kvbench.bench.compare import Comparison, LayerError, by_depth, compare
 from kvbench.bench.divergence import first_divergence
@@ -60,9 +61,10 @@ def run(
     `reference` is v1's weights file, by default the version's own. Raises ValueError for a text
     too short for one window.
     """
+    unavailable.check(tokens_file)
     with np.load(tokens_file) as data:
         tokens, token_bytes = data["tokens"], data["token_bytes"]
-    with ready(cell, weights) as setup:
+    with ready(cell, weights, timed=False) as setup:
         model, cache_name = setup.model, cell["cache"]
         plain = model
         shares = len(model.config.owning_layers) < model.config.n_layer

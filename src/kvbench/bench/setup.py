@@ -56,7 +56,7 @@ class Setup:
     def record(self, **results: Any) -> dict[str, Any]:
         """The seed's metadata keys, ours, then the results."""
         cell = self.cell
-        shape = {k: v for k, v in cell["model"].items() if k not in ("arch", "weights")}
+        shape = {k: v for k, v in cell["model"].items() if k != "weights"}
         flags = {flag: cell[flag] for flag in FLAGS}
         shape |= {"kv_cache_quant": flags["kv_cache_quant"]}
         shape |= {"cross_layer_sharing": flags["cross_layer_sharing"]}
@@ -87,10 +87,13 @@ class Setup:
 
 
 @contextmanager
-def ready(cell: dict[str, Any], weights: str | None) -> Iterator[Setup]:
-    """Settle the device, hold its lock, load the model and draw the seeded prompt."""
+def ready(cell: dict[str, Any], weights: str | None, timed: bool = True) -> Iterator[Setup]:
+    """Settle the device, hold its lock, load the model and draw the seeded prompt.
+
+    Cells that are not timed share a CPU; a GPU's memory is one cell's at a time.
+    """
     device = machine.use_device(cell["device"], cell["threads"])
-    with machine.device_lock(device) as waited:
+    with machine.device_lock(device, shared=not timed and device == "cpu") as waited:
         torch.manual_seed(cell["seed"])
         model = build(cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
         draw = torch.Generator().manual_seed(cell["seed"])

@@ -40,13 +40,16 @@ def draw(records: Records) -> Figure:
     left.set_xlabel("change of perplexity against v1, % (label: perplexity)")
     right.set_xscale("log")
     right.set_xlabel("KL divergence from v1, nats a token (bar: p99)")
+    scored = f"{first['n_windows']} windows, {first['n_tokens']:,} tokens" if whole else "no window"
     left.set_title(
         f"Perplexity of {first['pretrained']} on {first['text']}, context {first['context']}, "
-        f"{first['n_windows']} windows, {first['n_tokens']:,} tokens"
+        + scored
     )
     post_hoc = any(quality.sharing(record) == "post hoc" for record in whole)
     label = " · sharing is post hoc: an architecture study, not a recipe" if post_hoc else ""
-    style.foot(figure, f"{provenance(whole)} · paired 95 % intervals over windows{label}")
+    style.foot(
+        figure, f"{provenance(whole or records)} · paired 95 % intervals over windows{label}"
+    )
     return figure
 
 

@@ -56,6 +56,6 @@ def uninitialised() -> Iterator[None]:
     way around it, the first call imports three seconds' worth of operator registrations.
     """
     with ExitStack() as stack:
-        for kind in (nn.Linear, nn.Embedding, nn.LayerNorm):
+        for kind in (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm):
             stack.enter_context(patch.object(kind, "reset_parameters", lambda self: None))
         yield

@@ -1,0 +1,16 @@
+"""Convert a model's GGUF file once: weights to safetensors, its tokenizer to a ranks file."""
+
+from pathlib import Path
+
+from kvbench import gguf_model
+from kvbench.job import logged
+from kvbench.store import write_text
+from kvbench.unavailable import passed_on
+from kvbench.weights import save
+
+with logged(snakemake.log[0]), passed_on(*snakemake.output):
+    reader = gguf_model.open_gguf(snakemake.input.gguf)
+    tensors = gguf_model.tensors(reader, snakemake.params.shape)
+    origin = {"preset": snakemake.wildcards.preset, "file": Path(snakemake.input.gguf).name}
+    save(snakemake.output.weights, tensors, source="gguf", **origin)
+    write_text(snakemake.output.ranks, gguf_model.ranks(reader))
