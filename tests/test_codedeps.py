@@ -8,7 +8,7 @@ import pytest
 
 from kvbench.codedeps import reachable
 
-LIGHT = ["versions", "presets", "config", "cells", "costs", "layermaps"]
+LIGHT = ["versions", "presets", "config", "checks", "cells", "costs", "layermaps"]
 LIGHT += ["store", "records", "codedeps", "job", "ncu"]
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "transformers", "datasets")
 
@@ -61,7 +61,7 @@ def test_measuring_jobs_do_not_reach_the_registries():
         "measure_roofline.py",
     ):
         reached = names(script, "kvbench.caches.dense", "kvbench.models.gpt2")
-        assert not reached & {"versions", "presets", "config", "cells"}
+        assert not reached & {"versions", "presets", "config", "checks", "cells"}
 
 
 def test_a_module_that_does_not_exist_is_refused():

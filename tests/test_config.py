@@ -52,6 +52,10 @@ def refusal(**given):
         ({"weights": {"nano": "gguf"}}, "'weights'", "smollm2"),
         ({"top_k": 5}, "'top_k'", "temperature above 0"),
         ({"dtype": "float16", "device": "cpu"}, "'dtype'", "needs a GPU"),
+        ({"execution": "graph", "device": "cpu"}, "'execution'", "auto, eager, compile"),
+        ({"kernel": "triton", "device": "cpu"}, "'kernel'", "auto, native, torch"),
+        ({"kernel": "native", "device": "cuda"}, "'kernel'", "auto, triton, torch"),
+        ({"kernel": "native", "device": "cpu", "execution": "compile"}, "'kernel'", "auto, torch"),
     ],
 )
 def test_what_cannot_run_is_refused(given, key, allowed):

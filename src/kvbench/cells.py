@@ -15,6 +15,7 @@ from kvbench.layermaps import owners
 from kvbench.machine import has_cuda_driver
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
+HOW = ("execution", "kernel")  # as asked for; a record says what ran
 RUNS = ("num_warmup_runs", "num_measure_runs")
 NAMES = {"latency": "latency_vs_T", "vram": "vram_vs_T"}  # in records, where it is not the rule's
 STEPPED = ("decode", "dispatch")  # benchmarks that repeat one decode step at a depth
@@ -35,7 +36,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     description = flags.pop("description")
     del shape["weights"]
     told = {
-        **{key: config[key] for key in (*COMMON, *RUNS)},
+        **{key: config[key] for key in (*COMMON, *HOW, *RUNS)},
         "benchmark_name": NAMES.get(benchmark, benchmark),
         "prompt_length": config["prompt_length"],
         "version": version,

@@ -11,19 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kvbench.machine import has_cuda_driver
-from kvbench.ncu import runner
-from kvbench.presets import HUB_PRESETS, PRESETS
+from kvbench.checks import CUSTOM as CUSTOM
+from kvbench.checks import WEIGHT_KINDS as WEIGHT_KINDS
+from kvbench.checks import ConfigError as ConfigError
+from kvbench.checks import check_together
+from kvbench.checks import for_preset as for_preset
+from kvbench.checks import roofline_source as roofline_source
+from kvbench.checks import shape_of as shape_of
+from kvbench.checks import weights_source as weights_source
+from kvbench.presets import PRESETS
 from kvbench.versions import VERSIONS
-
-WEIGHT_SOURCES = ("auto", "random", "hub")
-WEIGHT_KINDS = ("random", "hub", "trained", "gguf")  # what records say; a file of yours is a path
-CUSTOM = "custom"
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run: which key, what is allowed, what to do."""
-
 
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
 
@@ -63,28 +60,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
-    _check_together(config)
+    check_together(config)
     return config
-
-
-def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
-    """The shape of a preset of this configuration; `custom` is its model_config."""
-    if preset == CUSTOM:
-        return {"arch": "gpt2", **config["model_config"], "weights": "random"}
-    return dict(PRESETS[preset])
-
-
-def weights_source(config: dict[str, Any], preset: str) -> str:
-    """`random`, `trained`, `gguf`, `hub`, or the path of a safetensors file."""
-    wanted = config["weights"]
-    if isinstance(wanted, dict):
-        wanted = wanted.get(preset, "auto")
-    return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
-
-
-def for_preset(value: Any, preset: str) -> Any:
-    """A setting, or the preset's own where it is a mapping: null for those it does not name."""
-    return value.get(preset) if isinstance(value, dict) else value
 
 
 def _listed(value: Any) -> list[Any]:
@@ -161,98 +138,6 @@ def _allowed(rule: dict[str, Any]) -> str:
         return "letters, digits, '.', '_' and '-', beginning with a letter or digit"
     names = {"null": "null", "boolean": "true or false", "string": "text", "object": "a mapping"}
     return names.get(rule.get("type", ""), "another value")
-
-
-def _check_together(config: dict[str, Any]) -> None:
-    """What no single key can show."""
-    if config["dtype"] == "float16" and (
-        config["device"] == "cpu" or (config["device"] == "auto" and not has_cuda_driver())
-    ):
-        raise ConfigError(
-            "config key 'dtype' is float16, which needs a GPU: a CPU multiplies float16 matrices "
-            "many times slower than float32; allowed here: float32, bfloat16"
-        )
-    custom = config["model_config"]
-    if custom["n_embd"] % custom["n_head"]:
-        raise ConfigError(
-            f"config key 'model_config.n_embd' is {custom['n_embd']}; "
-            f"allowed: multiples of n_head, {custom['n_head']}"
-        )
-    if config["top_k"] is not None and config["temperature"] == 0:
-        raise ConfigError("config key 'top_k' needs a temperature above 0; temperature 0 is greedy")
-    if isinstance(config["weights"], dict):
-        known = [*PRESETS, CUSTOM]
-        for preset in config["weights"].keys() - known:
-            raise ConfigError(
-                f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
-            )
-    measured = [*config["pretrained"], *config["perplexity"]["presets"]]
-    for preset in measured:
-        _check_weights(config, preset)
-    if "roofline" in config["benchmarks"]:
-        for preset in config["pretrained"]:
-            block_size = shape_of(config, preset)["block_size"]
-            if config["roofline"]["P"] >= block_size:
-                raise ConfigError(
-                    f"config key 'roofline.P' is {config['roofline']['P']}; allowed: whole numbers "
-                    f"below {block_size}, the block_size of {preset}"
-                )
-        _check_roofline_source(config)
-    for preset in config["perplexity"]["presets"]:
-        context = for_preset(config["perplexity"]["context"], preset)
-        block_size = shape_of(config, preset)["block_size"]
-        if context is not None and context > block_size:
-            raise ConfigError(
-                f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
-                f"{block_size}, the block_size of {preset}, or null"
-            )
-
-
-def roofline_source(config: dict[str, Any]) -> str:
-    """`ncu`, `csv` or `model`: auto is settled by what this machine has when the run is planned."""
-    source = config["roofline"]["source"]
-    if source != "auto":
-        return source
-    return "ncu" if has_cuda_driver() and config["device"] != "cpu" and runner.find() else "model"
-
-
-def _check_roofline_source(config: dict[str, Any]) -> None:
-    """A folder where exports are read, and none where they are not."""
-    source, folder = config["roofline"]["source"], config["roofline"]["csv_dir"]
-    if source != "csv" and folder is not None:
-        raise ConfigError(
-            f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv only"
-        )
-    if source == "csv" and (folder is None or not (Path(folder) / "roofs.json").is_file()):
-        raise ConfigError(
-            f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
-            "folder that holds exports and the roofs.json of the machine that made them"
-        )
-    if source == "ncu" and not runner.find():
-        raise ConfigError(
-            "config key 'roofline.source' is ncu, but there is no ncu on PATH; "
-            "allowed here: auto, csv, model"
-        )
-
-
-def _check_weights(config: dict[str, Any], preset: str) -> None:
-    """A source that the preset has, or a file that is there."""
-    source = weights_source(config, preset)
-    if source == "hub" and preset not in HUB_PRESETS:
-        raise ConfigError(
-            f"config key 'weights' is hub for preset {preset!r}; "
-            f"allowed with presets {', '.join(HUB_PRESETS)}"
-        )
-    if source in ("trained", "gguf") and source != shape_of(config, preset)["weights"]:
-        having = ", ".join(name for name, shape in PRESETS.items() if shape["weights"] == source)
-        raise ConfigError(
-            f"config key 'weights' is {source} for preset {preset!r}; allowed with presets {having}"
-        )
-    if source not in WEIGHT_KINDS and not Path(source).is_file():
-        raise ConfigError(
-            f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
-            f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"
-        )
 
 
 def quality_presets(config: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from kvbench.ncu import NcuError, implausible
 
 _OF_ROOFS = ("benchmark_name", "copy_gb_s", "read_gb_s", "gemm_gflop_s", "runs_s", "machine_state")
 _OF_FILES = ("datasheet", "schema_version", "complete")
+_SEEDS = {"execution": "eager", "kernel": "torch"}  # how profiles from elsewhere were made
 _FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
 
@@ -53,8 +54,7 @@ def run(
         "weights": cell["weights"],
         "cache": cell["cache"],
         "layer_owner": cell["owner"],
-        "execution": "eager",
-        "kernel": "torch",
+        **{key: (ran or {}).get(key, seed) for key, seed in _SEEDS.items()},
         "phase": cell["phase"],
         "P": cell["P"],
         "time_ms_median": counted["time_ns"] / 1e6,

@@ -16,6 +16,7 @@ from torch import Tensor
 from kvbench import machine
 from kvbench.caches import Cache, bytes_per_token, make
 from kvbench.generate import Pick, greedy, sampler
+from kvbench.kernels.choose import Choice, settle
 from kvbench.models import build
 from kvbench.models.base import LanguageModel
 
@@ -30,6 +31,7 @@ class Setup:
     device: str
     model: LanguageModel
     prompt: Tensor  # (batch_size, prompt_length) token ids
+    choice: Choice
     lock_wait_s: float
     watch: machine.Watch
 
@@ -79,8 +81,9 @@ class Setup:
             "cache_bytes_per_token": bytes_per_token(
                 cell["cache"], self.model.config, self.model.lm_head.weight.itemsize
             ),
-            "execution": "eager",
-            "kernel": "torch",
+            "execution": self.choice.execution,
+            "kernel": self.choice.kernel,
+            "kernel_reason": self.choice.reason,
             **results,
             "machine_state": {**self.watch.report(), "lock_wait_s": self.lock_wait_s},
         }
@@ -93,6 +96,7 @@ def ready(cell: dict[str, Any], weights: str | None, timed: bool = True) -> Iter
     Cells that are not timed share a CPU; a GPU's memory is one cell's at a time.
     """
     device = machine.use_device(cell["device"], cell["threads"])
+    choice = settle(cell, device)
     with machine.device_lock(device, shared=not timed and device == "cpu") as waited:
         torch.manual_seed(cell["seed"])
         model = build(cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
@@ -100,4 +104,4 @@ def ready(cell: dict[str, Any], weights: str | None, timed: bool = True) -> Iter
         shape = (cell["batch_size"], cell["prompt_length"])
         prompt = torch.randint(cell["model"]["vocab_size"], shape, generator=draw)
         watch = machine.Watch(device, cell["threads"])
-        yield Setup(cell, device, model, prompt.to(device), waited, watch)
+        yield Setup(cell, device, model, prompt.to(device), choice, waited, watch)
