@@ -1,9 +1,16 @@
-"""Shared by all tests: one torch thread, since two of them beside a busy neighbour crawl."""
+"""Shared by all tests: one torch thread, since two of them beside a busy neighbour crawl.
+
+Without a GPU Triton kernels are interpreted, which is settled when they are first imported.
+"""
+
+import os
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
