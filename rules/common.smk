@@ -139,6 +139,8 @@ FIGURES = {
     "degradation": ["perplexity"],
     "tradeoff": ["latency", "perplexity"],
     "roofline": ["roofline"],
+    "decode": ["decode"],
+    "attribution": ["decode"],
 }
 
 
@@ -146,6 +148,8 @@ FIGURES = {
 WORKED_OUT = {
     "verdicts": ["latency", "decode"],
     "depth": ["latency", "decode"],
+    "batch": ["decode"],
+    "attribution": ["decode"],
 }
 
 

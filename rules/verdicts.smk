@@ -1,10 +1,10 @@
 """Words for the numbers: which version is faster, and what this machine could tell apart.
 
-in    results/{study}/latency/..., results/{study}/roofline/roofs.json
+in    results/{study}/{latency,decode,dispatch}/..., results/{study}/roofline/roofs.json
 out   results/{study}/verdicts/{preset}.json
       results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json
       results/{study}/controls/{preset}/{control}/B{batch}/T{T}.json, results/{study}/controls/{preset}.json
-      results/{study}/tables/{verdicts,controls,depth}_{preset}.md and .csv
+      results/{study}/tables/{verdicts,controls,depth,batch,attribution}_{preset}.md and .csv
 """
 
 
@@ -53,6 +53,51 @@ rule depth:
         "../envs/figures.yaml"
     script:
         "../scripts/depth.py"
+
+
+rule batch:
+    """Fit the time per token over batch, beside what the bytes take."""
+    input:
+        code=code("batch.py"),
+        cells=lambda wildcards: CELLS["decode"],
+        roofs=own_roofs,
+    output:
+        md="results/{study}/tables/batch_{preset}.md",
+        csv=report(
+            "results/{study}/tables/batch_{preset}.csv",
+            caption="../report/depth.rst",
+            category="decode",
+            labels={"preset": "{preset}", "as": "batch"},
+        ),
+    log:
+        "logs/{study}/batch/{preset}.log",
+    conda:
+        "../envs/figures.yaml"
+    script:
+        "../scripts/batch.py"
+
+
+rule attribution:
+    """Split the time per token into what bytes, FLOP and dispatch take, and the rest."""
+    input:
+        code=code("attribution.py"),
+        cells=lambda wildcards: CELLS["decode"],
+        dispatch=lambda wildcards: CELLS["dispatch"],
+        roofs="results/{study}/roofline/roofs.json",
+    output:
+        md="results/{study}/tables/attribution_{preset}.md",
+        csv=report(
+            "results/{study}/tables/attribution_{preset}.csv",
+            caption="../report/attribution.rst",
+            category="decode",
+            labels={"preset": "{preset}", "as": "attribution"},
+        ),
+    log:
+        "logs/{study}/attribution/{preset}.log",
+    conda:
+        "../envs/figures.yaml"
+    script:
+        "../scripts/attribution.py"
 
 
 rule measure_control:

@@ -5,11 +5,11 @@ import pandas as pd
 from kvbench import depth, tables
 from kvbench.job import logged
 from kvbench.records import provenance, read_cells
-from kvbench.store import read_record
 
 with logged(snakemake.log[0]):
-    cells = read_cells(snakemake.input.cells)
-    roofs = next((read_record(path) for path in snakemake.input.roofs), None)
+    records = read_cells([*snakemake.input.cells, *snakemake.input.roofs])
+    cells = records[: len(snakemake.input.cells)]
+    roofs = next(iter(records[len(cells) :]), None)
     tables.publish(
         f"Time per token against depth of {cells[0]['pretrained']}",
         pd.DataFrame(depth.rows(cells, roofs)),

@@ -5,12 +5,12 @@ import pandas as pd
 from kvbench import tables, verdicts
 from kvbench.job import logged
 from kvbench.records import provenance, read_cells
-from kvbench.store import read_record, write_record
+from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
-    cells = read_cells(snakemake.input.cells)
-    controls = [read_record(path) for path in snakemake.input.controls]
-    record = verdicts.judge(cells, snakemake.params.margin, *controls)
+    records = read_cells([*snakemake.input.cells, *snakemake.input.controls])
+    cells = records[: len(snakemake.input.cells)]
+    record = verdicts.judge(cells, snakemake.params.margin, *records[len(cells) :])
     write_record(snakemake.output.record, record)
     tables.publish(
         f"Verdicts on {record['pretrained']}",

@@ -22,6 +22,7 @@ from kvbench.figures import vram as vram_figure
 from kvbench.job import out_of_memory_is_a_result
 from kvbench.models import build, gpt2
 from kvbench.pool import pool
+from kvbench.reconcile import BytesDoNotAddUp
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
 from kvbench.unavailable import NotMeasured
@@ -108,6 +109,17 @@ def test_peak_memory_reconciles(version):
     used = 2 * held * record["cache_bytes_per_token"]
     assert record["cache_used_bytes"] == (0 if version == "v0" else used)
     assert len({json.dumps(repeat) for repeat in record["repeats"]}) == 1  # exact, so repeatable
+
+
+@pytest.mark.parametrize("key", ["transient_bytes", "cache_used_bytes", "decode_peak_bytes"])
+def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_path):
+    record = vram.run(told("vram", "v2", T=8), None)
+    path = str(tmp_path / "v2.json")
+    write_record(path, record)
+    assert read_cells([path])[0]["cache_tokens"] == 8 + 8 - 1
+    write_record(path, record | {key: record[key] + 10**9})
+    with pytest.raises(BytesDoNotAddUp, match=rf"v2\.json: .*{key}.*\(.*1000000000.* bytes\)"):
+        read_cells([path])
 
 
 def test_transients_of_cached_versions_are_alike():

@@ -4,10 +4,12 @@ import random
 
 import pytest
 
-from kvbench import cells, costs, depth
+from kvbench import attribution, cells, costs, depth
 from kvbench.bench.clock import CpuClock
 from kvbench.bench.delay import Delayed, delaying
 from kvbench.config import load_schema, resolve
+from kvbench.figures import attribution as attribution_figure
+from kvbench.figures import decode as decode_map
 from kvbench.figures import phase, speedup, style
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
@@ -188,6 +190,94 @@ def test_lines_over_depth_find_slope_intercept_and_break_even():
     assert v1["modelled_slope_us"] == pytest.approx(BYTES_PER_TOKEN["v1"] / 10e3)
     assert v3["modelled_slope_us"] == pytest.approx(v1["modelled_slope_us"] / 2)
     assert depth.rows(made, None)[0]["modelled_slope_us"] is None
+
+
+def at_depth(version, ms, depth=512, batch=1, noise=0.002, **more):
+    """A pooled decode record whose processes take about `ms` a step."""
+    made = cell(version, ms, noise=noise, **more)
+    for process in made["processes"]:
+        for run in process["runs"]:
+            run["tpot_ms"] = run.pop("time_total_ms")
+    del made["T"]
+    about = {"benchmark_name": "decode", "depth": depth, "prompt_length": depth, "steps": 8}
+    interval = {"low": ms * 0.99, "high": ms * 1.01}
+    about |= {"batch_size": batch, "tpot_ms_median": ms, "tpot_ms_interval": interval}
+    return made | about | {"execution": "eager", "kernel": "torch"}
+
+
+def test_decode_cells_are_judged_beside_generations():
+    made = [cell("v1", 100), cell("v2", 110), at_depth("v1", 10), at_depth("v2", 9.8, batch=8)]
+    made += [at_depth("v1", 10, batch=8), at_depth("v2", 9)]
+    rows = judge(made, margin=0.005)["rows"]
+    assert [(row.get("T"), row.get("depth"), row["batch_size"]) for row in rows] == [
+        (16, None, 1),
+        (None, 512, 1),
+        (None, 512, 8),
+    ]
+    assert [row["verdict"] for row in rows] == ["slower", "faster", "faster"]
+    told = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
+    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*told))
+    assert rows[2]["ceiling"] > rows[1]["ceiling"]
+
+
+def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
+    record = judge([at_depth("v1", 10), at_depth("v2", 2)], margin=0.02)
+    flagged = [line for line in notes(record) if line.startswith(ABOVE)]
+    assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
+
+
+def test_lines_from_decode_cells_find_break_even_in_depth_and_in_batch():
+    def ms(version, depth, batch):
+        own, per_row = {"v1": (10, 0.004), "v2": (11, 0.002)}[version]
+        return own + per_row * depth * batch
+
+    made = [
+        at_depth(v, ms(v, depth, batch), depth, batch, noise=0)
+        for v in ("v1", "v2")
+        for batch in (1, 4)
+        for depth in (99, 399, 799)
+    ]
+    by_depth = {(row["batch_size"], row["version"]): row for row in depth.rows(made, None)}
+    assert by_depth[1, "v2"]["break_even"] == pytest.approx(501, rel=0.01)
+    assert by_depth[4, "v2"]["break_even"] == pytest.approx(126, rel=0.01)
+    assert by_depth[4, "v1"]["depths"] == "100-800" and by_depth[4, "v1"]["from"] == "decode"
+    by_batch = {(row["depth"], row["version"]): row for row in depth.batch_rows(made, None)}
+    assert by_batch[399, "v2"]["break_even"] == pytest.approx(500 / 399, rel=0.01)
+    assert by_batch[99, "v2"]["break_even"] is None  # beyond the largest batch measured
+    assert by_batch[799, "v2"]["remark"] == "extrapolated"  # from batch 0.63, and 1 was the least
+    modelled = depth.batch_rows(made, {"read_gb_s": 10.0})[0]
+    assert modelled["modelled_slope_us"] == pytest.approx(101 * BYTES_PER_TOKEN["v1"] / 1e4)
+
+
+def test_the_parts_of_a_step_add_up_to_it():
+    cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 70, batch=32)]
+    empty = [at_depth(v, 2) | {"benchmark_name": "dispatch"} for v in ("v0", "v1", "v2")]
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
+    rows = attribution.rows(cells, empty, roofs)
+    for row in rows:
+        assert sum(row[part] for part in attribution.PARTS) == pytest.approx(row["tpot_ms"])
+        assert row["dispatch_ms"] == 2 and row["remark"] is None
+    v0, v1, v2 = rows
+    cost = costs.forward(SHAPE, OWN, "float32", 1, 512, 1, 256)
+    assert v1["bandwidth_ms"] == pytest.approx(cost.bytes / 10e6) and v1["compute_ms"] == 0
+    recomputed = costs.forward(SHAPE, OWN, "float32", 1, 0, 513, None)
+    assert v0["bandwidth_ms"] + v0["compute_ms"] == pytest.approx(recomputed.flop / 2e9)
+    assert v2["bandwidth_ms"] > v1["bandwidth_ms"]
+    impossible = attribution.rows([at_depth("v1", 5)], empty, roofs)[0]
+    assert impossible["rest_ms"] < 0 and "rest below 0" in impossible["remark"]
+    assert attribution.rows(cells, [], roofs)[0]["rest_ms"] is None  # dispatch was not measured
+
+
+def test_the_map_marks_each_square_with_its_word(tmp_path):
+    made = [at_depth(v, ms, d) for d in (64, 512) for v, ms in (("v1", 10), ("v2", 7 + d / 100))]
+    record = judge(made, margin=0.02)
+    style.save(decode_map.draw([*made, record]), tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert "0.76 !" in drawn and "1.21 ▲" in drawn  # 1.3 times faster is above what bytes allow
+    assert f"≥ {1 / record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
+    style.save(attribution_figure.draw([*made, roofs]), tmp_path / "a.svg")
+    assert "batch 1, depth 512" in (tmp_path / "a.svg").read_text()
 
 
 def test_depths_stop_where_the_window_slides():

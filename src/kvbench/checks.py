@@ -88,6 +88,9 @@ def check_together(config: dict[str, Any]) -> None:
                     f"below {block_size}, the block_size of {preset}"
                 )
         _check_roofline_source(config)
+    if "decode" in config["benchmarks"]:
+        for preset in config["pretrained"]:
+            _check_depths(config, preset)
     for preset in config["perplexity"]["presets"]:
         context = for_preset(config["perplexity"]["context"], preset)
         block_size = shape_of(config, preset)["block_size"]
@@ -119,6 +122,16 @@ def _check_execution(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"config key 'kernel' is {kernel}, which execution: compile cannot see into; "
             "allowed with it: auto, torch"
+        )
+
+
+def _check_depths(config: dict[str, Any], preset: str) -> None:
+    """Depths that leave room for one more token."""
+    deepest, block_size = max(config["decode"]["depths"]), shape_of(config, preset)["block_size"]
+    if deepest >= block_size:
+        raise ConfigError(
+            f"config key 'decode.depths' has {deepest}; allowed: whole numbers below "
+            f"{block_size}, the block_size of {preset}"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kvbench.costs import Cost, forward
 from kvbench.provenance import PARTS
+from kvbench.reconcile import check_bytes
 from kvbench.store import read_record
 
 SAME = ("device_name", "dtype", "threads", "pytorch_version")  # what one comparison must share
@@ -21,12 +22,14 @@ def read_cells(paths: Iterable[str], replicates: bool = False) -> list[dict[str,
 
     Raises MixedRecords, naming two files that disagree, where device, dtype, threads or library
     differ, or one preset's weights do, by name or by digest; for `replicates`, samples of one cell,
-    where any part of their provenance differs. IncompleteRecord for a file that is no whole record.
+    where any part of their provenance differs. BytesDoNotAddUp for a memory record whose parts are
+    not its whole, IncompleteRecord for a file that is no whole record.
     """
     seen: dict[tuple[str, str], tuple[Any, str]] = {}
     records = []
     for path in paths:
         record = read_record(path)
+        check_bytes(record, path)
         for key, scope, value in _identity(record, replicates):
             known, first = seen.setdefault((key, scope), (value, path))
             if known != value:

@@ -71,7 +71,22 @@ def roofline(cell: Row) -> Row:
     return row
 
 
+def decode(cell: Row) -> Row:
+    """Time per output token at one depth, with its interval."""
+    low, high = (cell["tpot_ms_interval"][end] for end in ("low", "high"))
+    return {
+        "depth": cell["depth"],
+        "tpot_ms": cell["tpot_ms_median"],
+        "tpot_ms_low": low,
+        "tpot_ms_high": high,
+        "tokens_per_s": 1000 * cell["batch_size"] / cell["tpot_ms_median"],
+        "replicates": cell["replicates"],
+        "disturbed": cell["disturbed"],
+    }
+
+
 ROWS = {
+    "decode": decode,
     "latency": latency,
     "vram": vram,
     "phase": phase,
@@ -89,7 +104,7 @@ def frame(kind: str, records: list[Row], rows_of: dict[str, Any] = ROWS) -> pd.D
     for cell in (record for record in records if record is not roofs):
         row = {"version": cell["version"], "batch_size": cell["batch_size"]}
         if "error" in cell:
-            row |= {key: cell[key] for key in ("T", "P", "phase", "error") if key in cell}
+            row |= {k: cell[k] for k in ("T", "depth", "P", "phase", "error") if k in cell}
         else:
             row |= rows_of[kind]({**cell, "roofs": roofs} if roofs else cell)
         rows.append(row)
@@ -117,6 +132,8 @@ def publish(
 
     `shown` is what Markdown shows where that is not the CSV's own columns.
     """
+    for name in {"T", "depth"} & set(table):  # whole numbers, also where some rows have none
+        table[name] = table[name].astype("Int64")
     write_text(csv, table.to_csv(index=False, lineterminator="\n"))
     worded = shown is not None  # its numbers are text already, with the digits they should have
     shown = table if shown is None else shown

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.costs import Cost, generation, generation_ceiling
-from kvbench.records import by, cost_inputs, measured, paired_times
+from kvbench.records import cost_inputs, measured, paired_times, step_cost
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
@@ -30,15 +30,15 @@ def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
-    """The verdicts on latency cells of one preset, one family over every batch, T and pair.
+    """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
     `controls` is a record of `judge_controls`. Ratios are the version's time over its baseline's.
     """
     rows, compared, limits = [], [], []
-    for (batch, T), here in by(cells, "batch_size", "T").items():
+    for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         for version, baseline in pairs(list(of)):
-            row = {"batch_size": batch, "T": T, "version": version, "baseline": baseline}
+            row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if "error" in of[name]]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
@@ -55,6 +55,25 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     fewest = min((comparison.replicates for _, comparison in compared), default=0)
     seen = _detectable(controls["log_ratios"], fewest) if controls else None
     return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
+
+
+def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
+    """Cells that are compared with one another, beside where: batch, and T or depth."""
+    places: dict[tuple[Any, ...], list[Record]] = {}
+    for cell in cells:
+        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
+        places.setdefault(key, []).append(cell)
+    names = ("batch_size", "T", "depth")
+    return [
+        ({name: value for name, value in zip(names, key, strict=True) if value is not None}, here)
+        for key, here in places.items()
+    ]
+
+
+def at(row: Record) -> str:
+    """Where a comparison was made, in words."""
+    where = f"depth {row['depth']}" if row.get("depth") else f"T {row['T']}"
+    return f"batch {row['batch_size']}, {where}"
 
 
 def judge_controls(cells: Sequence[Record], margin: float) -> Record:
@@ -95,15 +114,16 @@ def notes(record: Record) -> list[str]:
         lines.append(
             "ceiling: the largest speed-up that bytes and FLOP allow, and the part of the "
             "generation that sets it; shared rows count once. Over v0 it is FLOP: a step without a "
-            "cache recomputes its whole window, and reads no more weights for it."
+            "cache recomputes its whole window, and reads no more weights for it. Rows with a T "
+            "are whole generations, rows with a depth single decode steps."
         )
     for row in record["rows"]:
         if row.get("flag"):
             lines.append(
-                f"{row['flag']}: {row['version']} against {row['baseline']} at batch "
-                f"{row['batch_size']}, T {row['T']} is at least {1 / row['high']:.3g} times faster "
-                f"where {row['ceiling_from']} allow {row['ceiling']:.3g}. The measurement or the "
-                "code is wrong until something outside the model explains it."
+                f"{row['flag']}: {row['version']} against {row['baseline']} at {at(row)} is at "
+                f"least {1 / row['high']:.3g} times faster where {row['ceiling_from']} allow "
+                f"{row['ceiling']:.3g}. The measurement or the code is wrong until something "
+                "outside the model explains it."
             )
     return [*lines, smallest(record["detectable"])]
 
@@ -147,7 +167,9 @@ def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> 
 
 
 def _costs(cell: Record) -> dict[str, Cost]:
-    """The strict lower bounds of one cell's prefill and decode."""
+    """The strict lower bounds of one cell's prefill and decode, or of its one step."""
+    if "depth" in cell:
+        return {"decode": step_cost(cell, cell["depth"])}
     return generation(**cost_inputs(cell), prompt=cell["prompt_length"], T=cell["T"], reread=False)
 
 

@@ -59,6 +59,7 @@ def one_run(setup: Setup) -> dict[str, Any]:
         "prefill_peak_bytes": prefill,
         "decode_peak_bytes": decode if T > 1 else None,
         "peak_phase": "prefill" if prefill >= decode else "decode",
+        "cache_tokens": cache.length,
         "cache_used_bytes": cache.used_bytes(),
         "cache_reserved_bytes": reserved,
         "transient_bytes": peak - reserved,

@@ -1,0 +1,20 @@
+"""Split the time per token into what bytes, FLOP and dispatch take, and the rest."""
+
+import pandas as pd
+
+from kvbench import attribution, tables
+from kvbench.job import logged
+from kvbench.records import provenance, read_cells
+
+with logged(snakemake.log[0]):
+    asked = snakemake.input
+    records = read_cells([*asked.cells, *asked.dispatch, asked.roofs])
+    n, roofs = len(asked.cells), records[-1]
+    cells, dispatch = records[:n], records[n:-1]
+    tables.publish(
+        f"Where the time per token of {cells[0]['pretrained']} goes",
+        pd.DataFrame(attribution.rows(cells, dispatch, roofs)),
+        [*attribution.notes(roofs), provenance(cells)],
+        snakemake.output.md,
+        snakemake.output.csv,
+    )

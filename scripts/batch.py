@@ -1,0 +1,19 @@
+"""Fit the time per token over batch: slope, intercept, and break-even against v1."""
+
+import pandas as pd
+
+from kvbench import depth, tables
+from kvbench.job import logged
+from kvbench.records import provenance, read_cells
+
+with logged(snakemake.log[0]):
+    records = read_cells([*snakemake.input.cells, *snakemake.input.roofs])
+    cells = records[: len(snakemake.input.cells)]
+    roofs = next(iter(records[len(cells) :]), None)
+    tables.publish(
+        f"Time per token against batch of {cells[0]['pretrained']}",
+        pd.DataFrame(depth.batch_rows(cells, roofs)),
+        [*depth.notes(roofs, "batch_size"), provenance(cells)],
+        snakemake.output.md,
+        snakemake.output.csv,
+    )
