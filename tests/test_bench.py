@@ -118,7 +118,7 @@ def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_p
     write_record(path, record)
     assert read_cells([path])[0]["cache_tokens"] == 8 + 8 - 1
     write_record(path, record | {key: record[key] + 10**9})
-    with pytest.raises(BytesDoNotAddUp, match=rf"v2\.json: .*{key}.*\(.*1000000000.* bytes\)"):
+    with pytest.raises(BytesDoNotAddUp, match=rf"v2\.json: .*{key}.* does not hold"):
         read_cells([path])
 
 

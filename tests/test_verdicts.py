@@ -250,7 +250,7 @@ def test_lines_from_decode_cells_find_break_even_in_depth_and_in_batch():
 
 
 def test_the_parts_of_a_step_add_up_to_it():
-    cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 70, batch=32)]
+    cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 120, batch=32)]
     empty = [at_depth(v, 2) | {"benchmark_name": "dispatch"} for v in ("v0", "v1", "v2")]
     roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
     rows = attribution.rows(cells, empty, roofs)
