@@ -122,6 +122,10 @@ def test_controls_say_what_the_machine_can_see():
     few = judge([cell(name, 100, replicates=3) for name in ("v1", "v2")], 0.02, record)
     assert few["detectable"]["relative"] > 2 * record["detectable"]["relative"]
     assert "at 3 replicates" in notes(few)[-1]  # the study's own number, not the controls'
+    assert "v1 against itself: 0 of 1 called different." in notes(record)
+    assert "A known delay of 5%: 1 of 1 found." in notes(record)
+    longer = [one | {"T": 32} for one in made]
+    assert len(judge_controls([*made, *longer], margin=0.02)["rows"]) == 4  # each length on its own
     deaf = judge_controls([made[0], cell("v1-plus5", 101, noise=0.05, delay=0.05)], margin=0.02)
     assert deaf["rows"][0]["as_expected"] == "no" and deaf["detectable"] is None
 
@@ -164,7 +168,10 @@ def test_a_control_is_v1_but_for_its_name_and_delay():
         "delay",
     }
     order = cells.run_order(cells.control_study(config), ["gpt2"])
-    assert {key[-1] for key in order} == set(cells.CONTROLS) and len(order) == 30
+    assert {key[-1] for key in order} == set(cells.CONTROLS) - {"v1-again2"} and len(order) == 30
+    more = config["controls"] | {"again": 2, "T": [4, 8], "batch_size": [1, 2]}
+    twenty = cells.run_order(cells.control_study(config | {"controls": more}), ["gpt2"])
+    assert len(twenty) == 4 * 4 * 10
     on_cuda = cells.control_study(config | {"device": "cuda"})
     assert on_cuda["versions"] == ["v1", "v1-again"]
 

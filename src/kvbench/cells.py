@@ -20,7 +20,8 @@ RUNS = ("num_warmup_runs", "num_measure_runs")
 NAMES = {"latency": "latency_vs_T", "vram": "vram_vs_T"}  # in records, where it is not the rule's
 STEPPED = ("decode", "dispatch")  # benchmarks that repeat one decode step at a depth
 TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel takes
-CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-plus5": 0.05}  # name -> delay, a share of each step
+# name -> delay, a share of each step
+CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-again2": 0.0, "v1-plus5": 0.05}
 
 
 def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> dict:
@@ -72,10 +73,12 @@ def control_study(config: dict[str, Any]) -> dict[str, Any]:
     """
     asked, device = config["controls"], config["device"]
     cuda = device == "cuda" or (device == "auto" and has_cuda_driver())
+    left_out = {name for name, delay in CONTROLS.items() if cuda and delay}
+    left_out |= {"v1-again2"} if asked["again"] == 1 else set()
     return config | {
-        "versions": [name for name, delay in CONTROLS.items() if not (cuda and delay)],
-        "batch_size": [asked["batch_size"]],
-        "T_values": [asked["T"]],
+        "versions": [name for name in CONTROLS if name not in left_out],
+        "batch_size": asked["batch_size"],
+        "T_values": asked["T"],
         "replicates": asked["replicates"],
     }
 

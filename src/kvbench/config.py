@@ -59,6 +59,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config = _defaults(config, schema)
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
+    for key in ("batch_size", "T"):
+        config["controls"][key] = _listed(config["controls"][key])
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
     check_together(config)
     return config

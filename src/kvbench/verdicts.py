@@ -83,12 +83,13 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
     control's steps are longer. `detectable` is what this machine finds four times in five, from
     the spread of v1 against itself (`log_ratios`, per process); None for one replicate.
     """
-    of = {cell["version"]: cell for cell in measured(cells)}
     compared = []
-    for control in (name for name in of if name != "v1" and "v1" in of):
-        row = {"control": control} | {key: of[control][key] for key in ("batch_size", "T", "delay")}
-        row["expected"] = SLOWER if row["delay"] else "no difference"
-        compared.append((row, _compare(of[control], of["v1"], margin)))
+    for where, here in by_place(measured(cells)):
+        of = {cell["version"]: cell for cell in here}
+        for control in (name for name in of if name != "v1" and "v1" in of):
+            row = {"control": control, **where, "delay": of[control]["delay"]}
+            row["expected"] = SLOWER if row["delay"] else "no difference"
+            compared.append((row, _compare(of[control], of["v1"], margin)))
     level = _put_words(compared, margin)
     rows = [row for row, _ in compared]
     for row in rows:
@@ -125,7 +126,20 @@ def notes(record: Record) -> list[str]:
                 f"{row['ceiling']:.3g}. The measurement or the code is wrong until something "
                 "outside the model explains it."
             )
+    if record["benchmark_name"] == "controls":
+        lines += _counted(record["rows"])
     return [*lines, smallest(record["detectable"])]
+
+
+def _counted(rows: Sequence[Record]) -> list[str]:
+    """How often the controls came out as they must."""
+    same = [row for row in rows if not row["delay"]]
+    late = [row for row in rows if row["delay"]]
+    wrong = sum(row["as_expected"] == "no" for row in same)
+    found = sum(row["as_expected"] == "yes" for row in late)
+    return [f"v1 against itself: {wrong} of {len(same)} called different."] + (
+        [f"A known delay of {late[0]['delay']:.0%}: {found} of {len(late)} found."] if late else []
+    )
 
 
 def smallest(found: Record | None) -> str:
