@@ -5,4 +5,5 @@ from kvbench.job import logged
 from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
-    write_record(snakemake.output[0], roofs.run(snakemake.params.settings))
+    library = snakemake.input.get("library")
+    write_record(snakemake.output[0], roofs.run(snakemake.params.settings, library))

@@ -88,6 +88,24 @@ def test_a_profile_below_its_weights_is_doubted():
     assert any("weights" in note for note in placed("v1", bytes_ratio=0.5)["counted"]["notes"])
 
 
+def test_the_share_of_tensor_cores_and_packed_fp16_stand_apart():
+    record = placed("v1")
+    record["counted"] |= {"tensor_flop": 3_000, "core_flop": 1_500}
+    record["counted"]["core_flop_by"] = {"fp32": 1_000, "fp16": 500}
+    at = point(record, ROOFS)
+    assert (at.flop, at.tensor) == (4_000, 0.75)  # bfloat16: packed fp16 is not the model's work
+    row = tables.roofline({**record, "roofs": ROOFS})
+    assert (row["tensor_percent"], row["packed_fp16_gflop"]) == (75, 5e-7)
+
+
+def test_a_point_above_its_roof_is_an_error():
+    fast = made_up(time_ms_median=150.0)
+    assert point(fast, ROOFS).impossible and not point(made_up(), ROOFS).impossible
+    record = placed("v1")
+    record["counted"]["time_ns"] = 10
+    assert tables.roofline({**record, "roofs": ROOFS})["error"] == "above its roof"
+
+
 def test_an_arrow_is_one_optimisation():
     steps = predecessors([told(version) for version in VERSIONS])
     assert steps == {"v1": "v0", "v2": "v1", "v3": "v1", "v4": "v2"}
@@ -142,19 +160,25 @@ import json, pathlib, subprocess, sys
 a, here = sys.argv[1:], pathlib.Path({here!r})
 mode = (here / "mode").read_text()
 names = {names!r}
-if "--query-metrics" in a:
+if "--version" in a:
+    print("NVIDIA (R) Nsight Compute Command Line Profiler\\nVersion 2025.3.0.0 (build 1)")
+elif "--query-metrics" in a:
     print("Device NVIDIA H200 (GH100)")
     print("\\n".join(f"{{n:60}} bytes  # a counter" for n in names))
 elif "--import" in a:
     columns = ["ID", "Process ID", "Kernel Name", *[n + ".sum" for n in names]]
     units = ["", "", "", "ns", *["byte"] * 3, *[""] * (len(names) - 4)]
-    row = ["0", "7", "gemm", "1000", "10", "20", "30", "0", "0", "0", mode, "0"]
+    time = "nan" if mode == "2" else "1000"
+    row = ["0", "7", "gemm", time, "10", "20", "30", "0", "0", "0", mode, "0"]
     row += ["0"] * (len(columns) - len(row))
     text = "".join(",".join(f'"{{v}}"' for v in r) + "\\n" for r in (columns, units, row))
     pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
 elif mode.isdigit():
     pathlib.Path(a[a.index("--export") + 1]).write_text("report")
     print("==PROF== Connected to process 7")
+    print('==PROF== Profiling "gemm" - 0: 0%....100% - 12 passes')
+elif mode == "silence":
+    print("==PROF== Connected to process 7\\n==PROF== Disconnected from process 7")
 else:
     print("==ERROR== " + mode)
 """
@@ -202,6 +226,7 @@ def test_counters_that_miscount_a_known_product_are_refused(ncu, tmp_path, monke
         ("No kernels were profiled.", "no kernels were profiled"),
         ("LaunchFailed", "run it without ncu"),
         ("LibraryNotLoaded", "driver's library"),
+        ("silence", "ncu connected, but no kernels were profiled"),
         ("something else", "wrote no report; it said last: ==ERROR== something else"),
     ],
 )
@@ -210,6 +235,24 @@ def test_a_failed_profile_is_one_line_and_leaves_nothing(ncu, tmp_path, said, li
     with pytest.raises(NcuError, match=line):
         runner.profile(ncu(said), ["a.sum"], PROGRAM, out / "p.ncu-rep")
     assert list(out.iterdir()) == []
+
+
+def test_a_profile_says_what_it_ran_with(ncu, tmp_path):
+    out = tmp_path / "out"
+    told = runner.profile(ncu("1000"), ["a.sum", "b.sum"], PROGRAM, out / "p.ncu-rep")
+    assert told["flop"] == 1000
+    with_ = told["ncu"]
+    assert (with_["version"], with_["passes"]) == ("2025.3.0.0", 12)
+    assert with_["command"][-3:] == [Path(sys.executable).name, *PROGRAM[1:]]
+    assert with_["clocks_before"] is None  # no nvidia-smi on this PATH
+    assert "a.sum,b.sum" in with_["command"] and "--clock-control" in with_["command"]
+
+
+def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):
+    (tmp_path / "p.ncu-rep").write_text("report")
+    with pytest.raises(NcuError, match="the export has no time_ns of every kernel"):
+        runner.export(ncu("2"), tmp_path / "p.ncu-rep", tmp_path / "p.csv")
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_a_program_that_fails_by_itself_is_told_from_one_that_ncu_breaks(ncu, tmp_path):

@@ -7,12 +7,13 @@ has `counted`, and modelled (`kvbench.costs`) otherwise. G is 1e9, never 2^30.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 PLAUSIBLE = (0.9, 1.3)  # counted over modelled; outside, one of the two is wrong or worth a look
 WAITING = 1.5  # wall over kernel time from which a phase waits for something else than its kernels
+SLACK = 1.05  # share of its roof above which a point is an error: of the roof, bytes or FLOP
 IDLE = 0.1  # share of both roofs below which neither explains the time
 
 
@@ -27,6 +28,7 @@ class Point:
     counted: bool  # bytes and FLOP are counters of the device, not the cost model
     roof_gflop_s: float
     roof_gb_s: float
+    tensor: float | None = None  # share of the FLOP that tensor cores did, where counted
 
     @property
     def intensity(self) -> float:
@@ -54,6 +56,11 @@ class Point:
         return self.gflop_s / self.attainable_gflop_s
 
     @property
+    def impossible(self) -> bool:
+        """Whether the point lies above its roof, further than the noise of either."""
+        return self.share > SLACK
+
+    @property
     def bound(self) -> str:
         """`latency` where kernels leave gaps or neither roof is near, else by the ridge."""
         near = max(self.gflop_s / self.roof_gflop_s, self.gb_s / self.roof_gb_s)
@@ -72,9 +79,23 @@ def point(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
     roof = (roofs["gemm_gflop_s"], roofs["read_gb_s"])
     seen = cell.get("counted") or {}
     if is_counted(cell):
-        flop = seen["core_flop"] + seen["tensor_flop"]
-        return Point(flop, seen["dram_bytes"], seen["time_ns"] / 1e6, wall, True, *roof)
+        flop, time_ms = counted_flop(cell), seen["time_ns"] / 1e6
+        tensor = seen["tensor_flop"] / flop
+        return Point(flop, seen["dram_bytes"], time_ms, wall, True, *roof, tensor)
     return Point(cell["flop"], cell["bytes"], cell["time_ms_median"], wall, False, *roof)
+
+
+def companion(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
+    """Where the model puts a counted cell: its FLOP and bytes in the same kernel time."""
+    seen = point(cell, roofs)
+    return replace(seen, flop=cell["flop"], bytes=cell["bytes"], counted=False, tensor=None)
+
+
+def counted_flop(cell: dict[str, Any]) -> float:
+    """FLOP of tensor and CUDA cores; packed fp16 is left out where the model is bfloat16."""
+    seen = cell["counted"]
+    apart = seen.get("core_flop_by", {}).get("fp16", 0) if cell["dtype"] == "bfloat16" else 0
+    return seen["core_flop"] + seen["tensor_flop"] - apart
 
 
 def is_counted(cell: dict[str, Any]) -> bool:
@@ -82,8 +103,7 @@ def is_counted(cell: dict[str, Any]) -> bool:
     seen = cell.get("counted") or {}
     if any(seen.get(key) is None for key in ("core_flop", "tensor_flop")):
         return False
-    flop = seen["core_flop"] + seen["tensor_flop"]
-    return all((flop, seen.get("dram_bytes"), seen.get("time_ns")))
+    return all((counted_flop(cell), seen.get("dram_bytes"), seen.get("time_ns")))
 
 
 def ratios(cell: dict[str, Any]) -> dict[str, float] | None:
@@ -91,8 +111,7 @@ def ratios(cell: dict[str, Any]) -> dict[str, float] | None:
     if not is_counted(cell):
         return None
     seen = cell["counted"]
-    flop = seen["core_flop"] + seen["tensor_flop"]
-    return {"flop": flop / cell["flop"], "bytes": seen["dram_bytes"] / cell["bytes"]}
+    return {"flop": counted_flop(cell) / cell["flop"], "bytes": seen["dram_bytes"] / cell["bytes"]}
 
 
 def plausible(ratio: float) -> bool:

@@ -52,12 +52,17 @@ def roofline(cell: Row) -> Row:
     """
     at = point(cell, cell.get("roofs") or {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
     under = {"roof_percent": 100 * at.share, "bound": at.bound} if cell.get("roofs") else {}
+    if under:
+        under |= {"bandwidth_percent": 100 * at.gb_s / at.roof_gb_s}
+        under |= {"compute_percent": 100 * at.gflop_s / at.roof_gflop_s}
+        under |= {"error": "above its roof"} if at.impossible else {}
     row = {
         "phase": cell["phase"],
         "P": cell["P"],
         "gflop": at.flop / 1e9,
         "mb": at.bytes / 1e6,
         "time_ms": at.time_ms,
+        "wall_ms": at.wall_ms,
         "flop_per_byte": at.intensity,
         "gflop_per_s": at.gflop_s,
         "gb_per_s": at.gb_s,
@@ -68,6 +73,11 @@ def roofline(cell: Row) -> Row:
         row[f"{name}_modelled"] = cell[name]
         row[f"{name}_ratio"] = ratio
         row[f"{name}_doubt"] = "" if plausible(ratio) else "outside 0.9-1.3"
+    if at.tensor is not None:
+        row["tensor_percent"] = 100 * at.tensor
+        row["packed_fp16_gflop"] = cell["counted"].get("core_flop_by", {}).get("fp16", 0) / 1e9
+    if traffic := cell.get("dram_bytes_measured"):
+        row |= {"dram_mb_measured": traffic / 1e6, "dram_ratio": traffic / cell["bytes"]}
     return row
 
 

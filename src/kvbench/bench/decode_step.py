@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from kvbench import costs
+from kvbench.bench import dram
 from kvbench.bench.clock import clock
 from kvbench.bench.setup import Setup, ready
 
@@ -54,6 +55,7 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         runs = [timed(setup, once) for _ in range(cell["num_measure_runs"])]
         times = [run["device_ms"] for run in runs]
         cost = cell_cost(cell)
+        traffic = measured_traffic(setup, once)
         return setup.record(
             phase=cell["phase"],
             P=cell["P"],
@@ -61,8 +63,20 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
             source="model",
             bytes_are="modelled bytes (lower bound)",
             **cost.to_dict(),
+            **({"dram_bytes_measured": traffic} if traffic is not None else {}),
             runs=runs,
         )
+
+
+def measured_traffic(setup: Setup, once: Callable[[], Any]) -> int | None:
+    """DRAM bytes of one phase, by the memory controllers; None where they have no counters."""
+    if setup.device != "cpu" or not dram.usable():
+        return None
+    runs = setup.cell["num_measure_runs"]
+    with dram.counting() as counted:
+        for _ in range(runs):
+            once()
+    return round(counted[0] / runs) if counted else None
 
 
 def timed(setup: Setup, once: Callable[[], Any]) -> dict[str, float]:

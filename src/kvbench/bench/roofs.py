@@ -1,55 +1,97 @@
 """Roofs of this machine, measured: read and copy bandwidth, and the rate of a large product.
 
 Decode's pattern is the read-only sum; the copy counts bytes read plus bytes written; the product is
-of random data in the study's dtype, since zeros run faster than numbers do.
+of random data in the study's dtype, since zeros run faster than numbers do. Caches are read over
+and over, each in a buffer of half its size.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from kvbench import machine
+from kvbench.bench import hierarchy
+from kvbench.kernels import native
 from kvbench.models import DTYPES
 
-BUFFER_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}  # several times any last-level cache
+BUFFER_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}  # at least; and LARGER times the largest cache
+LARGER = 4
+CACHE_READS = {"cpu": 256 << 20, "cuda": 64 << 30}  # bytes of one timed run
 GEMM_N = {"cpu": 1536, "cuda": 8192}
 SECONDS, RUNS = 1.0, 5  # at least this many runs, at least this long
+CACHE_SECONDS = 0.2
 
 
-def run(settings: dict[str, Any]) -> dict[str, Any]:
-    """Measure the roofs for one dtype. GB/s and GFLOP/s are 1e9; the roof is the best run."""
+def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
+    """Measure the roofs for one dtype. GB/s and GFLOP/s are 1e9; a roof is its best run.
+
+    The read roof is the fastest of the ways to read once that a version may use: torch's sum, its
+    dot product, and with `library`, the native kernels' file, their sum.
+    """
     device = machine.use_device(settings["device"], settings["threads"])
     with machine.device_lock(device) as waited:
         watch = machine.Watch(device, settings["threads"])
-        size, n, dtype = BUFFER_BYTES[device], GEMM_N[device], DTYPES[settings["dtype"]]
+        caches, dtype, n = hierarchy.caches(device), DTYPES[settings["dtype"]], GEMM_N[device]
+        size = max([BUFFER_BYTES[device], *(LARGER * cache["size_bytes"] for cache in caches)])
         source = torch.rand(size // 4, device=device)
         target = torch.empty_like(source)
         copies = _times(lambda: target.copy_(source), device)
-        reads = _times(lambda: source.sum(), device)
+        reads = {way: _times(read, device) for way, read in _ways(source, device, library).items()}
         a, b = (torch.rand(n, n, device=device).sub_(0.5).to(dtype) for _ in range(2))
         products = _times(lambda: a @ b, device)
+        rates = {way: size / min(times) / 1e9 for way, times in reads.items()}
+        best = max(rates, key=lambda way: rates[way])
         return {
             **machine.facts(device),
             "benchmark_name": "roofs",
             "dtype": settings["dtype"],
             "copy_gb_s": 2 * size / min(copies) / 1e9,
-            "read_gb_s": size / min(reads) / 1e9,
+            "read_gb_s": rates[best],
+            "read_by": best,
+            "reads_gb_s": rates,
             "gemm_gflop_s": 2 * n**3 / min(products) / 1e9,
-            "runs_s": {"copy": copies, "read": reads, "gemm": products},
+            "caches": [_cache(cache, device) for cache in caches],
+            "buffer_bytes": size,
+            "gemm_n": n,
+            "runs_s": {"copy": copies, "read": reads[best], "gemm": products},
             "machine_state": {**watch.report(), "lock_wait_s": waited},
         }
 
 
-def _times(work: Callable[[], Any], device: str) -> list[float]:
+def _ways(source: torch.Tensor, device: str, library: str | None) -> dict[str, Callable]:
+    """Ways to read every byte of `source` once."""
+    ways: dict[str, Callable] = {"torch sum": source.sum, "torch dot": lambda: source.dot(source)}
+    if library and device == "cpu" and torch.get_num_threads() == 1:  # its sum is one thread's
+        with suppress(OSError, ValueError):  # a file that says why there is no library
+            kernels = native.load(Path(library))
+            ways["native sum"] = lambda: kernels.read_sum(source)
+    return ways
+
+
+def _cache(cache: dict[str, Any], device: str) -> dict[str, Any]:
+    """A cache with `read_gb_s`: the rate of sums over a buffer that half fills it."""
+    buffer = torch.rand(cache["size_bytes"] // 8, device=device)
+    again = max(1, CACHE_READS[device] // (4 * len(buffer)))
+    rows = buffer.expand(
+        again, -1
+    )  # the same bytes in every row, so that one call reads many times
+    times = _times(lambda: rows.sum(1), device, CACHE_SECONDS)
+    rate = 4 * rows.numel() / min(times) / 1e9
+    return {**cache, "buffer_bytes": 4 * len(buffer), "read_gb_s": rate}
+
+
+def _times(work: Callable[[], Any], device: str, seconds: float = SECONDS) -> list[float]:
     """Seconds of each run, after one that is not counted."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     times: list[float] = []
     work()
-    while len(times) < RUNS or sum(times) < SECONDS:
+    while len(times) < RUNS or sum(times) < seconds:
         wait()
         began = time.perf_counter()
         work()

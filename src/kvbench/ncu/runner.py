@@ -10,11 +10,13 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from kvbench.ncu import facts
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
 from kvbench.ncu.remarks import PERMISSION
-from kvbench.ncu.report import parse
+from kvbench.ncu.report import launches, parse
 from kvbench.store import replacing, write_text
 
 FOLDERS = (
@@ -30,12 +32,13 @@ _OPTIONS = (
     *("--graph-profiling", "node", "--force-overwrite"),
 )
 _BASE = re.compile(r"^[a-z0-9]+__\w+")
+_NOTHING = "no kernels were profiled: did the phase run on the GPU?"
 # What ncu says, and the line it becomes; the first that is found counts.
 _FAILURES = (
     ("ERR_NVGPUCTRPERM", PERMISSION),
     ("LibraryNotLoaded", "ncu could not load the CUDA driver's library (LibraryNotLoaded)"),
     ("LaunchFailed", "a kernel failed while ncu profiled it (LaunchFailed): run it without ncu"),
-    ("No kernels were profiled", "no kernels were profiled: did the phase run on the GPU?"),
+    ("No kernels were profiled", _NOTHING),
 )
 
 
@@ -124,16 +127,26 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
         raise NcuError(f"{Path(command[1]).name} fails without ncu already: {reason}")
     with replacing(report, ".ncu-rep") as temporary:
         told = [ncu, *_OPTIONS, "--metrics", ",".join(metrics), "--export", str(temporary)]
+        before = facts.clocks()
         said = _call([*told, *command])
         _refuse(said)
         if not temporary.stat().st_size:
             last = (said.strip() or "nothing").splitlines()[-1]
+            if last.startswith(("==PROF== Connected", "==PROF== Disconnected")):
+                raise NcuError(f"ncu connected, but {_NOTHING}")
             raise NcuError(f"ncu ran, but wrote no report; it said last: {last}")
-    return {**json.loads(lines[-1]), "ncu_command": [*told[:-1], report.name, *command[1:]]}
+        ran_with: dict[str, Any] = {
+            "version": facts.version(_call([ncu, "--version"])),
+            "passes": facts.passes(said),
+            "metrics": list(metrics),
+        }
+        ran_with |= {"clocks_before": before, "clocks_after": facts.clocks()}
+    command = [*told[:-1], report.name, *(Path(part).name for part in command[:1]), *command[1:]]
+    return {**json.loads(lines[-1]), "ncu": {"command": command, **ran_with}}
 
 
 def export(ncu: str, report: Path, csv: Path) -> None:
-    """Write a report's raw page, in base units, once it parses. Raises NcuError."""
+    """Write a report's raw page, in base units, once it parses and is whole. Raises NcuError."""
     with replacing(csv) as temporary:
         log = ["--log-file", str(temporary)]
         said = _call(
@@ -141,7 +154,12 @@ def export(ncu: str, report: Path, csv: Path) -> None:
         )
         _refuse(said)
         # Instructions of V100 and T4 count as 1 here: only whether the table is whole matters.
-        parse(temporary, flop_per_tensor_inst=1.0)
+        told = parse(temporary, flop_per_tensor_inst=1.0)
+        if told["missing"]:
+            raise NcuError(f"the export has no {', '.join(told['missing'])} of every kernel")
+        failed = [one["name"] for one in launches(temporary) if one["time_ns"] is None]
+        if failed:
+            raise NcuError(f"{len(failed)} kernels were not counted, {failed[0][:80]} for one")
 
 
 def calibrate(ncu: str, command: Sequence[str], folder: Path) -> dict:
@@ -171,9 +189,9 @@ def calibrate(ncu: str, command: Sequence[str], folder: Path) -> dict:
     return {"metrics": metrics, "ratio": ratio, "flop_per_tensor_inst": per_inst}
 
 
-def write_run(path: Path, facts: dict) -> None:
+def write_run(path: Path, told: dict) -> None:
     """Write what a profile ran with, beside its report."""
-    write_text(path, json.dumps(facts, indent=1) + "\n")
+    write_text(path, json.dumps(told, indent=1) + "\n")
 
 
 def _call(command: Sequence[str]) -> str:
