@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kvbench.caches import make
-from kvbench.generate import generate, greedy, overflow_steps, sampler
+from kvbench.generate import Sampler, generate, greedy, overflow_steps
 from kvbench.layermaps import owners
 from kvbench.models import gpt2, llama
 
@@ -95,8 +95,8 @@ def test_steps_past_block_size_are_counted():
 def test_sampling_is_seeded():
     model = small_model()
     prompt = prompts(2, 5)
-    first, again = (run(model, "dense", prompt, 12, sampler(0.8, 20, seed=1)) for _ in range(2))
-    other = run(model, "dense", prompt, 12, sampler(0.8, 20, seed=2))
+    first, again = (run(model, "dense", prompt, 12, Sampler(0.8, 20, seed=1)) for _ in range(2))
+    other = run(model, "dense", prompt, 12, Sampler(0.8, 20, seed=2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -104,7 +104,7 @@ def test_top_k_1_is_greedy():
     model = small_model()
     prompt = prompts(1, 5)
     assert torch.equal(
-        run(model, "dense", prompt, 9, sampler(1.0, 1)), run(model, "dense", prompt, 9)
+        run(model, "dense", prompt, 9, Sampler(1.0, 1)), run(model, "dense", prompt, 9)
     )
 
 
@@ -124,6 +124,6 @@ def test_a_sequence_longer_than_block_size_is_refused():
 
 def test_an_unknown_sampling_setting_is_refused():
     with pytest.raises(ValueError, match="temperature"):
-        sampler(0.0)
+        Sampler(0.0)
     with pytest.raises(ValueError, match="top_k"):
-        sampler(1.0, 0)
+        Sampler(1.0, 0)

@@ -18,27 +18,39 @@ def greedy(logits: Tensor) -> Tensor:
     return logits.argmax(-1, keepdim=True)
 
 
-def sampler(temperature: float = 1.0, top_k: int | None = None, seed: int = 42) -> Pick:
+class Sampler:
     """A seeded sampler; its generator lives on the logits' device, so no step waits for the host.
 
     Raises ValueError for a temperature or top_k that is not positive.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature {temperature} must be positive; greedy() is temperature 0")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k {top_k} must be at least 1")
-    generators: dict[torch.device, torch.Generator] = {}
 
-    def pick(logits: Tensor) -> Tensor:
-        if logits.device not in generators:
-            generators[logits.device] = torch.Generator(logits.device).manual_seed(seed)
-        logits = logits.float() / temperature
-        if top_k is not None:
-            kth = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]
+    def __init__(self, temperature: float = 1.0, top_k: int | None = None, seed: int = 42) -> None:
+        if temperature <= 0:
+            raise ValueError(f"temperature {temperature} must be positive; greedy() is 0")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k {top_k} must be at least 1")
+        self.temperature, self.top_k, self.seed = temperature, top_k, seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        logits = logits.float() / self.temperature
+        if self.top_k is not None:
+            kth = logits.topk(min(self.top_k, logits.size(-1))).values[:, -1:]
             logits = logits.masked_fill(logits < kth, -torch.inf)
-        return torch.multinomial(logits.softmax(-1), 1, generator=generators[logits.device])
+        # torch.multinomial's own race of exponentials, without its check, which waits for the host.
+        race = torch.empty_like(logits).exponential_(generator=self.generator(logits.device))
+        return (logits.softmax(-1) / race).argmax(-1, keepdim=True)
 
-    return pick
+    def generator(self, device: torch.device) -> torch.Generator:
+        """The generator of one device."""
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self._generators[device]
+
+    def restart(self) -> None:
+        """Draw the same numbers again."""
+        for generator in self._generators.values():
+            generator.manual_seed(self.seed)
 
 
 def no_mark() -> None:
@@ -60,13 +72,26 @@ def generate(
     Past block_size the window slides and every absolute position in it moves, so cached K/V are
     stale: the cache is emptied and the slid window prefilled again, as recomputing would.
     """
-    block_size = model.config.block_size
     B, start = prompt.shape
     tokens = torch.empty(B, start + n, dtype=torch.long, device=prompt.device)
     tokens[:, :start] = prompt
     cache.reset()
     mark()
-    for end in range(start, start + n):
+    extend(model, tokens, range(start, start + n), cache, pick, mark)
+    return tokens
+
+
+def extend(
+    model: LanguageModel,
+    tokens: Tensor,
+    ends: range,
+    cache: Cache,
+    pick: Pick,
+    mark: Callable[[], None],
+) -> None:
+    """Fill tokens[:, end] for each of `ends` from the tokens before it and what is cached."""
+    block_size = model.config.block_size
+    for end in ends:
         if end > block_size:
             cache.reset()
         begin = max(0, end - block_size) + cache.length
@@ -74,7 +99,6 @@ def generate(
         mark()
         tokens[:, end : end + 1] = pick(logits[:, -1])
         mark()
-    return tokens
 
 
 def overflow_steps(prompt_length: int, n: int, block_size: int) -> int:

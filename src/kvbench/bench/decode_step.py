@@ -37,6 +37,11 @@ def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
         if depth:
             setup.model(tokens[:, :depth], cache)
 
+    if phase == "decode" and setup.choice.static:
+        step = setup.step(cache)
+        step.begin(tokens[:, P:], P)
+        return step
+
     @torch.inference_mode()
     def once() -> None:
         cache.rewind(depth)

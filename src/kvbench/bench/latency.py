@@ -12,18 +12,19 @@ from typing import Any
 
 from kvbench.bench.clock import clock
 from kvbench.bench.delay import Wrap, delaying
-from kvbench.bench.setup import Setup, ready
-from kvbench.generate import generate, overflow_steps
+from kvbench.bench.setup import Runner, Setup, ready
+from kvbench.generate import overflow_steps
 
 
 def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
     """One process's sample of a latency cell: every run, every step, raw."""
     with ready(cell, weights) as setup:
         wrap = delaying(cell.get("delay", 0.0), setup.device)
+        runner = setup.runner(cell["T"])
         for _ in range(cell["num_warmup_runs"]):
-            one_run(setup, wrap)
+            one_run(setup, runner, wrap)
         setup.begin()
-        runs = [one_run(setup, wrap) for _ in range(cell["num_measure_runs"])]
+        runs = [one_run(setup, runner, wrap) for _ in range(cell["num_measure_runs"])]
         T = cell["T"]
         return setup.record(
             T=T,
@@ -34,15 +35,14 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         )
 
 
-def one_run(setup: Setup, wrap: Wrap) -> dict[str, Any]:
+def one_run(setup: Setup, runner: Runner, wrap: Wrap) -> dict[str, Any]:
     """Generate once. Milliseconds: the whole by the wall clock, the rest by the device's clock."""
     T = setup.cell["T"]
-    cache = setup.cache(setup.prompt.size(1) + T)
     ticks = clock(setup.device, 2 * T + 1)
     mark = wrap(ticks)
     setup.synchronise()
     began = time.perf_counter_ns()
-    generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
+    runner(mark)
     setup.synchronise()
     total_ms = (time.perf_counter_ns() - began) / 1e6
     intervals = ticks.intervals_ms()

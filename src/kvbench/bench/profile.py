@@ -27,6 +27,8 @@ from kvbench.presets import PRESETS
 
 WARMUPS = 3
 CALIBRATE = "calibrate"
+EXECUTIONS = ("auto", "eager", "graph", "compile")
+KERNELS = ("auto", "native", "triton", "torch")
 GEMM_N = {"cpu": 256, "cuda": 4096}
 
 
@@ -42,6 +44,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default="gpt2", choices=list(PRESETS))
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    for name, values in (("execution", EXECUTIONS), ("kernel", KERNELS)):
+        parser.add_argument(f"--{name}", default="auto", choices=values)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--weights", help="safetensors file; default: seeded random numbers")
     given = parser.parse_args(arguments)
@@ -89,7 +93,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _cell(given: argparse.Namespace) -> dict[str, Any]:
     version, phase = given.version.split("_")
-    settings = {key: getattr(given, key) for key in ("dtype", "device", "threads")}
+    settings = {
+        key: getattr(given, key) for key in ("dtype", "device", "threads", "execution", "kernel")
+    }
     whole = config.resolve(
         settings | {"num_measure_runs": WARMUPS, "versions": [version]}, config.load_schema()
     )

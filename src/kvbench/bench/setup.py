@@ -5,21 +5,25 @@ A `cell` is the one dict a measuring job is given (`kvbench.cells`): flags, shap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from kvbench import machine
 from kvbench.caches import Cache, bytes_per_token, make
-from kvbench.generate import Pick, greedy, sampler
+from kvbench.generate import Pick, Sampler, generate, greedy
 from kvbench.kernels.choose import Choice, settle
 from kvbench.models import build
 from kvbench.models.base import LanguageModel
 
+if TYPE_CHECKING:
+    from kvbench.static_step import StaticStep
+
+Runner = Callable[[Callable[[], None]], Tensor]
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
 
@@ -34,6 +38,7 @@ class Setup:
     choice: Choice
     lock_wait_s: float
     watch: machine.Watch
+    prepared_s: dict[str, float] = field(default_factory=dict)  # compiling, capturing
 
     def begin(self) -> None:
         """Warm-up is over: what happens to the process from now on belongs to the measurement."""
@@ -48,7 +53,23 @@ class Setup:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""
         if self.cell["temperature"] == 0:
             return greedy
-        return sampler(self.cell["temperature"], self.cell["top_k"], self.cell["seed"])
+        return Sampler(self.cell["temperature"], self.cell["top_k"], self.cell["seed"])
+
+    def runner(self, T: int) -> Runner:
+        """What generates T tokens after the prompt, again and again: `run(mark) -> tokens`."""
+        cache, pick = self.cache(self.prompt.size(1) + T), self.pick()
+        if self.choice.static:
+            step = self.step(cache, pick)
+            return lambda mark: step.generate(self.prompt, T, mark)
+        return lambda mark: generate(self.model, self.prompt, T, cache, self.pick(), mark)
+
+    def step(self, cache: Cache, pick: Pick | None = None) -> StaticStep:
+        """The decode step over `cache` as this cell runs it: captured, compiled or as it is."""
+        from kvbench.static_step import StaticStep
+
+        step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
+        self.prepared_s = step.prepared_s
+        return step
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was given."""
@@ -84,6 +105,7 @@ class Setup:
             "execution": self.choice.execution,
             "kernel": self.choice.kernel,
             "kernel_reason": self.choice.reason,
+            **self.prepared_s,
             **results,
             "machine_state": {**self.watch.report(), "lock_wait_s": self.lock_wait_s},
         }

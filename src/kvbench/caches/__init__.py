@@ -52,6 +52,10 @@ class Cache(ABC):
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """Causal attention of the T newest tokens, q (B, nh, T, head_dim), over `layer`'s K/V."""
 
+    def positions(self, T: int) -> Tensor:
+        """The positions (T,) of the T tokens after the `length` held."""
+        return torch.arange(self.length, self.length + T, device=self.device)
+
     def advance(self, T: int) -> None:
         """All layers have stored T more tokens."""
         self.length += T

@@ -28,6 +28,10 @@ class KVCache(Cache):
         end = self.length + q.size(2)
         return causal_sdpa(q, self.k[layer][:, :, :end], self.v[layer][:, :, :end])
 
+    def rows(self, layer: int) -> tuple[Tensor, Tensor, None, None]:
+        """K and V of one layer; no scales (`kvbench.caches.static`)."""
+        return self.k[layer], self.v[layer], None, None
+
     def storages(self) -> Iterator[Tensor]:
         yield from self.k.values()
         yield from self.v.values()

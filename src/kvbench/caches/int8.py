@@ -45,6 +45,10 @@ class KVCache(Cache):
             self.v_scale[layer][:, :, :end],
         )
 
+    def rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Codes of K and V of one layer, and their scales (`kvbench.caches.static`)."""
+        return self.k[layer], self.v[layer], self.k_scale[layer], self.v_scale[layer]
+
     def storages(self) -> Iterator[Tensor]:
         for stored in (self.k, self.v, self.k_scale, self.v_scale):
             yield from stored.values()

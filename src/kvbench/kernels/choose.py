@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kvbench.kernels.stepped import settle_step
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -14,6 +16,11 @@ class Choice:
     kernel: str  # torch | native | triton
     reason: str | None = None
 
+    @property
+    def static(self) -> bool:
+        """Whether steps are those of `kvbench.static_step`, the same work at every depth."""
+        return self.execution != "eager" or self.kernel == "triton"
+
 
 def settle(cell: dict[str, Any], device: str) -> Choice:
     """Settle a cell's `execution` and `kernel` on `device` (cpu or cuda).
@@ -21,8 +28,8 @@ def settle(cell: dict[str, Any], device: str) -> Choice:
     Raises RuntimeError where what is asked for by name is not to be had.
     """
     execution, kernel = cell.get("execution", "auto"), cell.get("kernel", "auto")
-    if execution not in ("auto", "eager"):
-        raise RuntimeError(f"execution: {execution} is not to be had on {device}; use auto")
+    if device == "cuda" or execution in ("graph", "compile") or kernel == "triton":
+        return Choice(*settle_step(cell, device))
     if kernel not in ("auto", "torch"):
         raise RuntimeError(f"kernel: {kernel} is not to be had on {device}; use auto")
     return Choice("eager", "torch")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +27,11 @@ def quantise_int4(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     codes, scale = _quantise(x, 7)
     return (codes[..., ::2] & 15 | codes[..., 1::2] << 4).view(torch.uint8), scale
+
+
+def quantise(dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What makes codes of a cache's dtype: int8, or uint8 for two INT4 codes."""
+    return quantise_int4 if dtype is torch.uint8 else quantise_int8
 
 
 def _quantise(x: Tensor, limit: int) -> tuple[Tensor, Tensor]:
@@ -53,9 +60,8 @@ def append(x: Tensor, codes: Tensor, scale: Tensor, at: int) -> None:
 
     codes (B, H, S, D) int8, or (B, H, S, D/2) uint8 for INT4; scale (B, H, S) fp32.
     """
-    quantise = quantise_int4 if codes.dtype is torch.uint8 else quantise_int8
     new = slice(at, at + x.size(2))
-    codes[:, :, new], scale[:, :, new] = quantise(x)
+    codes[:, :, new], scale[:, :, new] = quantise(codes.dtype)(x)
 
 
 def decode_attention(
@@ -67,11 +73,13 @@ def decode_attention(
     k_scale: Tensor | None = None,
     v_scale: Tensor | None = None,
     scale: float | None = None,
+    visible: Tensor | None = None,
 ) -> Tensor:
     """Attention of one query row q (B, Hq, D) over the first n positions of a cache, in fp32.
 
     k, v: (B, Hkv, S, D) floats or INT8 codes, or (B, Hkv, S, D/2) INT4 codes; codes need scales
-    (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default. Writes and returns out, like q.
+    (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default. `visible` (n,), where given, says
+    which positions count. Writes and returns out, like q.
     A key's scale multiplies its score and a value's its probability, so nothing is dequantised.
     """
     rows = q.float().view(q.size(0), k.size(1), -1, q.size(-1))  # (B, Hkv, Hq / Hkv, D)
@@ -80,6 +88,8 @@ def decode_attention(
     scores = torch.cat([rows @ widen(k[:, :, keys]).mT for keys in chunks], -1)
     if k_scale is not None:
         scores *= k_scale[:, :, None, :n]
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -torch.inf)
     p = scores.softmax(-1)
     if v_scale is not None:
         p *= v_scale[:, :, None, :n]

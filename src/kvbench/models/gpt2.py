@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -137,7 +136,7 @@ class Model(LanguageModel):
         T, depth = idx.size(1), cache.length
         if depth + T > self.config.block_size:
             raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
-        pos = torch.arange(depth, depth + T, device=idx.device)
+        pos = cache.positions(T)
         x = self.transformer["wte"](idx) + self.transformer["wpe"](pos)  # (B, T, C)
         for block in self.blocks():
             x = block(x, cache)

@@ -154,7 +154,7 @@ class Model(LanguageModel):
         T, depth = idx.size(1), cache.length
         if depth + T > self.config.block_size:
             raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
-        pos = torch.arange(depth, depth + T, device=idx.device)
+        pos = cache.positions(T)
         cos, sin = rotation(pos, self.config.head_dim, self.config.rope_base)  # (T, hs / 2)
         x = self.transformer["wte"](idx)  # (B, T, C)
         for block in self.blocks():
