@@ -45,6 +45,9 @@ CELLS = {
         version=config["versions"],
         depth=config["decode"]["depths"],
     ),
+    "capacity": collect(
+        "results/{{study}}/capacity/{{preset}}/{version}.json", version=config["versions"]
+    ),
 }
 TABLES = [benchmark for benchmark in CELLS if benchmark != "dispatch"]
 
@@ -127,6 +130,17 @@ rule decode:
     """All figures and tables over batch and depth."""
     input:
         shown("decode"),
+
+
+rule capacity:
+    """The largest batch in a byte budget: a target of its own, not part of `all`."""
+    input:
+        collect(
+            "results/{study}/tables/capacity_{preset}.{ext}",
+            study=config["study"],
+            preset=config["pretrained"],
+            ext=["md", "csv"],
+        ),
 
 
 rule figures:

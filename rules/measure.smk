@@ -3,6 +3,7 @@
 in    resources/weights/{preset}/*.safetensors
 out   results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json
       results/{study}/{latency,vram,phase}/{preset}/{version}/B{batch}/T{T}.json
+      results/{study}/capacity/{preset}/{version}.json
       results/{study}/{decode,dispatch}/{preset}/{version}/B{batch}/D{depth}.json
 """
 
@@ -101,6 +102,24 @@ rule measure_vram:
         cell=cell("vram"),
     script:
         "../scripts/measure_vram.py"
+
+
+rule measure_capacity:
+    """Find the largest batch in a byte budget, and confirm it on both sides."""
+    input:
+        code=measured_code("measure_capacity.py"),
+        weights=weights,
+    output:
+        "results/{study}/capacity/{preset}/{version}.json",
+    log:
+        "logs/{study}/capacity/{preset}/{version}.log",
+    conda:
+        "../envs/measure.yaml"
+    threads: workflow.cores
+    params:
+        cell=cell("capacity"),
+    script:
+        "../scripts/measure_capacity.py"
 
 
 rule measure_phase:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench import cells, tables
-from kvbench.bench import decode, decode_step, latency, perplexity, phase, vram
+from kvbench import cells, schema, tables
+from kvbench.bench import capacity, decode, decode_step, latency, perplexity, phase, vram
 from kvbench.bench.memory import CpuPeak
 from kvbench.caches import make
 from kvbench.cells import cell, run_order
@@ -22,9 +22,10 @@ from kvbench.figures import vram as vram_figure
 from kvbench.job import out_of_memory_is_a_result
 from kvbench.models import build, gpt2
 from kvbench.pool import pool
-from kvbench.reconcile import BytesDoNotAddUp
+from kvbench.provenance import stamp
+from kvbench.reconcile import BytesDoNotAddUp, check_bytes
 from kvbench.records import MixedRecords, read_cells
-from kvbench.store import write_record
+from kvbench.store import read_record, write_lines, write_record
 from kvbench.unavailable import NotMeasured
 from kvbench.verdicts import judge
 
@@ -314,6 +315,64 @@ def test_figures_and_tables_show_every_version_and_their_weights(drawn, tmp_path
             tables.write(name, cells, tmp_path / "t.md", tmp_path / "t.csv")
             assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + len(cells)
             assert "weights: random" in (tmp_path / "t.md").read_text()
+
+
+def test_every_line_of_a_made_study_is_a_record(drawn, tmp_path):
+    steps = [decode.run(told(b, "v2", depth=20), None) | {"replicate": 1} for b in cells.STEPPED]
+
+    def without_memory(cell, weights):
+        raise MemoryError("no room")
+
+    lost = out_of_memory_is_a_result(without_memory, told("decode", "v1", depth=20), None)
+    sizes = capacity.run(told("capacity", "v1") | {"budget_bytes": 2**21}, None)
+    whole = [r for _, records in drawn.values() for r in records if "provenance" not in r]
+    whole = [r for r in whole if r["benchmark_name"] not in ("verdicts", "roofs")]
+    paths = []
+    for i, record in enumerate([*whole, *(pool([one]) for one in steps), lost, sizes]):
+        paths.append(tmp_path / f"{i}.json")
+        told_files = {"code": ["src/kvbench/store.py"]}
+        write_record(paths[-1], stamp(record, {"some": "cell"}, told_files))
+    write_lines(tmp_path / "results.jsonl", map(read_record, paths))
+    with open(tmp_path / "results.jsonl") as lines:
+        assert schema.check_lines(lines, "results.jsonl") == len(paths)
+    kinds = {json.loads(path.read_text())["benchmark_name"] for path in paths}
+    assert kinds == set(schema.load()["properties"]["benchmark_name"]["enum"])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_capacity_is_predicted_and_confirmed_on_both_sides(version):
+    budget = 3 * 2**20
+    cell = told("capacity", version) | {"budget_bytes": budget, "T": 12}
+    record = capacity.run(cell, None)
+    batch = record["predicted_batch"]
+    assert batch > 4 and record["confirmed"]  # beyond the batches it was drawn from
+    fits, not_any_more = record["sides"]
+    assert (fits["batch"], not_any_more["batch"]) == (batch, batch + 1)
+    assert fits["peak_memory_bytes"] <= budget < not_any_more["peak_memory_bytes"]
+    each, held = record["cache_bytes_per_sequence"], 64  # 8 + 12 tokens, in blocks of 64
+    assert each == held * record["cache_bytes_per_token"]
+
+
+def test_a_budget_that_holds_nothing_is_an_answer():
+    record = capacity.run(told("capacity", "v1") | {"budget_bytes": 2**16}, None)
+    assert record["predicted_batch"] == 0 and record["confirmed"]
+    assert [side["fits"] for side in record["sides"]] == [False]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_capacity_on_a_gpu_is_what_its_allocator_allows(version):
+    cell = told("capacity", version) | {"device": "cuda", "budget_bytes": 256 * 2**20}
+    record = capacity.run(cell, None)
+    assert record["accounting"] == "cuda allocator" and record["confirmed"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("version", VERSIONS)
+def test_peak_memory_reconciles_on_a_gpu(version):
+    record = vram.run(told("vram", version, T=40) | {"device": "cuda"}, None)
+    check_bytes(record, version)
+    assert record["transient_bytes"] >= 0
 
 
 def test_an_out_of_memory_cell_is_marked_in_figure_and_table(samples, tmp_path):

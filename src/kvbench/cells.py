@@ -52,6 +52,9 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     }
     if benchmark in ("latency", "vram", "phase"):
         told["T"] = int(where["T"])
+    elif benchmark == "capacity":
+        asked = config["capacity"]
+        told |= {"T": asked["T"], "budget_bytes": asked["budget_mib"] * 2**20}
     elif benchmark in STEPPED:
         told["depth"] = told["prompt_length"] = int(where["depth"])
         told["steps"] = config["decode"]["steps"]

@@ -95,7 +95,24 @@ def decode(cell: Row) -> Row:
     }
 
 
+def capacity(cell: Row) -> Row:
+    """The predicted batch, what it weighs, and what happened on both sides of it."""
+    sides = {side["batch"]: side for side in cell["sides"]}
+    within, beyond = (sides.get(cell["predicted_batch"] + n, {}) for n in (0, 1))
+    return {
+        "tokens": cell["prompt_length"] + cell["T"],
+        "budget_bytes": cell["budget_bytes"],
+        "largest_batch": cell["predicted_batch"],
+        "confirmed": "yes" if cell["confirmed"] else "no",
+        "peak_bytes": within.get("peak_memory_bytes"),
+        "peak_bytes_of_one_more": beyond.get("peak_memory_bytes"),
+        "bytes_per_sequence": cell["bytes_per_sequence"],
+        "cache_bytes_per_sequence": cell["cache_bytes_per_sequence"],
+    }
+
+
 ROWS = {
+    "capacity": capacity,
     "decode": decode,
     "latency": latency,
     "vram": vram,

@@ -1,0 +1,97 @@
+"""Capacity: the largest batch whose weights, cache and transients fit a byte budget.
+
+Predicted first: weights are counted, the cache of one sequence is its storages, and the transient
+is a line through two small batches. Then one run on each side of the line says whether it is right.
+On a CPU the allocator's account is held against the budget; on CUDA the process is also kept from
+taking more, so that a batch beyond the line runs out of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from kvbench.bench import vram
+from kvbench.bench.memory import tensor_bytes
+from kvbench.bench.setup import Setup, ready
+from kvbench.job import is_out_of_memory
+
+PROBES = (2, 4)  # a batch of one sometimes gets by with views where others need copies
+SEGMENT = 64 << 20  # CUDA's allocator takes memory in segments: room for the last one
+
+
+def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """One capacity cell: the predicted batch, its two probes, and both sides of the line."""
+    budget = cell["budget_bytes"]
+    with ready(cell, weights) as setup:
+        weigh(setup, 1)  # a library's one-time buffers belong to no batch
+        setup.begin()
+        probes = [weigh(setup, batch) for batch in PROBES]
+        fixed, each = line(probes)
+        predicted = largest(budget, fixed, each)
+        with limited(setup.device, budget + SEGMENT):
+            sides = [weigh(setup, batch) for batch in (predicted, predicted + 1) if batch]
+        for side in sides:
+            side["fits"] = side["peak_memory_bytes"] is not None and (
+                side["peak_memory_bytes"] <= budget
+            )
+        return setup.record(
+            T=cell["T"],
+            budget_bytes=budget,
+            weight_bytes=tensor_bytes(setup.model.parameters()),
+            predicted_batch=predicted,
+            confirmed=all(side["fits"] == (side["batch"] <= predicted) for side in sides),
+            bytes_per_sequence=each,
+            cache_bytes_per_sequence=probes[0]["cache_reserved_bytes"] // PROBES[0],
+            fixed_bytes=fixed,
+            probes=probes,
+            sides=sides,
+            accounting=f"{setup.device} allocator",
+        )
+
+
+def line(probes: list[dict[str, Any]]) -> tuple[float, float]:
+    """(bytes at no sequence, bytes of each) of peaks that grow by as much with every sequence."""
+    small, large = probes
+    each = (large["peak_memory_bytes"] - small["peak_memory_bytes"]) / (
+        large["batch"] - small["batch"]
+    )
+    return small["peak_memory_bytes"] - small["batch"] * each, each
+
+
+def largest(budget: int, fixed: float, each: float) -> int:
+    """The most sequences of `each` bytes beside `fixed` ones in the budget; 0 for none."""
+    return max(0, int((budget - fixed) // each))
+
+
+def weigh(setup: Setup, batch: int) -> dict[str, Any]:
+    """The peak of generating T tokens with `batch` sequences; None where memory ran out."""
+    shape = (batch, setup.cell["prompt_length"])
+    prompt = torch.zeros(shape, dtype=torch.long, device=setup.device)
+    try:
+        found = vram.one_run(replace(setup, prompt=prompt))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return {"batch": batch, "peak_memory_bytes": None, "error": "out of memory"}
+    baseline = tensor_bytes([*setup.model.parameters(), prompt])
+    return {"batch": batch, "peak_memory_bytes": baseline + found["peak_activation_bytes"], **found}
+
+
+@contextmanager
+def limited(device: str, budget: int) -> Iterator[None]:
+    """Keep this process from allocating more than `budget` bytes on a CUDA device."""
+    if device != "cuda":
+        yield
+        return
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total))
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
