@@ -192,6 +192,13 @@ def made_controls(wildcards):
     return [path] if Path(path).exists() else []
 
 
+def kept_run(wildcards):
+    """What a saved export's program said, where its run.json was brought along."""
+    name = "{preset}_{version}_{phase}_B{batch}_P{P}.run.json".format(**wildcards)
+    path = Path(config["roofline"]["csv_dir"]) / name
+    return [str(path)] if path.exists() else []
+
+
 def own_roofs(wildcards):
     """This machine's roofs, where the study measures them."""
     measures = {"roofline", "decode"} & set(config["benchmarks"])

@@ -144,7 +144,7 @@ if SOURCE in ("ncu", "csv"):
             code=measured_code("place_cell.py"),
             counted=rules.count_profile.output[0],
             roofs=rules.place_roofs.output[0],
-            run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else [],
+            run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else kept_run,
         output:
             "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:

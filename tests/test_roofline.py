@@ -118,7 +118,7 @@ def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
         style.save(roofline.draw([*cells, roofs]), tmp_path / name)
     svg = (tmp_path / "one.svg").read_text()
     for words in (
-        *("read 5 GB/s, measured", "memory 4.8 TB/s, datasheet", "ridge 10 FLOP/byte"),
+        *("memory read 5 GB/s, measured", "memory 4.8 TB/s, datasheet", "ridge 10 FLOP/byte"),
         *("of its roof", "time ±0 % of v1", "counted by the device", "gemv", "no FLOP:"),
         *("512 kB", "ncu 2025.3.0", "CUDA 13.0", "softmax"),
     ):

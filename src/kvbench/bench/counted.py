@@ -59,8 +59,17 @@ def run(
         "P": cell["P"],
         "time_ms_median": counted["time_ns"] / 1e6,
         **({"wall_ms_median": ran["wall_ms_median"]} if ran else {}),
+        **_profiler(ran or {}),
         "source": source,
         "bytes_are": "modelled in `bytes`, DRAM counters in `counted`",
         **cost.to_dict(),
         "counted": {**counted, "notes": [*counted["notes"], *doubts]},
     }
+
+
+def _profiler(ran: dict[str, Any]) -> dict[str, Any]:
+    """What the profile ran with: ncu and its passes, the driver and the clocks."""
+    if not (ncu := ran.get("ncu")):
+        return {}
+    clocks = ncu.get("clocks_before") or {}
+    return {"ncu": ncu, "driver_version": clocks.get("driver_version")}

@@ -18,16 +18,19 @@ from kvbench.figures.roofline_panel import (
     draw_arrows,
     draw_points,
     draw_roofs,
+    draw_shares,
     few_ticks,
     limits,
     log_axes,
+    name_axes,
     settle,
 )
 from kvbench.records import by, measured, provenance
-from kvbench.roofline import is_counted, point, predecessors
+from kvbench.roofline import companion, is_counted, plausible, point, predecessors, ratios
 
 Record = dict[str, Any]
-WIDTH = 11.0  # inches
+WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
+KEYED = 5.0  # height of the panels over that of their key
 
 
 def draw(records: list[Record]) -> Figure:
@@ -42,7 +45,9 @@ def draw(records: list[Record]) -> Figure:
     batches = {batch: mine for batch, mine in batches.items() if mine}
     if not batches:
         return _nothing(cells)
-    heights = [h for mine in batches.values() for h in (6.9, 4.6 * any(map(is_counted, mine))) if h]
+    heights = []
+    for mine in batches.values():
+        heights += [PANELS, COUNTERS] if any(map(is_counted, mine)) else [PANELS]
     figure = plt.figure(figsize=(WIDTH, sum(heights) + 1.0))
     grid: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
     rows = iter(grid[:, 0])
@@ -74,10 +79,11 @@ def _round(figure: Figure | SubFigure) -> None:
 
 def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> list[tuple]:
     """One batch size: the panels and their key. Returns what `settle` needs, per panel."""
-    sides: Any = row.subfigures(1, 2, width_ratios=(1.55, 1))
-    left, right = sides
+    halves: Any = row.subfigures(2, 1, height_ratios=(KEYED, 1))
+    panels, key = halves
+    left, right = panels.subfigures(1, 2, width_ratios=(1.55, 1))
     whole, (upper, lower) = left.subplots(), right.subplots(2, 1)
-    row.suptitle(f"Batch {batch}, P = {cells[0]['P']}", x=0.01, ha="left", weight="bold")
+    panels.suptitle(f"Batch {batch}, P = {cells[0]['P']}", x=0.01, ha="left", weight="bold")
     closer = [
         (upper, "prefill, close up", [c for c in cells if c["phase"] == "prefill"]),
         (
@@ -89,8 +95,6 @@ def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> li
     done = []
     for axes, title, shown in [(whole, "", cells), *closer]:
         axes.set_title(title)
-        axes.set_xlabel("arithmetic intensity, FLOP / byte")
-        axes.set_ylabel("GFLOP/s")
         if not shown:
             axes.set_axis_off()
             continue
@@ -99,11 +103,14 @@ def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> li
             log_axes(axes, *limits(points, roofs))
         else:
             _close_up(axes, points)
+        name_axes(axes, roofs)
         draw_roofs(axes, roofs, names=axes is whole)
         labels = draw_arrows(axes, shown, roofs, least=4.0 if axes is whole else 1.0)
         draw_points(axes, shown, roofs, size=8 if axes is whole else 9)
-        done.append((axes, labels, points))
-    _key(row, cells, roofs)
+        labels += [] if axes is whole else draw_shares(axes, shown, roofs)
+        models = [companion(cell, roofs) for cell in shown if is_counted(cell)]
+        done.append((axes, labels, points + models))
+    _key(key, cells, roofs)
     return done
 
 
@@ -133,6 +140,11 @@ def _key(row: SubFigure, cells: list[Record], roofs: Record) -> None:
             p, colour = point(mine[version], roofs), style.look(version)[0]
             name = style.label(version, mine[version]["version_description"])
             text = f"{name}, {phase}: {p.share:.0%} of its roof, {p.bound}"
+            if p.impossible:
+                text += ", ABOVE IT: an error"
+            told = ratios(mine[version]) or {}
+            off = [f"{kind} {ratio:.2f}" for kind, ratio in told.items() if not plausible(ratio)]
+            text += f"; counted / modelled {', '.join(off)}" if off else ""
             before = steps.get(version)
             if before in mine:
                 text += f"; {change(point(mine[before], roofs), p)} of {before}"
@@ -149,14 +161,15 @@ def _key(row: SubFigure, cells: list[Record], roofs: Record) -> None:
                     label=text,
                 )
             )
-    row.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, columnspacing=2.0)
+    row.legend(handles=handles, loc="upper left", ncols=2, fontsize=8, columnspacing=2.0)
 
 
 def _counters(row: SubFigure, cells: list[Record], roofs: Record) -> None:
     """The two panels that only a profiler can fill."""
-    levels, kernels = row.subplots(1, 2, width_ratios=(1, 1.25))
-    draw_levels(levels, [cell for cell in cells if is_counted(cell)], roofs)
-    draw_kernels(kernels, [cell for cell in cells if is_counted(cell)], roofs)
+    levels, kernels, names = row.subplots(1, 3, width_ratios=(1, 1, 0.75))
+    counted = [cell for cell in cells if is_counted(cell)]
+    draw_levels(levels, counted, roofs)
+    draw_kernels(kernels, names, counted, roofs)
 
 
 def _what(batches: dict[int, list[Record]]) -> str:
@@ -170,9 +183,12 @@ def _foot(cells: list[Record], roofs: Record) -> str:
     first = measured(cells)[0]
     counted: Record = next((cell["counted"] for cell in cells if is_counted(cell)), {})
     parts = [provenance(cells)]
-    parts += [f"driver {roofs['driver_version']}"] if roofs.get("driver_version") else []
+    parts += [f"driver {first['driver_version']}"] if first.get("driver_version") else []
     parts += [f"CUDA {first['cuda_version']}"] if first.get("cuda_version") else []
-    parts += [f"ncu {counted['ncu_version']}"] if counted.get("ncu_version") else []
+    version = (first.get("ncu") or {}).get("version") or counted.get("ncu_version")
+    parts += [f"ncu {version}"] if version else []
+    parts += ["caches and clocks left alone"] if first.get("ncu") else []
+    parts += ["small hollow: modelled"] if counted else []
     parts += [f"P {first['P']}", "a multiply-add is 2 FLOP; norms, softmax, GELU not modelled"]
     parts += ["share: of min(product, read bandwidth x intensity)"]
     if sheet := roofs.get("datasheet"):

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from kvbench.figures import style
-from kvbench.figures.roofline_panel import SHAPES, draw_roofs, log_axes
+from kvbench.figures.roofline_panel import SHAPES, draw_roofs, log_axes, name_axes
 from kvbench.roofline import point
 
 Record = dict[str, Any]
@@ -35,13 +35,16 @@ def draw_levels(axes: Axes, cells: list[Record], roofs: Record) -> None:
         axes.plot([x for x, _, _ in at], [p.gflop_s] * len(at), color=colour, lw=1, zorder=2)
         for x, _, marker in at:
             axes.plot(x, p.gflop_s, marker, color=colour, markersize=6, zorder=3)
-    axes.set_title("Bytes by level: L1 (left-pointing), L2 (diamond), DRAM", fontsize=9)
+    axes.set_title(
+        "by bytes of L1 \N{BLACK LEFT-POINTING SMALL TRIANGLE}, L2 \N{BLACK DIAMOND SUIT}, DRAM"
+    )
 
 
-def draw_kernels(axes: Axes, cells: list[Record], roofs: Record) -> None:
+def draw_kernels(axes: Axes, names: Axes, cells: list[Record], roofs: Record) -> None:
     """Kernels of the longest cached decode step, or of the longest phase: area is time.
 
-    The first eight are named; those without FLOP have no place on the axes: a list has their bytes.
+    The first eight are named, in the axes `names`; those without FLOP have no place on a log axis:
+    the list has their bytes.
     """
     cell = max(
         cells, key=lambda c: (c["phase"] == "decode", c["use_cache"], c["counted"]["time_ns"])
@@ -70,16 +73,9 @@ def draw_kernels(axes: Axes, cells: list[Record], roofs: Record) -> None:
             share, moved = (kernel["time_ns"] or 0) / whole, kernel["dram_bytes"] or 0
             notes.append(f"{share:6.0%}  {short(kernel['name'])}, {style.bytes_label(moved)}")
         notes += [f"and {len(idle) - NAMED} more"] if len(idle) > NAMED else []
-    axes.set_title(f"Kernels of {cell['version']} {cell['phase']}: area is time", fontsize=9)
-    axes.text(
-        1.03,
-        1.0,
-        "\n".join(notes),
-        transform=axes.transAxes,
-        va="top",
-        fontsize=8,
-        color="#333333",
-    )
+    axes.set_title(f"kernels of {cell['version']} {cell['phase']}, area is time")
+    names.set_axis_off()
+    names.text(0, 1, "\n".join(notes), va="top", fontsize=8, color="#333333")
 
 
 def short(name: str, most: int = 34) -> str:
@@ -93,5 +89,4 @@ def _frame(axes: Axes, xs: list[float], ys: list[float], roofs: Record) -> None:
     left, right = min([ridge / 10, *xs]) / 3, max([ridge * 4, *xs]) * 2
     log_axes(axes, left, right, min(ys) / 4, 2 * max([roofs["gemm_gflop_s"], *ys]))
     draw_roofs(axes, roofs, names=False)
-    axes.set_xlabel("arithmetic intensity, FLOP / byte")
-    axes.set_ylabel("GFLOP/s")
+    name_axes(axes, roofs)

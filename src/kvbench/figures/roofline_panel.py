@@ -12,11 +12,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
 from kvbench.figures import style
-from kvbench.roofline import Point, point, predecessors
+from kvbench.roofline import Point, companion, point, predecessors
 
 Record = dict[str, Any]
 SHAPES = {"prefill": "s", "decode": "o"}
-INK, MAKER = "#222222", "#777777"
+INK, MAKER, WRONG = "#222222", "#777777", "#b00020"
 SIDES = (((8, 0), "left"), ((-8, 0), "right"), ((0, 12), "center"), ((0, -12), "center"))
 Roof = tuple[float, str, str]  # height (GB/s or GFLOP/s), name, line style
 
@@ -29,12 +29,17 @@ def unit(value: float, name: str) -> str:
 
 def slopes(roofs: Record) -> list[Roof]:
     """Bandwidth roofs, the one that shares are counted of first."""
-    found = [(roofs["read_gb_s"], f"read {unit(roofs['read_gb_s'], 'GB/s')}, measured", "-")]
+    way = f" ({roofs['read_by']})" if "read_by" in roofs else ""
+    name = f"memory read {unit(roofs['read_gb_s'], 'GB/s')}{way}, measured"
+    found = [(roofs["read_gb_s"], name, "-")]
     if "copy_gb_s" in roofs:
-        name = f"copy {unit(roofs['copy_gb_s'], 'GB/s')}, measured"
+        name = f"memory copy {unit(roofs['copy_gb_s'], 'GB/s')}, measured"
         found.append((roofs["copy_gb_s"], name, "-."))
     if sheet := roofs.get("datasheet"):
         found.append((sheet["gb_s"], f"memory {unit(sheet['gb_s'], 'GB/s')}, datasheet", "--"))
+    for cache in reversed(roofs.get("caches", [])):  # the fastest last, as the eye goes upwards
+        name = f"{cache['name']} read {unit(cache['read_gb_s'], 'GB/s')}, measured"
+        found.append((cache["read_gb_s"], name, ":"))
     return found
 
 
@@ -66,6 +71,20 @@ def log_axes(axes: Axes, left: float, right: float, low: float, high: float) -> 
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)
     axes.set_aspect("equal", adjustable="box", anchor="NW")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def name_axes(axes: Axes, roofs: Record) -> None:
+    """Names and plain numbers; rates in TFLOP/s where the device is that fast."""
+    axes.set_xlabel("arithmetic intensity, FLOP / byte")
+    big = roofs["gemm_gflop_s"] >= 1e4
+    axes.set_ylabel("TFLOP/s" if big else "GFLOP/s")
+    per = 1e3 if big else 1
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{float(f'{value / per:.3g}'):,g}")
+    )
 
 
 def draw_roofs(axes: Axes, roofs: Record, names: bool = True) -> None:
@@ -77,7 +96,7 @@ def draw_roofs(axes: Axes, roofs: Record, names: bool = True) -> None:
     stated = sheet.get("gflop_s") or top
     lines = []
     for gb_s, name, line in slopes(roofs):
-        x = [left, (stated if line == "--" else top) / gb_s]
+        x = [left, max(left, (stated if line == "--" else top) / gb_s)]
         lines += axes.plot(x, [gb_s * v for v in x], line, label=name, **_pen(line))
     for rate, name, line in ceilings(roofs):
         x = [rate / (sheet["gb_s"] if line == "--" else beta), right]
@@ -97,8 +116,9 @@ def draw_roofs(axes: Axes, roofs: Record, names: bool = True) -> None:
 
 
 def _pen(line: str) -> dict[str, Any]:
-    colour = MAKER if line == "--" else INK
-    return {"color": colour, "lw": 1.8 if line == "-" else 1.1, "zorder": 1}
+    colour = MAKER if line in ("--", ":") else INK
+    width = {"-": 1.8, ":": 1.3}.get(line, 1.1)
+    return {"color": colour, "lw": width, "zorder": 1}
 
 
 def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float = 8) -> None:
@@ -113,6 +133,41 @@ def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float 
             markersize=size,
             zorder=4,
         )
+        if p.counted:
+            q = companion(cell, roofs)
+            axes.plot([p.intensity, q.intensity], [p.gflop_s, q.gflop_s], ":", color=colour, lw=1)
+            axes.plot(
+                *(q.intensity, q.gflop_s, SHAPES[cell["phase"]]),
+                markerfacecolor="white",
+                markeredgecolor=colour,
+                markersize=size * 0.55,
+                zorder=3.8,
+            )
+        if p.impossible:
+            axes.plot(
+                p.intensity, p.gflop_s, "x", color=WRONG, markersize=size * 2, mew=2, zorder=6
+            )
+
+
+def draw_shares(axes: Axes, cells: Sequence[Record], roofs: Record) -> list[Any]:
+    """Beside each point its share of the roof above it; returns the labels."""
+    points = [(cell["version"], point(cell, roofs)) for cell in cells]
+    return [
+        axes.annotate(
+            f"{version} {p.share:.0%}",
+            (p.intensity, p.gflop_s),
+            (-10, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=8,
+            color=WRONG if p.impossible else style.look(version)[0],
+            zorder=3.6,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+            annotation_clip=True,
+        )
+        for version, p in points
+    ]
 
 
 def draw_arrows(
@@ -202,5 +257,3 @@ def few_ticks(axes: Axes) -> None:
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         ticks = {float(f"{low * (high / low) ** (k / 5):.2g}") for k in range(1, 5)}
         axis.set_major_locator(FixedLocator(sorted(ticks)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axis.set_minor_formatter(NullFormatter())
