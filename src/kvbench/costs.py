@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, fields
 from functools import reduce
 from typing import Any
 
+from kvbench.layouts import Layout, equal_rows
+
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -80,9 +82,9 @@ def weight_bytes(shape: dict[str, Any], owner: Sequence[int], dtype: str) -> int
     return sum(n_params(shape, owner).values()) * ITEMSIZE[dtype]
 
 
-def kv_rows(shape: dict[str, Any], owner: Sequence[int], batch: int, tokens: int) -> int:
-    """K and V rows (one head, one token) held for `tokens` tokens of `batch` sequences."""
-    return 2 * len(set(owner)) * batch * shape.get("n_kv_head", shape["n_head"]) * tokens
+def kv_heads(shape: dict[str, Any], owner: Sequence[int], batch: int) -> int:
+    """K/V heads held, over all owning layers and `batch` sequences."""
+    return len(set(owner)) * batch * shape.get("n_kv_head", shape["n_head"])
 
 
 def forward(
@@ -92,26 +94,23 @@ def forward(
     batch: int,
     depth: int,
     T: int,
-    row_bytes: int | None,
+    row_bytes: int | Layout | None,
     reread: bool = True,
 ) -> Cost:
     """One forward of T new tokens after `depth` cached ones, with logits of the last position.
 
-    `row_bytes` is what the cache stores for one K or V row of one head, scales included; None where
-    there is no cache, and `depth` is then 0. A borrower reads its owner's rows again: sharing saves
-    memory and K/V weights, not reads. An on-chip cache may serve that second read: without
-    `reread`, shared rows count once, the strict lower bound.
+    `row_bytes` is what the cache stores for one K or V row of one head, scales included, or its
+    Layout where rows differ; None where there is no cache, and `depth` is then 0. A borrower reads
+    its owner's rows again: sharing saves memory and K/V weights, not reads. An on-chip cache may
+    serve that second read: without `reread`, shared rows count once, the strict lower bound.
     """
     L, d, V = shape["n_layer"], shape["n_embd"], shape["vocab_size"]
     params = n_params(shape, owner)
     matrices = sum(_parts(shape, owner)[part][0] for part in ("attention", "mlp"))
-    attended = T * depth + T * (T + 1) // 2  # sum over new tokens of the context each one sees
-    flop = 2 * batch * (T * matrices + d * V) + 4 * batch * d * attended * L
-    read = written = 0
-    if row_bytes is not None:
-        written = kv_rows(shape, owner, batch, T) * row_bytes
-        readers = range(L) if reread else owner
-        read = kv_rows(shape, readers, batch, depth + T) * row_bytes
+    kept = row_bytes if isinstance(row_bytes, Layout) else equal_rows(row_bytes or 0)
+    flop = 2 * batch * (T * matrices + d * V) + 4 * batch * d * kept.pairs(depth, T) * L
+    written = kv_heads(shape, owner, batch) * T * kept.row
+    read = kv_heads(shape, range(L) if reread else owner, batch) * kept.bytes(depth + T)
     touched = params["attention"] + params["mlp"] + params["ln_f"] + params["wte"]  # head reads wte
     return Cost(flop, touched * ITEMSIZE[dtype], read, written)
 
@@ -128,7 +127,7 @@ def generation(
     batch: int,
     prompt: int,
     T: int,
-    row_bytes: int | None,
+    row_bytes: int | Layout | None,
     reread: bool = True,
 ) -> dict[str, Cost]:
     """The forwards of T tokens after a prompt: the `prefill`, and the sum of the `decode` steps.

@@ -18,6 +18,7 @@ from kvbench.stats.lines import BreakEven, Line, break_even, fit_line
 Record = dict[str, Any]
 MOST = 64  # depths fitted: Theil and Sen's line takes the slope of every two of them
 LEVEL = 0.95
+FAR = 1024  # cached tokens, over which the modelled slope is taken
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,16 @@ def _modelled(cell: Record, roofs: Record | None, axis: str) -> Record:
     """The line that compulsory bytes draw, shared rows counted once."""
     if roofs is None or not cell["cache_bytes_per_token"]:
         return {"modelled_slope_us": None, "modelled_intercept_ms": None}
-    if axis == "depth":  # a step that attends to one token found none cached
-        one, two = (step_cost(cell, cached).bytes for cached in (0, 1))
+    if axis == "depth":  # rows of one cache may differ: the mean of many
+        one, far = (step_cost(cell, cached).bytes for cached in (0, FAR))
+        slope = (far - one) / FAR
     else:
         one, two = (step_cost(cell | {axis: batch}, cell["depth"]).bytes for batch in (1, 2))
+        slope = two - one
     bytes_per_ms = 1e6 * roofs["read_gb_s"]
     return {
-        "modelled_slope_us": 1000 * (two - one) / bytes_per_ms,
-        "modelled_intercept_ms": (2 * one - two) / bytes_per_ms,
+        "modelled_slope_us": 1000 * slope / bytes_per_ms,
+        "modelled_intercept_ms": (one - slope) / bytes_per_ms,
     }
 
 

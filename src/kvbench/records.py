@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from kvbench.costs import Cost, forward
+from kvbench.costs import Cost, forward, kv_heads
+from kvbench.layouts import Layout, equal_rows
 from kvbench.provenance import PARTS
 from kvbench.reconcile import check_bytes
 from kvbench.store import read_record
@@ -88,18 +89,20 @@ def paired_times(
 
 
 def cost_inputs(record: dict[str, Any]) -> dict[str, Any]:
-    """What the cost model asks of a cell: shape, owners, dtype, batch, bytes of one cached row.
+    """What the cost model asks of a cell: shape, owners, dtype, batch, what its cache keeps.
 
     `row_bytes` is None where nothing is cached.
     """
     shape, owner = record["model_config"], record["layer_owner"]
-    heads = shape.get("n_kv_head", shape["n_head"])
+    kept = equal_rows(record["cache_bytes_per_token"] // (2 * kv_heads(shape, owner, 1)))
+    if "cache_layout" in record:  # older records say bytes per token only: their rows are all equal
+        kept = Layout(**record["cache_layout"])
     return {
         "shape": shape,
         "owner": owner,
         "dtype": record["dtype"],
         "batch": record["batch_size"],
-        "row_bytes": record["cache_bytes_per_token"] // (2 * len(set(owner)) * heads) or None,
+        "row_bytes": kept if kept.row else None,
     }
 
 

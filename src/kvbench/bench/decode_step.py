@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import import_module
 from statistics import median
 from typing import Any
 
@@ -17,6 +16,7 @@ from kvbench import costs
 from kvbench.bench import dram
 from kvbench.bench.clock import clock
 from kvbench.bench.setup import Setup, ready
+from kvbench.caches import layout_of
 
 PHASES = ("prefill", "decode")
 
@@ -100,8 +100,8 @@ def timed(setup: Setup, once: Callable[[], Any]) -> dict[str, float]:
 def cell_cost(cell: dict[str, Any]) -> costs.Cost:
     """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
     shape, dtype = cell["model"], cell["dtype"]
-    storage = import_module(f"kvbench.caches.{cell['cache']}").KVCache
-    row = storage.bytes_per_row(shape["n_embd"] // shape["n_head"], costs.ITEMSIZE[dtype]) or None
+    itemsize = costs.ITEMSIZE[dtype]
+    kept = layout_of(cell["cache"], shape["n_embd"] // shape["n_head"], itemsize)
     P, decode = cell["P"], cell["phase"] == "decode"
-    depth, T = (P, 1) if decode and row else (0, P + decode)
-    return costs.forward(shape, cell["owner"], dtype, cell["batch_size"], depth, T, row)
+    depth, T = (P, 1) if decode and kept.row else (0, P + decode)
+    return costs.forward(shape, cell["owner"], dtype, cell["batch_size"], depth, T, kept)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from kvbench import machine
-from kvbench.caches import Cache, bytes_per_token, make
+from kvbench.caches import Cache, layout_of, make
 from kvbench.generate import Pick, Sampler, generate, greedy
 from kvbench.kernels.choose import Choice, settle
 from kvbench.models import build
@@ -76,6 +76,18 @@ class Setup:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
+    def kept(self) -> dict[str, Any]:
+        """Cache bytes per token of one sequence, scales and all, as filled as the cell fills it.
+
+        Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.
+        """
+        config, itemsize = self.model.config, self.model.lm_head.weight.itemsize
+        layout = layout_of(self.cell["cache"], config.head_dim, itemsize)
+        tokens = deepest(self.cell)
+        heads = len(config.owning_layers) * config.n_kv_head
+        per_token = round(heads * layout.bytes(tokens) / tokens)
+        return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
+
     def record(self, **results: Any) -> dict[str, Any]:
         """The seed's metadata keys, ours, then the results."""
         cell = self.cell
@@ -99,9 +111,7 @@ class Setup:
             "weights": cell["weights"],
             "cache": cell["cache"],
             "layer_owner": cell["owner"],
-            "cache_bytes_per_token": bytes_per_token(
-                cell["cache"], self.model.config, self.model.lm_head.weight.itemsize
-            ),
+            **self.kept(),
             "execution": self.choice.execution,
             "kernel": self.choice.kernel,
             "kernel_reason": self.choice.reason,
@@ -109,6 +119,16 @@ class Setup:
             **results,
             "machine_state": {**self.watch.report(), "lock_wait_s": self.lock_wait_s},
         }
+
+
+def deepest(cell: dict[str, Any]) -> int:
+    """The most tokens that the cell's cache holds."""
+    if "context" in cell:
+        return cell["context"] - 1
+    if "P" in cell:
+        return cell["P"] + 1
+    reached = cell["depth"] if "depth" in cell else cell["prompt_length"] + cell["T"] - 1
+    return min(reached, cell["model"]["block_size"])
 
 
 @contextmanager

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kvbench.layouts import Layout
+
 if TYPE_CHECKING:
     from kvbench.models.base import Shape
 
@@ -74,13 +76,13 @@ class Cache(ABC):
 
     @classmethod
     @abstractmethod
-    def bytes_per_row(cls, head_dim: int, itemsize: int) -> int:
-        """Bytes of one K or V row of one head, scales included; `itemsize` is the dtype's bytes."""
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        """The closed form of what one head of one layer keeps; `itemsize` is the dtype's bytes."""
 
     def used_bytes(self) -> int:
         """Bytes that hold the `length` tokens, by the closed form."""
-        row = self.bytes_per_row(self.head_dim, self.dtype.itemsize)
-        return 2 * len(self.layers) * self.batch * self.n_head * self.length * row
+        kept = self.layout(self.head_dim, self.dtype.itemsize).bytes(self.length)
+        return len(self.layers) * self.batch * self.n_head * kept
 
     def reserved_bytes(self) -> int:
         """Bytes of the storages themselves."""
@@ -106,11 +108,9 @@ def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cac
     )
 
 
-def bytes_per_token(name: str, config: Shape, itemsize: int) -> int:
-    """Cache bytes one token of one sequence adds, over all owning layers, scales included."""
-    row = importlib.import_module(f"kvbench.caches.{name}").KVCache.bytes_per_row
-    rows = 2 * len(config.owning_layers) * config.n_kv_head
-    return rows * row(config.head_dim, itemsize)
+def layout_of(name: str, head_dim: int, itemsize: int) -> Layout:
+    """The layout of the cache `kvbench.caches.{name}`."""
+    return importlib.import_module(f"kvbench.caches.{name}").KVCache.layout(head_dim, itemsize)
 
 
 def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
+from kvbench.layouts import Layout, equal_rows
 
 
 class KVCache(Cache):
@@ -37,5 +38,5 @@ class KVCache(Cache):
         yield from self.v.values()
 
     @classmethod
-    def bytes_per_row(cls, head_dim: int, itemsize: int) -> int:
-        return head_dim * itemsize
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        return equal_rows(head_dim * itemsize)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kvbench.caches import Cache
 from kvbench.kernels.reference import quantise_int8
+from kvbench.layouts import Layout, equal_rows
 
 KEYS = 256  # keys converted at a time: the largest copy of codes in the compute dtype
 
@@ -54,8 +55,8 @@ class KVCache(Cache):
             yield from stored.values()
 
     @classmethod
-    def bytes_per_row(cls, head_dim: int, itemsize: int) -> int:
-        return head_dim + 4
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        return equal_rows(head_dim + 4)
 
 
 def folded_attention(q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
+from kvbench.layouts import Layout, equal_rows
 
 
 class KVCache(Cache):
@@ -29,5 +30,5 @@ class KVCache(Cache):
         return iter(())
 
     @classmethod
-    def bytes_per_row(cls, head_dim: int, itemsize: int) -> int:
-        return 0
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        return equal_rows(0)
