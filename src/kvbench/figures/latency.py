@@ -24,16 +24,18 @@ def draw(records: Records) -> Figure:
         for version in style.ordered(by(cells, "version")):
             mine = [cell for cell in cells if cell["version"] == version]
             _lines(left, right, version, mine)
-        left.set_title(f"Time to generate T tokens, batch {batch}")
+        left.set_title(f"T tokens, batch {batch}")
         left.set_ylabel("ms")
-        right.set_title("Per token (whole time / T)")
+        right.set_title(f"per token (whole time / T), batch {batch}")
         right.set_ylabel("ms per token")
         for axes in (left, right):
             style.log_y(axes)
             style.t_axis(axes, [cell["T"] for cell in cells])
-        right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    style.legend(figure, {cell["version"]: cell["version_description"] for cell in records})
     first = records[0]
-    figure.suptitle(f"Latency of {first['pretrained']}, prompt {first['prompt_length']}")
+    figure.suptitle(
+        f"Time to generate T tokens with {first['pretrained']}, prompt {first['prompt_length']}"
+    )
     style.foot(figure, f"{provenance(records)} · bars: 95 % intervals over processes")
     return figure
 
@@ -54,7 +56,6 @@ def _lines(left: Axes, right: Axes, version: str, cells: Records) -> None:
             markersize=5,
             linewidth=1.6,
             capsize=2.5,
-            label=style.label(version, cells[0]["version_description"]),
         )
     for cell in cells:
         if "error" in cell:

@@ -45,7 +45,7 @@ def draw(records: list[dict[str, Any]]) -> Figure:
             note = f" {end:,.0f} ms (instrumented / plain {cell['instrumented_ratio']:.2f})"
             axes.annotate(note, (end, name), va="center", fontsize=8)
         axes.set_xlim(0, max(left, default=1) * 1.35)
-        axes.invert_yaxis()
+        style.bars(axes)
         axes.set_title(f"Batch {batch}{refused}")
         axes.set_xlabel("ms of one generation")
     figure.legend(
@@ -56,9 +56,7 @@ def draw(records: list[dict[str, Any]]) -> Figure:
     )
     first = records[0]
     figure.suptitle(
-        f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}",
-        x=0.01,
-        ha="left",
+        f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}"
     )
     style.foot(figure, provenance(records))
     return figure

@@ -32,7 +32,7 @@ def draw(records: Records) -> Figure:
         len(batches),
         len(against),
         squeeze=False,
-        figsize=(1.6 + 4.0 * len(against), 0.9 + 3.3 * len(batches)),
+        figsize=(2.6 + 3.8 * len(against), 0.9 + 3.3 * len(batches)),
     )
     for (batch, cells), row in zip(batches.items(), rows, strict=True):
         for axes, baseline in zip(row, against, strict=True):
@@ -59,17 +59,17 @@ def draw(records: Records) -> Figure:
                     markersize=5,
                     linewidth=1.6,
                     capsize=2.5,
-                    label=style.label(version, version),
                 )
             axes.axhline(1, color="#444444", linewidth=1)
             # An interval of two or three noisy processes may span decades: points stay readable.
             bottom, top = axes.get_ylim()
             axes.set_ylim(max(bottom, min(ratios) / ROOM), min(top, max(ratios) * ROOM))
-            axes.set_title(f"Speed-up over {style.label(baseline)}, batch {batch}")
+            axes.set_title(f"over {style.label(baseline)}, batch {batch}")
             axes.set_ylabel(f"time of {baseline} / time of version")
             style.t_axis(axes, [cell["T"] for cell in cells])
-            axes.legend(fontsize=8)
-    figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation")
+    compared = [record for record in records if record["version"] != against[0]]
+    style.legend(figure, {cell["version"]: cell["version_description"] for cell in compared})
+    figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation: above 1 is faster")
     style.foot(
         figure, f"{provenance(records)} · bars: paired {100 * level:.4g} % intervals over processes"
     )

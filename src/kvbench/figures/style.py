@@ -24,7 +24,9 @@ STYLE = {
     "v3": ("#009E73", "D"),
     "v4": ("#D55E00", "v"),
 }
-SPARE = [("#CC79A7", "P"), ("#56B4E9", "X"), ("#000000", "*"), ("#8c6bb1", "h"), ("#a6761d", "p")]
+# Versions beyond the table: five more colours and seven markers, so that 35 differ in one of them.
+SPARE = ("#CC79A7", "#56B4E9", "#000000", "#8c6bb1", "#a6761d")
+MARKERS = "PX*hp<>"
 SHORT = {
     "v0": "no cache",
     "v1": "KV cache",
@@ -45,6 +47,7 @@ plt.rcParams.update(
         "svg.hashsalt": "kvbench",
         "svg.fonttype": "none",
         "font.size": 9,
+        "figure.titlesize": 12,
         "axes.titlesize": 10,
         "axes.titlelocation": "left",
         "axes.titleweight": "bold",
@@ -64,11 +67,12 @@ plt.rcParams.update(
 
 
 def look(version: str) -> tuple[str, str]:
-    """Colour and marker of a version; one beyond the table takes a spare by its number."""
+    """Colour and marker of a version; one beyond the table takes spares by its number."""
     if version in STYLE:
         return STYLE[version]
     digits = "".join(filter(str.isdigit, version))
-    return SPARE[(int(digits) - len(STYLE)) % len(SPARE) if digits else len(version) % len(SPARE)]
+    place = int(digits) - len(STYLE) if digits else len(version)
+    return SPARE[place % len(SPARE)], MARKERS[place % len(MARKERS)]
 
 
 def label(version: str, description: str = "") -> str:
@@ -94,6 +98,13 @@ def legend(figure: Figure, described: dict[str, str]) -> None:
         for colour, marker in [look(name)]
     ]
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+
+
+def bars(axes: Axes) -> None:
+    """Horizontal bars from the top down: no lines through the notes beside them."""
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
 
 
 def t_axis(axes: Axes, values: Iterable[int]) -> None:
@@ -137,10 +148,16 @@ def mark_out_of_memory(axes: Axes, T: int, version: str) -> None:
 
 
 def save(figure: Figure, *paths: str | Path) -> None:
-    """Write the figure to each path, atomically and without dates, and close it."""
+    """Write the figure to each path, atomically and without dates, and close it.
+
+    The title moves to the left, where a reader begins, and is the SVG's own as well.
+    """
+    title = figure.get_suptitle()
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
     for path in map(Path, paths):
         kind = path.suffix.removeprefix(".")
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        metadata = {"Date": None, "Title": title or None} if kind == "svg" else {"Software": None}
         with replacing(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)
     plt.close(figure)

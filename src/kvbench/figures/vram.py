@@ -23,8 +23,10 @@ def draw(records: Records) -> Figure:
     )
     for (batch, cells), (left, right) in zip(batches.items(), rows, strict=True):
         _cache(left, cells)
-        left.set_title(f"KV cache, batch {batch}")
+        left.set_title(f"KV cache, batch {batch}: used, dotted: reserved")
         _parts(right, cells)
+    style.legend(figure, {cell["version"]: cell["version_description"] for cell in records})
+    figure.legend(*rows[0, 1].get_legend_handles_labels(), loc="outside right lower", fontsize=8)
     figure.suptitle(f"Memory of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
     accounting = next((r["accounting"] for r in measured(records)), "nothing")
     style.foot(figure, f"{provenance(records)} · counted by: {accounting}")
@@ -43,16 +45,14 @@ def _cache(axes: Axes, cells: Records) -> None:
             color=colour,
             marker=marker,
             markersize=5,
-            label=style.label(version, mine[0]["version_description"]),
         )
         axes.plot(T, [c["cache_reserved_bytes"] / 1e6 for c in whole], color=colour, ls=":", lw=1.2)
         for cell in mine:
             if "error" in cell:
                 style.mark_out_of_memory(axes, cell["T"], version)
-    axes.set_ylabel("MB (line: used, dotted: reserved)")
+    axes.set_ylabel("MB")
     axes.set_ylim(bottom=0)
     style.t_axis(axes, [cell["T"] for cell in cells])
-    axes.legend(fontsize=8)
 
 
 def _parts(axes: Axes, cells: Records) -> None:
@@ -74,8 +74,7 @@ def _parts(axes: Axes, cells: Records) -> None:
             va="center",
             fontsize=8,
         )
-    axes.invert_yaxis()
-    axes.set_title(f"Peak above weights and prompt, T = {T}")
+    style.bars(axes)
+    axes.set_title(f"peak above weights and prompt, batch {cells[0]['batch_size']}, T = {T}")
     axes.set_xlabel("MB")
-    axes.set_xlim(0, max(left, default=1) * 1.75 or 1)
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    axes.set_xlim(0, max(left, default=1) * 1.9 or 1)
