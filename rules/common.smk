@@ -1,12 +1,16 @@
 """The study's configuration, and the functions that rules share."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+# This folder's package, here and in every job, whichever copy of it is installed.
+SOURCES = str(Path(workflow.basedir) / "src")
+sys.path.insert(0, SOURCES)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
 
 from snakemake.exceptions import WorkflowError
 
@@ -96,6 +100,11 @@ def cell(benchmark=None):
         return cells.cell(config, benchmark or wildcards.stepped, **wildcards)
 
     return told
+
+
+def measuring_threads(wildcards):
+    """The cores of a measuring job: on the CPU the whole run's, on CUDA its device's share."""
+    return cells.measuring_threads(config, workflow.cores)
 
 
 def weights(wildcards):

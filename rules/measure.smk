@@ -20,7 +20,7 @@ rule measure_latency:
     priority: turn
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
         place=place,
     params:
@@ -59,7 +59,7 @@ rule measure_decode:
     priority: turn
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
         place=place,
     params:
@@ -97,7 +97,7 @@ rule measure_vram:
         "logs/{study}/vram/{preset}/{version}/B{batch}/T{T}.log",
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     params:
         cell=cell("vram"),
     script:
@@ -133,7 +133,7 @@ rule measure_phase:
         "logs/{study}/phase/{preset}/{version}/B{batch}/T{T}.log",
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     params:
         cell=cell("phase"),
     script:

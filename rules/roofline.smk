@@ -24,7 +24,7 @@ rule measure_roofs:
         "logs/{study}/roofline/roofs.log",
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     params:
         settings={key: config[key] for key in ("device", "dtype", "threads")},
     script:
@@ -60,7 +60,7 @@ if SOURCE == "model":
             "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
         conda:
             "../envs/measure.yaml"
-        threads: workflow.cores
+        threads: measuring_threads
         params:
             cell=cell("roofline"),
         script:
@@ -80,7 +80,7 @@ if SOURCE == "ncu":
             "logs/{study}/roofline/calibrate_ncu.log",
         conda:
             "../envs/measure.yaml"
-        threads: workflow.cores
+        threads: measuring_threads
         params:
             settings={key: config[key] for key in ("device", "dtype", "threads")},
         script:
@@ -100,7 +100,7 @@ if SOURCE == "ncu":
             f"logs/{{study}}/roofline/{PROFILE}.profile.log",
         conda:
             "../envs/measure.yaml"
-        threads: workflow.cores
+        threads: measuring_threads
         params:
             cell=cell("roofline"),
         script:

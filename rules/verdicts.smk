@@ -112,7 +112,7 @@ rule measure_control:
     priority: turn
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
         place=place,
     params:

@@ -1,11 +1,13 @@
 """Time one fresh process decoding at one depth."""
 
-from kvbench.bench import decode
+from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config):
+    from kvbench.bench import decode  # torch, which sees that device alone
+
     cell, weights = snakemake.params.cell, snakemake.input.get("weights") or None
     record = out_of_memory_is_a_result(decode.run, cell, weights)
     record |= {"replicate": int(snakemake.wildcards.replicate)}

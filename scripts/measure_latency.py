@@ -1,11 +1,13 @@
 """Time one fresh process generating T tokens."""
 
-from kvbench.bench import latency
+from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config):
+    from kvbench.bench import latency  # torch, which sees that device alone
+
     cell, weights = snakemake.params.cell, snakemake.input.weights
     record = out_of_memory_is_a_result(latency.run, cell, weights)
     record |= {"replicate": int(snakemake.wildcards.replicate)}

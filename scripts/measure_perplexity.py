@@ -1,11 +1,13 @@
 """Score a text with one version: the plain forward, and through its cache."""
 
-from kvbench.bench import perplexity
+from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config, timed=False):
+    from kvbench.bench import perplexity  # torch, which sees that device alone
+
     cell, inputs = snakemake.params.cell, (snakemake.input.weights, snakemake.input.tokens)
     record = out_of_memory_is_a_result(perplexity.run, cell, *inputs)
     write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

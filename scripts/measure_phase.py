@@ -1,11 +1,13 @@
 """Break one generation's time down by phase."""
 
-from kvbench.bench import phase
+from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config):
+    from kvbench.bench import phase  # torch, which sees that device alone
+
     cell, weights = snakemake.params.cell, snakemake.input.weights
     record = out_of_memory_is_a_result(phase.run, cell, weights)
     write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

@@ -1,9 +1,11 @@
 """Measure this machine's roofs: bandwidths, and the rate of a large product."""
 
-from kvbench.bench import roofs
+from kvbench.devices import one_device
 from kvbench.job import logged
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config):
+    from kvbench.bench import roofs  # torch, which sees that device alone
+
     library = snakemake.input.get("library")
     write_record(snakemake.output[0], roofs.run(snakemake.params.settings, library))

@@ -1,24 +1,11 @@
 """What an edit re-runs, shown by dry runs on a copy in which everything was already made."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts", "src")
-
-
-def snakemake(folder, *arguments, check=True):
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+from project import copy, snakemake
 
 
 def planned(folder, *arguments):
@@ -32,13 +19,7 @@ def planned(folder, *arguments):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A copy of the project in which every output exists, with the metadata of a finished run."""
-    folder = tmp_path_factory.mktemp("made")
-    for part in PARTS:
-        source = ROOT / part
-        copy = shutil.copytree if source.is_dir() else shutil.copy2
-        copy(source, folder / part)
-    (folder / "resources").mkdir()
-    shutil.copy2(ROOT / "resources/manifest.yaml", folder / "resources")
+    folder = copy(tmp_path_factory.mktemp("made"))
     for path in planned(folder):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text("made\n")

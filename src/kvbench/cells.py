@@ -11,8 +11,8 @@ from typing import Any
 
 from kvbench import versions
 from kvbench.config import WEIGHT_KINDS, for_preset, shape_of, weights_source
+from kvbench.devices import on_cuda
 from kvbench.layermaps import owners
-from kvbench.machine import has_cuda_driver
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 HOW = ("execution", "kernel")  # as asked for; a record says what ran
@@ -74,8 +74,7 @@ def control_study(config: dict[str, Any]) -> dict[str, Any]:
 
     A delay is counted out by the host, so that where CUDA is used v1 is only measured again.
     """
-    asked, device = config["controls"], config["device"]
-    cuda = device == "cuda" or (device == "auto" and has_cuda_driver())
+    asked, cuda = config["controls"], on_cuda(config["device"])
     left_out = {name for name, delay in CONTROLS.items() if cuda and delay}
     left_out |= {"v1-again2"} if asked["again"] == 1 else set()
     return config | {
@@ -153,6 +152,16 @@ def turn(preset: str, batch: str, replicate: str, **where: str) -> tuple[str, ..
     kind = "control" if "control" in where else where.get("stepped", "latency")
     length = where["depth"] if kind in STEPPED else where["T"]
     return (kind, preset, batch, length, replicate, where.get("control") or where["version"])
+
+
+def measuring_threads(config: dict[str, Any], cores: int) -> int:
+    """The cores a measuring job claims, of a run's `cores`.
+
+    All of them, so that no two overlap; with several CUDA devices, the share of one device, so that
+    as many run at once as there are devices.
+    """
+    several = len(config["devices"]) if on_cuda(config["device"]) else 1
+    return max(1, cores // several)
 
 
 def weights_file(config: dict[str, Any], preset: str) -> str:

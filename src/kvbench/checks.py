@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kvbench.machine import has_cuda_driver
+from kvbench.devices import DeviceError, has_cuda_driver, names, on_cuda
 from kvbench.ncu import runner
 from kvbench.presets import HUB_PRESETS, PRESETS
 
@@ -43,7 +43,7 @@ def for_preset(value: Any, preset: str) -> Any:
 
 def uses_cuda(config: dict[str, Any]) -> bool:
     """Whether the study's jobs will run on CUDA, as far as can be told without importing torch."""
-    return config["device"] == "cuda" or (config["device"] == "auto" and has_cuda_driver())
+    return on_cuda(config["device"])
 
 
 def roofline_source(config: dict[str, Any]) -> str:
@@ -68,6 +68,11 @@ def check_together(config: dict[str, Any]) -> None:
             f"config key 'model_config.n_embd' is {custom['n_embd']}; "
             f"allowed: multiples of n_head, {custom['n_head']}"
         )
+    if config["devices"] != [0] and uses_cuda(config):
+        try:
+            names(config["devices"])
+        except DeviceError as error:
+            raise ConfigError(f"config key 'devices' is {config['devices']}; {error}") from None
     if config["top_k"] is not None and config["temperature"] == 0:
         raise ConfigError("config key 'top_k' needs a temperature above 0; temperature 0 is greedy")
     if isinstance(config["weights"], dict):

@@ -12,6 +12,15 @@ from typing import Any
 
 from kvbench.unavailable import NotMeasured
 
+_terminal: int | None = None  # where `tell` writes, inside `logged`
+
+
+def tell(line: str) -> None:
+    """Say one line in the log and, from a job of the workflow, on the terminal."""
+    print(line, file=sys.stderr, flush=True)
+    if _terminal is not None:
+        os.write(_terminal, f"{line}\n".encode())
+
 
 @contextmanager
 def logged(path: str) -> Iterator[None]:
@@ -19,8 +28,9 @@ def logged(path: str) -> Iterator[None]:
 
     A failure keeps its traceback in the log and ends the job with exit code 1.
     """
+    global _terminal
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    terminal = os.dup(2)
+    _terminal = os.dup(2)
     with open(path, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -28,7 +38,7 @@ def logged(path: str) -> Iterator[None]:
         yield
     except Exception as error:
         traceback.print_exc()
-        os.write(terminal, f"{type(error).__name__}: {error} (log: {path})\n".encode())
+        os.write(_terminal, f"{type(error).__name__}: {error} (log: {path})\n".encode())
         sys.stderr.flush()
         os._exit(1)  # the traceback is in the log once; Snakemake's own would repeat it
 

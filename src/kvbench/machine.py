@@ -1,17 +1,12 @@
-"""The machine a number comes from: facts for the record, and one measurement a device at a time."""
+"""The machine a number comes from: facts for the record, and what disturbed it."""
 
 from __future__ import annotations
 
-import fcntl
-import getpass
 import os
 import platform
 import resource
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,11 +20,6 @@ LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
 BUSY_SHARE, BUSY_SWITCHES, BUSY_LOAD = 0.95, 100, 1.0
 
 
-def has_cuda_driver() -> bool:
-    """Whether an NVIDIA driver is loaded, without importing torch."""
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidiactl").exists()
-
-
 def use_device(device: str, threads: int) -> str:
     """Settle `auto|cpu|cuda` to a device and give torch its threads; returns `cpu` or `cuda`.
 
@@ -41,21 +31,6 @@ def use_device(device: str, threads: int) -> str:
         raise RuntimeError("device: cuda, but torch sees no CUDA device; use device: auto or cpu")
     torch.set_num_threads(threads)
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def device_lock(device: str, shared: bool = False) -> Iterator[float]:
-    """Hold the machine's lock for `device`; yields the seconds waited for it.
-
-    Snakemake keeps its own jobs apart; this keeps every other measuring process on this machine
-    away as well. Jobs that time nothing may share it with each other. The lock goes with the
-    process, however that ends.
-    """
-    path = Path(tempfile.gettempdir()) / f"kvbench-{getpass.getuser()}-{device}.lock"
-    began = time.monotonic()
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield time.monotonic() - began
 
 
 class Watch:
@@ -111,6 +86,7 @@ def facts(device: str) -> dict[str, Any]:
         "cuda_version": torch.version.cuda,
         "device": device,
         "device_name": properties.name if properties else cpu_name(),
+        "device_uuid": str(properties.uuid) if properties else None,
         "cpu_name": cpu_name(),
         "cpu_count": os.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -50,9 +50,10 @@ def _stat(path: Path, key: str) -> int | None:
 
 
 def _gpu() -> int | None:
-    """How many reasons to run below its clock the first GPU gives now."""
+    """How many reasons to run below its clock this process's GPU gives now."""
     query = ",".join(f"clocks_event_reasons.{reason}" for reason in GPU)
-    command = ["nvidia-smi", "--id=0", f"--query-gpu={query}", "--format=csv,noheader"]
+    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    command = ["nvidia-smi", f"--id={mine}", f"--query-gpu={query}", "--format=csv,noheader"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kvbench import machine
+from kvbench import devices, machine
 from kvbench.bench import hierarchy
 from kvbench.kernels import native
 from kvbench.models import DTYPES
@@ -35,7 +35,7 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
     dot product, and with `library`, the native kernels' file, their sum.
     """
     device = machine.use_device(settings["device"], settings["threads"])
-    with machine.device_lock(device) as waited:
+    with devices.device_lock(device) as held:
         watch = machine.Watch(device, settings["threads"])
         caches, dtype, n = hierarchy.caches(device), DTYPES[settings["dtype"]], GEMM_N[device]
         size = max([BUFFER_BYTES[device], *(LARGER * cache["size_bytes"] for cache in caches)])
@@ -60,7 +60,7 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
             "buffer_bytes": size,
             "gemm_n": n,
             "runs_s": {"copy": copies, "read": reads[best], "gemm": products},
-            "machine_state": {**watch.report(), "lock_wait_s": waited},
+            "machine_state": {**watch.report(), **held.facts()},
         }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kvbench import machine
+from kvbench import devices, machine
 from kvbench.caches import Cache, layout_of, make
 from kvbench.generate import Pick, Sampler, generate, greedy
 from kvbench.kernels.choose import Choice, settle
@@ -36,7 +36,7 @@ class Setup:
     model: LanguageModel
     prompt: Tensor  # (batch_size, prompt_length) token ids
     choice: Choice
-    lock_wait_s: float
+    held: devices.Held
     watch: machine.Watch
     prepared_s: dict[str, float] = field(default_factory=dict)  # compiling, capturing
 
@@ -117,7 +117,7 @@ class Setup:
             "kernel_reason": self.choice.reason,
             **self.prepared_s,
             **results,
-            "machine_state": {**self.watch.report(), "lock_wait_s": self.lock_wait_s},
+            "machine_state": {**self.watch.report(), **self.held.facts()},
         }
 
 
@@ -139,11 +139,11 @@ def ready(cell: dict[str, Any], weights: str | None, timed: bool = True) -> Iter
     """
     device = machine.use_device(cell["device"], cell["threads"])
     choice = settle(cell, device)
-    with machine.device_lock(device, shared=not timed and device == "cpu") as waited:
+    with devices.device_lock(device, shared=not timed and device == "cpu") as held:
         torch.manual_seed(cell["seed"])
         model = build(cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
         draw = torch.Generator().manual_seed(cell["seed"])
         shape = (cell["batch_size"], cell["prompt_length"])
         prompt = torch.randint(cell["model"]["vocab_size"], shape, generator=draw)
         watch = machine.Watch(device, cell["threads"])
-        yield Setup(cell, device, model, prompt.to(device), choice, waited, watch)
+        yield Setup(cell, device, model, prompt.to(device), choice, held, watch)
