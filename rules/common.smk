@@ -20,7 +20,8 @@ from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
-ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
+if workflow.is_main_process:
+    ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
 
 _files = workflow.overwrite_configfiles
 try:
@@ -29,8 +30,15 @@ try:
         load_schema(),
         name=Path(_files[-1]).stem if _files else "default",
     )
-except ConfigError as refusal:
+    if workflow.is_main_process:
+        runlock.check_dates([f"results/{config['study']}", "resources"])
+except (ConfigError, runlock.UnfitFolder) as refusal:
     raise WorkflowError(str(refusal)) from None
+
+
+onstart:
+    check_folder()
+
 
 SCORED = quality_presets(config)  # presets whose perplexity means something
 LINE = cells.line(config)  # every timed sample's place in line
@@ -51,6 +59,14 @@ wildcard_constraints:
     depth=r"[1-9]\d*",
     P=r"[1-9]\d*",
     replicate=r"[1-9]\d*",
+
+
+def check_folder():
+    """Refuse a run, though not a dry run, that could not write its results."""
+    try:
+        runlock.check_writable(f"results/{config['study']}")
+    except runlock.UnfitFolder as refusal:
+        raise WorkflowError(str(refusal)) from None
 
 
 def code(script, *modules):

@@ -41,6 +41,9 @@ def logged(path: str) -> Iterator[None]:
         os.write(_terminal, f"{type(error).__name__}: {error} (log: {path})\n".encode())
         sys.stderr.flush()
         os._exit(1)  # the traceback is in the log once; Snakemake's own would repeat it
+    except KeyboardInterrupt:
+        tell(f"interrupted: run again to go on (log: {path})")
+        os._exit(130)
 
 
 def out_of_memory_is_a_result(

@@ -1,4 +1,4 @@
-"""Locks that a killed run left behind. Standard library only.
+"""Is this folder fit for a run: stale locks, dates, permission to write. Standard library only.
 
 Snakemake locks its outputs with plain files, which outlive a `kill -9`: the next run would refuse
 to start until told to unlock. Here every run also holds a kernel lock, which dies with its process.
@@ -8,8 +8,18 @@ Who gets it exclusively is alone in the folder, so any lock file there is stale.
 from __future__ import annotations
 
 import fcntl
+import os
+import time
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import IO
+
+SKEW_S = 120.0  # clocks of a file server may differ by this much
+
+
+class UnfitFolder(RuntimeError):
+    """Why no run can begin here, and the cure, in one line."""
 
 
 def hold(folder: Path) -> IO[str]:
@@ -26,5 +36,39 @@ def hold(folder: Path) -> IO[str]:
             stale.unlink(missing_ok=True)
     except BlockingIOError:
         pass  # another run is alive here, and Snakemake's own locks keep the two apart
+    except OSError:
+        return file  # a file system without locks: stale ones stay for `snakemake --unlock`
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+def check_dates(folders: Iterable[str]) -> None:
+    """Raise UnfitFolder for a file dated in the future: the clock was set back after it was made.
+
+    Against such an output no edit looks newer, so that a stale result would be taken as current.
+    """
+    latest = time.time() + SKEW_S
+    for folder in folders:
+        for path, _, names in os.walk(folder):
+            for name in names:
+                file = os.path.join(path, name)
+                made = os.lstat(file).st_mtime
+                if made > latest:
+                    when = datetime.fromtimestamp(made).isoformat(" ", "seconds")
+                    raise UnfitFolder(
+                        f"{file} is dated {when}, which has not come yet: set the clock right, or, "
+                        "if it is right now, delete what was made under the wrong one: "
+                        f"find {folder} -type f -newermt now -delete"
+                    )
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise UnfitFolder where results cannot be written; a folder not made yet is judged above."""
+    place = Path(folder)
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        raise UnfitFolder(
+            f"{place} is read-only: a run writes its results there; make it writable, or run in a "
+            "copy of the project"
+        )
