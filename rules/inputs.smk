@@ -47,6 +47,8 @@ rule split_mini_wiki:
         "logs/split_mini_wiki/mini-wiki.log",
     conda:
         "../envs/inputs.yaml"
+    params:
+        sha256=[MANIFEST[file]["sha256"] for file in ("enwiki.xml.bz2", "wiki.utf8")],
     script:
         "../scripts/split_mini_wiki.py"
 
@@ -81,6 +83,8 @@ rule tokenize_text:
         tokenizer="|".join(sorted({tokenizer_of(preset) for preset in PRESETS})),
     conda:
         "../envs/inputs.yaml"
+    params:
+        sha256=MANIFEST["gpt2.tiktoken"]["sha256"],
     script:
         "../scripts/tokenize_text.py"
 

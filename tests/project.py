@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ def toy(folder):
     """A copy whose study `toy` has one kind of cell, which takes a third of a second."""
     copy(folder)
     (folder / "config/toy.yaml").write_text(TOY)
-    (folder / "toy.safetensors").write_text("weights")
+    (folder / "toy.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")  # of no tensors
     (folder / "src/kvbench/bench/vram.py").write_text(BENCH)
     return folder
 
@@ -94,6 +95,14 @@ class Running:
                 start_new_session=True,
             )
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
     def wait_for(self, words, seconds=60):
         """Until it has said `words`."""
         until = time.monotonic() + seconds
@@ -102,8 +111,8 @@ class Running:
             time.sleep(0.05)
         return self.said.read_text()
 
-    def end(self, signal=None):
+    def end(self, number=None):
         """Send a signal to the whole group, if one is named, and wait; the exit status."""
-        if signal is not None:
-            os.killpg(self.process.pid, signal)
+        if number is not None:
+            os.killpg(self.process.pid, number)
         return self.process.wait(60)

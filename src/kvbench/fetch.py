@@ -77,6 +77,18 @@ def copy(member: IO[bytes], target: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
+def verify(path: str | Path, sha256: str) -> Path:
+    """`path`, once its bytes are those it was fetched with. Raises FetchError with the cure."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise FetchError(
+            f"{path} has sha256 {found}, resources/manifest.yaml says {sha256}: "
+            "delete it and run again"
+        )
+    return Path(path)
+
+
 def check(entry: dict[str, Any], wheel: str, size: int, sha256: str) -> None:
     """Raise FetchError unless length and sha256 are those of the manifest."""
     if (size, sha256) != (entry["bytes"], entry["sha256"]):

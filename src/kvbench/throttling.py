@@ -5,6 +5,7 @@ Counters that only grow, read before and after a measurement; None where a machi
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
