@@ -48,7 +48,7 @@ rule split_mini_wiki:
     conda:
         "../envs/inputs.yaml"
     params:
-        sha256=[MANIFEST[file]["sha256"] for file in ("enwiki.xml.bz2", "wiki.utf8")],
+        entries={file: MANIFEST[file] for file in ("enwiki.xml.bz2", "wiki.utf8")},
     script:
         "../scripts/split_mini_wiki.py"
 
@@ -84,7 +84,7 @@ rule tokenize_text:
     conda:
         "../envs/inputs.yaml"
     params:
-        sha256=MANIFEST["gpt2.tiktoken"]["sha256"],
+        entries={file: MANIFEST[file] for file in ("gpt2.tiktoken",)},
     script:
         "../scripts/tokenize_text.py"
 

@@ -6,8 +6,8 @@ from kvbench.job import logged
 from kvbench.store import write_text
 
 with logged(snakemake.log[0]):
-    raw = (snakemake.input.dump, snakemake.input.extracts)
-    dump, extracts = map(verify, raw, snakemake.params.sha256)
-    articles = wiki.dump_articles(dump), wiki.extract_articles(extracts)
-    for split, text in wiki.split_articles(*articles).items():
+    entries = snakemake.params.entries
+    articles = wiki.dump_articles(verify(snakemake.input.dump, entries))
+    extracts = wiki.extract_articles(verify(snakemake.input.extracts, entries))
+    for split, text in wiki.split_articles(articles, extracts).items():
         write_text(snakemake.output[split], text)

@@ -8,7 +8,7 @@ from kvbench.text import load_encoding, tokenize, write_tokens
 from kvbench.unavailable import passed_on
 
 with logged(snakemake.log[0]), passed_on(snakemake.output[0]):
-    ranks = verify(snakemake.input.ranks, snakemake.params.sha256)
+    ranks = verify(snakemake.input.ranks, snakemake.params.entries)
     encoding = load_encoding(ranks, snakemake.wildcards.tokenizer)
     tokens = tokenize(Path(snakemake.input.text).read_text("utf-8"), encoding)
     print(f"{len(tokens.tokens)} tokens")
