@@ -68,7 +68,7 @@ def draw(records: Records) -> Figure:
             axes.set_ylabel(f"time of {baseline} / time of version")
             style.t_axis(axes, [cell["T"] for cell in cells])
     compared = [record for record in records if record["version"] != against[0]]
-    style.legend(figure, {cell["version"]: cell["version_description"] for cell in compared})
+    style.legend(figure, {c["version"]: c.get("version_description", "") for c in compared})
     figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation: above 1 is faster")
     style.foot(
         figure, f"{provenance(records)} · bars: paired {100 * level:.4g} % intervals over processes"
