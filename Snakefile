@@ -27,6 +27,7 @@ include: "rules/quality.smk"
 include: "rules/roofline.smk"
 include: "rules/verdicts.smk"
 include: "rules/figures.smk"
+include: "rules/compare.smk"
 include: "rules/report.smk"
 
 

@@ -224,6 +224,23 @@ def kept_run(wildcards):
     return [str(path)] if path.exists() else []
 
 
+def compared_cells():
+    """The cells that are compared with another study's."""
+    return [
+        path.format(study=config["study"], preset=preset)
+        for benchmark in ("latency", "decode", "vram")
+        for preset in presets_of(benchmark)
+        for path in CELLS[benchmark]
+    ]
+
+
+def baseline(wildcards):
+    """The results.jsonl that this study is compared with."""
+    if config["compare"]["baseline"] is None:
+        raise WorkflowError("config key 'compare.baseline' is null; give a results.jsonl")
+    return config["compare"]["baseline"]
+
+
 def own_roofs(wildcards):
     """This machine's roofs, where the study measures them."""
     measures = {"roofline", "decode"} & set(config["benchmarks"])

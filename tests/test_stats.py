@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from kvbench.stats.decisions import replicates_needed, smallest_detectable, verdicts
 from kvbench.stats.lines import break_even, fit_line
-from kvbench.stats.paired import compare, from_log_ratios, interval
+from kvbench.stats.paired import at, compare, compare_apart, from_log_ratios, interval
 from kvbench.stats.samples import summary
 from kvbench.stats.windows import _resampled_means, block_bootstrap_mean
 
@@ -162,6 +162,29 @@ def test_p_values_are_those_of_paired_t_tests_on_logs():
 def test_blocks_that_cannot_be_compared_are_refused(a, b, message):
     with pytest.raises(ValueError, match=message):
         compare(a, b)
+
+
+@pytest.mark.parametrize("replicates", [3, 10])
+def test_the_ratio_interval_of_unpaired_processes_covers_the_truth(replicates):
+    rng = np.random.default_rng(replicates)
+    found = [
+        compare_apart(
+            np.exp(0.095 + 0.02 * heavy(rng, (replicates, 1))).tolist(),
+            np.exp(0.01 * heavy(rng, (replicates + 2, 1))).tolist(),
+        )
+        for _ in range(500)
+    ]
+    assert 0.90 <= np.mean([c.low <= math.exp(0.095) <= c.high for c in found]) <= 0.98
+
+
+def test_unpaired_p_values_are_those_of_welch_s_t_test():
+    a, b = np.random.default_rng(0).uniform(1, 1.1, (2, 5, 3))
+    c = compare_apart(a.tolist(), b[:4].tolist())
+    logs = np.log(np.median(a, axis=1)), np.log(np.median(b[:4], axis=1))
+    welch = stats.ttest_ind(*logs, equal_var=False)
+    assert (c.p_difference, c.freedom) == pytest.approx((welch.pvalue, welch.df))
+    assert (c.low, c.high) == pytest.approx(tuple(np.exp(welch.confidence_interval())))
+    assert at(c, 0.02, 0.8).low > c.low
 
 
 # Words

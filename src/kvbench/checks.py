@@ -57,6 +57,11 @@ def roofline_source(config: dict[str, Any]) -> str:
 def check_together(config: dict[str, Any]) -> None:
     """What no single key can show."""
     _check_execution(config)
+    baseline = config["compare"]["baseline"]
+    if baseline is not None and not Path(baseline).is_file():
+        raise ConfigError(
+            f"config key 'compare.baseline' is {baseline!r}; allowed: null or an existing file"
+        )
     if config["dtype"] == "float16" and not uses_cuda(config):
         raise ConfigError(
             "config key 'dtype' is float16, which needs a GPU: a CPU multiplies float16 matrices "

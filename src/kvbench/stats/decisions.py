@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
-from kvbench.stats.paired import Comparison, check_share, from_log_ratios
+from kvbench.stats.paired import Comparison, at, check_share
 
 FASTER, SLOWER, EQUIVALENT, INCONCLUSIVE = "faster", "slower", "equivalent", "inconclusive"
 
@@ -68,7 +68,7 @@ def verdicts(
     check_share("alpha", alpha)
     family = list(comparisons)
     if margin is not None:
-        family = [from_log_ratios(c.log_ratios, margin, c.level) for c in family]
+        family = [at(c, margin, c.level) for c in family]
     p = {i: q for i, c in enumerate(family) if (q := _conclusive_at(c)) is not None}
     adjusted = stats.false_discovery_control(list(p.values()), method="bh") if p else np.empty(0)
     found = max(1, int((adjusted <= alpha).sum()))
@@ -86,7 +86,7 @@ def _conclusive_at(c: Comparison) -> float | None:
 
 
 def _read(c: Comparison, level: float, p_adjusted: float | None) -> Verdict:
-    c = from_log_ratios(c.log_ratios, c.margin, level)
+    c = at(c, c.margin, level)
     word = INCONCLUSIVE
     if c.low is not None and c.high is not None:
         if 1 / (1 + c.margin) < c.low and c.high < 1 + c.margin:

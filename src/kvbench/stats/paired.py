@@ -19,7 +19,7 @@ or with one process in twenty disturbed), and width against t:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special  # Student's t itself: scipy.stats takes a second to import
@@ -46,8 +46,9 @@ class Interval:
 class Comparison:
     """Ratio a / b (below 1: a is the faster); None where `reason` says why.
 
-    log_ratios: one per block, natural log. p_difference: of "the ratio is 1". p_equivalence: of
-    "the ratio lies outside [1 / (1 + margin), 1 + margin]".
+    log_ratios: one per block, natural log; none for processes that were not paired. p_difference:
+    of "the ratio is 1". p_equivalence: of "the ratio lies outside [1 / (1 + margin), 1 + margin]".
+    error, freedom: the standard error of log(ratio) and its degrees of freedom.
     """
 
     ratio: float
@@ -60,6 +61,8 @@ class Comparison:
     p_equivalence: float | None
     log_ratios: tuple[float, ...]
     reason: str | None = None
+    error: float | None = None
+    freedom: float | None = None
 
 
 def t_interval(x: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -140,23 +143,66 @@ def from_log_ratios(log_ratios: Sequence[float], margin: float, level: float) ->
         raise ValueError(f"margin is {margin}; allowed: 0 and above (0.02 is 2 %)")
     logs = as_samples(log_ratios, "log ratios")
     raw, n = tuple(logs.tolist()), logs.size
-    ratio = float(np.exp(logs.mean()))
     if n == 1:
+        ratio = float(np.exp(logs.mean()))
         return Comparison(ratio, None, None, level, margin, 1, None, None, raw, ONE_BLOCK)
-    mean, half = t_interval(logs, level)
-    distance, error = abs(float(mean)), float(logs.std(ddof=1) / np.sqrt(n))
+    error = float(logs.std(ddof=1) / np.sqrt(n))
+    return _by_t(float(logs.mean()), error, n - 1, n, raw, margin, level)
+
+
+def compare_apart(
+    a_blocks: Blocks, b_blocks: Blocks, margin: float = 0.02, level: float = 0.95
+) -> Comparison:
+    """Ratio a / b of processes that did not run side by side: Welch's t on the logs of medians.
+
+    No block cancels the drift between the two: it is part of the ratio. Degrees of freedom are
+    Welch and Satterthwaite's (1947).
+    """
+    logs = [log_medians(blocks, what) for blocks, what in ((a_blocks, "a"), (b_blocks, "b"))]
+    mean, n = float(logs[0].mean() - logs[1].mean()), min(x.size for x in logs)
+    if n == 1:
+        ratio = _exp(mean)
+        return Comparison(ratio, None, None, level, margin, 1, None, None, (), ONE_BLOCK)
+    parts = np.array([x.var(ddof=1) / x.size for x in logs])
+    spread = float((parts**2 / [x.size - 1 for x in logs]).sum())
+    freedom = float(parts.sum()) ** 2 / spread if spread else float(sum(x.size - 1 for x in logs))
+    return _by_t(mean, float(np.sqrt(parts.sum())), freedom, n, (), margin, level)
+
+
+def at(c: Comparison, margin: float, level: float) -> Comparison:
+    """The same comparison read at another margin and level."""
+    if c.error is None or c.freedom is None:
+        return replace(c, margin=margin, level=level)
+    mean = math.log(c.ratio)
+    return _by_t(mean, c.error, c.freedom, c.replicates, c.log_ratios, margin, level)
+
+
+def _by_t(
+    mean: float,
+    error: float,
+    freedom: float,
+    replicates: int,
+    logs: tuple[float, ...],
+    margin: float,
+    level: float,
+) -> Comparison:
+    """A comparison whose log ratio has this mean and standard error."""
+    half = -float(special.stdtrit(freedom, (1 - level) / 2)) * error
+    distance = abs(mean)
     to_edge = math.log1p(margin) - distance
-    p = special.stdtr(n - 1, [-_in_errors(distance, error), -_in_errors(to_edge, error)])
+    p = special.stdtr(freedom, [-_in_errors(distance, error), -_in_errors(to_edge, error)])
     return Comparison(
-        ratio=ratio,
+        ratio=_exp(mean),
         low=_exp(mean - half),
         high=_exp(mean + half),
         level=level,
         margin=margin,
-        replicates=n,
+        replicates=replicates,
         p_difference=float(2 * p[0]),
         p_equivalence=float(p[1]),
-        log_ratios=raw,
+        log_ratios=logs,
+        error=error,
+        freedom=freedom,
     )
 
 
