@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvbench.costs import kv_heads
+from kvbench.layouts import Layout
+
 
 class BytesDoNotAddUp(ValueError):
     """A memory record whose parts are not its whole: the file, and which sum fails."""
@@ -29,9 +32,9 @@ def check_bytes(record: dict[str, Any], name: str) -> None:
         ),
     }
     if record.get("cache_tokens") is not None:
-        sums["cache_used_bytes = cache_bytes_per_token x batch_size x cache_tokens"] = (
+        sums["cache_used_bytes = the closed form of cache_layout for cache_tokens"] = (
             record["cache_used_bytes"],
-            record["cache_bytes_per_token"] * record["batch_size"] * record["cache_tokens"],
+            closed_form(record),
         )
     for rule, (found, expected) in sums.items():
         if found != expected:
@@ -44,3 +47,9 @@ def check_bytes(record: dict[str, Any], name: str) -> None:
             f"{name}: cache_used_bytes {record['cache_used_bytes']} exceeds cache_reserved_bytes "
             f"{record['cache_reserved_bytes']}; delete it and run again"
         )
+
+
+def closed_form(record: dict[str, Any]) -> int:
+    """Bytes that hold `cache_tokens` tokens, from the shape and the layout alone."""
+    heads = kv_heads(record["model_config"], record["layer_owner"], record["batch_size"])
+    return heads * Layout(**record["cache_layout"]).bytes(record["cache_tokens"])
