@@ -22,6 +22,7 @@ if not workflow.overwrite_configfiles:
 
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/sharing.smk"
 include: "rules/measure.smk"
 include: "rules/quality.smk"
 include: "rules/roofline.smk"

@@ -92,6 +92,15 @@ def architecture(wildcards):
     return f"kvbench.models.{shape_of(config, wildcards.preset)['arch']}"
 
 
+def fitting_code(script):
+    """The code that fits weights of a preset's architecture to a layer map."""
+
+    def files(wildcards):
+        return code(script, "kvbench.caches.none", architecture(wildcards))
+
+    return files
+
+
 def weights_code(wildcards):
     """What random weights are drawn by: the script, and the preset's architecture."""
     return code("make_random_weights.py", architecture(wildcards))
@@ -124,7 +133,12 @@ def measuring_threads(wildcards):
 
 
 def weights(wildcards):
-    """The weights file of the wildcards' preset."""
+    """The weights file of the wildcards' preset and version."""
+    return cells.weights_file(config, wildcards.preset, wildcards.get("version", "v1"))
+
+
+def own_weights(wildcards):
+    """The weights file of v1, which every version is compared with and fitted from."""
     return cells.weights_file(config, wildcards.preset)
 
 
@@ -137,6 +151,12 @@ def tokens(wildcards):
     """The tokenised text that a preset is scored on."""
     text, split = config["perplexity"]["text"], config["perplexity"]["split"]
     return f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
+
+
+def calibration_tokens(wildcards):
+    """The tokenised text that a preset's sharing is fitted on: never the scored split."""
+    text = config["perplexity"]["text"]
+    return f"resources/tokens/{text}.train.{tokenizer_of(wildcards.preset)}.npz"
 
 
 def place(wildcards):

@@ -10,6 +10,7 @@ rule measure_perplexity:
     input:
         code=measured_code("measure_perplexity.py"),
         weights=weights,
+        reference=own_weights,
         tokens=tokens,
     output:
         "results/{study}/perplexity/{preset}/{version}.json",

@@ -8,6 +8,7 @@ from kvbench.store import write_record
 with logged(snakemake.log[0]), one_device(snakemake.config, timed=False):
     from kvbench.bench import perplexity  # torch, which sees that device alone
 
-    cell, inputs = snakemake.params.cell, (snakemake.input.weights, snakemake.input.tokens)
+    cell, given = snakemake.params.cell, snakemake.input
+    inputs = given.weights, given.tokens, given.reference
     record = out_of_memory_is_a_result(perplexity.run, cell, *inputs)
     write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

@@ -1,4 +1,4 @@
-"""Train the nano model on mini-wiki: trained weights that need no model hub."""
+"""Train the nano model on mini-wiki, from counts or on from its own weights; K/V may be shared."""
 
 from kvbench.job import logged
 from kvbench.text import load_tokens
@@ -9,6 +9,7 @@ with logged(snakemake.log[0]):
     keep_freed_memory()
     inputs, job = snakemake.input, snakemake.params.job
     texts = load_tokens(inputs.train), load_tokens(inputs.valid)
-    model, record = train(job["shape"], *texts, job, threads=snakemake.threads)
+    how = {"layer_map": job.pop("layer_map", "own"), "init": inputs.get("init") or None}
+    model, record = train(job["shape"], *texts, job, threads=snakemake.threads, **how)
     print(record)
     save(snakemake.output[0], dict(model.named_parameters()), source="trained", **record)

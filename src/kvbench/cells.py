@@ -7,12 +7,13 @@ these changes, and only then. Standard library only; the Snakefile hands cells t
 from __future__ import annotations
 
 import random
+from pathlib import PurePath
 from typing import Any
 
 from kvbench import versions
 from kvbench.config import WEIGHT_KINDS, for_preset, shape_of, weights_source
 from kvbench.devices import on_cuda
-from kvbench.layermaps import owners
+from kvbench.layermaps import label, owners
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 HOW = ("execution", "kernel")  # as asked for; a record says what ran
@@ -20,6 +21,7 @@ RUNS = ("num_warmup_runs", "num_measure_runs")
 NAMES = {"latency": "latency_vs_T", "vram": "vram_vs_T"}  # in records, where it is not the rule's
 STEPPED = ("decode", "dispatch")  # benchmarks that repeat one decode step at a depth
 TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel takes
+UPTRAINED = 10  # uptraining has this part of training's steps and learning rates
 # name -> delay, a share of each step
 CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-again2": 0.0, "v1-plus5": 0.05}
 
@@ -44,7 +46,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         "version_description": description,
         **flags,
         "cache": versions.cache_module(version),
-        "owner": owners(versions.layer_map(version), shape["n_layer"]),
+        "owner": owners(layer_map(config, version), shape["n_layer"]),
         "preset": preset,
         "model": shape,
         "weights": source if source in WEIGHT_KINDS else "path",
@@ -164,13 +166,38 @@ def measuring_threads(config: dict[str, Any], cores: int) -> int:
     return max(1, cores // several)
 
 
-def weights_file(config: dict[str, Any], preset: str) -> str:
-    """The safetensors file a cell of this preset reads."""
+def layer_map(config: dict[str, Any], version: str) -> str | list[int]:
+    """The layer map of a version in this study: its own, or what `layer_maps` names instead."""
+    return config["layer_maps"].get(version) or versions.layer_map(version)
+
+
+def weights_file(config: dict[str, Any], preset: str, version: str = "v1") -> str:
+    """The safetensors file a cell reads: v1's, or what was made of it for the version's layer map.
+
+    Random weights have nothing to fit, so that every version reads the same ones.
+    """
     source = weights_source(config, preset)
-    if source == "random":
-        source = f"random-{config['seed']}"
-    elif source == "trained":
-        source = f"trained-{config['nano']['steps']}-{config['seed']}"
-    elif source not in WEIGHT_KINDS:
-        return source
-    return f"resources/weights/{preset}/{source}.safetensors"
+    name = {
+        "random": f"random-{config['seed']}",
+        "trained": f"trained-{config['nano']['steps']}-{config['seed']}",
+    }.get(source, source)
+    own = f"resources/weights/{preset}/{name}.safetensors" if source in WEIGHT_KINDS else source
+    variant = versions.weights_variant(version)
+    if variant is None or source == "random":
+        return own
+    fitted = f"{PurePath(own).stem}.{variant}-{label(layer_map(config, version))}"
+    return f"resources/weights/{preset}/{fitted}.safetensors"
+
+
+def training_job(config: dict[str, Any], variant: str, shared: str) -> dict[str, Any]:
+    """How nano is trained with the layer map `shared` (as `layermaps.label` writes it).
+
+    `shared` from scratch, as nano itself; `uptrained` goes on from nano's own weights, with a tenth
+    of the steps and of the learning rates.
+    """
+    shape, nano = shape_of(config, "nano"), dict(config["nano"])
+    if variant == "uptrained":
+        nano |= {key: max(1, nano[key] // UPTRAINED) for key in ("steps", "warmup_steps")}
+        nano |= {key: nano[key] / UPTRAINED for key in ("muon_lr", "adamw_lr")}
+    layers = owners(shared, shape["n_layer"])
+    return {"shape": shape, **nano, "seed": config["seed"], "layer_map": layers}

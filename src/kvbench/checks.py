@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.devices import DeviceError, has_cuda_driver, names, on_cuda
+from kvbench.layermaps import owners
 from kvbench.ncu import runner
 from kvbench.presets import HUB_PRESETS, PRESETS
+from kvbench.versions import VERSIONS
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
 WEIGHT_KINDS = ("random", "hub", "trained", "gguf")  # what records say; a file of yours is a path
@@ -57,6 +59,7 @@ def roofline_source(config: dict[str, Any]) -> str:
 def check_together(config: dict[str, Any]) -> None:
     """What no single key can show."""
     _check_execution(config)
+    _check_sharing(config)
     baseline = config["compare"]["baseline"]
     if baseline is not None and not Path(baseline).is_file():
         raise ConfigError(
@@ -173,12 +176,44 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             f"allowed with presets {', '.join(HUB_PRESETS)}"
         )
     if source in ("trained", "gguf") and source != shape_of(config, preset)["weights"]:
-        having = ", ".join(name for name, shape in PRESETS.items() if shape["weights"] == source)
         raise ConfigError(
-            f"config key 'weights' is {source} for preset {preset!r}; allowed with presets {having}"
+            f"config key 'weights' is {source} for preset {preset!r}; "
+            f"allowed with presets {_having(source)}"
         )
     if source not in WEIGHT_KINDS and not Path(source).is_file():
         raise ConfigError(
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
             f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"
         )
+
+
+def _check_sharing(config: dict[str, Any]) -> None:
+    """Layer maps of versions that share, that fit every preset; weights that can be fitted."""
+    sharing = [version for version, line in VERSIONS.items() if line["cross_layer_sharing"]]
+    presets = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])
+    for version, layer_map in config["layer_maps"].items():
+        if version not in sharing:
+            raise ConfigError(
+                f"config key 'layer_maps.{version}' is unknown: versions that share K/V: "
+                f"{', '.join(sharing)}"
+            )
+        for preset in presets if version in config["versions"] else ():
+            try:
+                owners(layer_map, shape_of(config, preset)["n_layer"])
+            except ValueError as error:
+                raise ConfigError(
+                    f"config key 'layer_maps.{version}' does not fit {preset}: {error}"
+                ) from None
+    for version in config["versions"]:
+        trained = VERSIONS[version].get("weights_variant") in ("shared", "uptrained")
+        for preset in presets if trained else ():
+            if weights_source(config, preset) not in ("trained", "random"):
+                raise ConfigError(
+                    f"config key 'versions' names {version}, which is trained in the workflow; "
+                    f"allowed with presets trained there ({_having('trained')}), not with {preset}"
+                )
+
+
+def _having(source: str) -> str:
+    """The presets whose weights come from `source`."""
+    return ", ".join(name for name, shape in PRESETS.items() if shape["weights"] == source)

@@ -9,21 +9,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 GROUPS = {"own": 1, "pairs": 2, "triples": 3}  # name -> layers that share one K/V
+ENDS = "ends"  # pairs, but the first and the last layer own theirs
+NAMES = (*GROUPS, ENDS)
 
 
 def owners(layer_map: str | Sequence[int], n_layer: int) -> list[int]:
     """The owner of each layer's K/V, as a list of `n_layer` layer numbers.
 
-    `layer_map` is a name of GROUPS (the first layer of each group owns, so an odd last layer owns
-    its own) or the list itself. Raises ValueError for a map in which a layer reads one that does
-    not own its K/V or comes later.
+    `layer_map` is one of NAMES (the first layer of each group owns, so an odd last layer owns its
+    own), the list itself, or the list as `label` writes it. Raises ValueError for a map in which a
+    layer reads one that does not own its K/V or comes later.
     """
     if isinstance(layer_map, str):
-        if layer_map not in GROUPS:
-            known = f"{', '.join(GROUPS)}, or a list of layers"
+        if layer_map in GROUPS:
+            size = GROUPS[layer_map]
+            return [layer - layer % size for layer in range(n_layer)]
+        if layer_map == ENDS:
+            return [
+                layer if layer in (0, n_layer - 1) else layer - (layer - 1) % 2
+                for layer in range(n_layer)
+            ]
+        if not layer_map.replace("-", "").isdecimal():
+            known = f"{', '.join(NAMES)}, or a list of layers"
             raise ValueError(f"unknown layer map {layer_map!r}; known: {known}")
-        size = GROUPS[layer_map]
-        return [layer - layer % size for layer in range(n_layer)]
+        layer_map = [int(layer) for layer in layer_map.split("-")]
     owner = list(layer_map)
     if len(owner) != n_layer:
         raise ValueError(f"layer map has {len(owner)} entries for {n_layer} layers")
@@ -33,3 +42,8 @@ def owners(layer_map: str | Sequence[int], n_layer: int) -> list[int]:
                 f"layer map: layer {layer} reads layer {source}, which is not an owner below it"
             )
     return owner
+
+
+def label(layer_map: str | Sequence[int]) -> str:
+    """A layer map as part of a file name: its name, or its layers joined by hyphens."""
+    return layer_map if isinstance(layer_map, str) else "-".join(map(str, layer_map))

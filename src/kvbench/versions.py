@@ -2,7 +2,8 @@
 
 Standard library only, so that the Snakefile can read it. A version is one line here; one that
 needs its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys
-and what they default to: `cache` (from the flags), `layer_map` (from the flags).
+and what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
+(none: the preset's own weights).
 
     python -m kvbench.versions      lists the registry
 """
@@ -21,6 +22,12 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "v2": {"description": "KV-cache + INT8 quantization", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False},
     "v3": {"description": "KV-cache + cross-layer sharing", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True},
     "v4": {"description": "KV-cache + INT8 + cross-layer sharing", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": True},
+    # Sharing that works: the same cache and layer map as v3, and weights fitted to them (kvbench.sharing).
+    "v12": {"description": "KV-cache + sharing, trained with it", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "shared"},
+    "v13": {"description": "KV-cache + sharing, uptrained", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "uptrained"},
+    "v14": {"description": "KV-cache + sharing, calibrated", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "calibrated"},
+    "v15": {"description": "KV-cache + sharing, owner's queries", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "copied"},
+    "v16": {"description": "KV-cache + INT8 + sharing, calibrated", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": True, "weights_variant": "calibrated"},
 }  # fmt: skip
 
 
@@ -57,9 +64,14 @@ def cache_module(version: str) -> str:
 
 
 def layer_map(version: str) -> str:
-    """The name of the layer map: `own` (every layer its own K/V) or `pairs` (0,1), (2,3), ..."""
+    """The layer map, unless a study names another: `own` (every layer its own K/V), `pairs`, ..."""
     line = get_version_config(version)
     return str(line.get("layer_map", "pairs" if line["cross_layer_sharing"] else "own"))
+
+
+def weights_variant(version: str) -> str | None:
+    """How the version's weights are fitted to its layer map; None for the preset's own weights."""
+    return get_version_config(version).get("weights_variant")
 
 
 def load_model_for_version(
