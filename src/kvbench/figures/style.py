@@ -152,12 +152,13 @@ def save(figure: Figure, *paths: str | Path) -> None:
 
     The title moves to the left, where a reader begins, and is the SVG's own as well.
     """
-    title = figure.get_suptitle()
-    if title:
+    named = {}
+    if title := figure.get_suptitle():
         figure.suptitle(title, x=0.01, ha="left")
+        named = {"Title": title}
     for path in map(Path, paths):
         kind = path.suffix.removeprefix(".")
-        metadata = {"Date": None, "Title": title or None} if kind == "svg" else {"Software": None}
+        metadata = {"Date": None, **named} if kind == "svg" else {"Software": None}
         with replacing(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)
     plt.close(figure)
