@@ -143,6 +143,27 @@ def test_controls_are_measured_when_asked_for_and_not_before(project):
     assert "results/default/tables/verdicts_gpt2.md" in planned(project)
 
 
+def test_a_map_of_batch_and_depth_needs_its_steps_their_dispatch_and_the_roofs(project):
+    outputs = planned(project, "decode", "--configfile", "config/depth_batch.yaml")
+    results = [path.removeprefix("results/depth_batch/") for path in outputs if "results/" in path]
+    kinds = {path.split("/")[0] for path in results}
+    made = {"samples", "decode", "dispatch", "roofline", "verdicts", "figures", "tables"}
+    assert kinds == made
+    dispatched = [path for path in results if path.startswith("dispatch/")]
+    assert dispatched and all("/B1/" in path for path in dispatched)  # one batch serves all
+
+
+def test_a_comparison_needs_something_to_compare_with(project):
+    said = snakemake(project, "compare", check=False)
+    assert "config key 'compare.baseline' is null" in said and "Job stats" not in said
+    (project / "old.jsonl").write_text("")
+    outputs = planned(project, "compare", "--config", "compare={baseline: old.jsonl}")
+    assert {path.removeprefix("results/default/").split("/")[0] for path in outputs} == {
+        "compare",
+        "tables",
+    }
+
+
 def test_one_figure_makes_only_what_it_needs(project):
     shutil.rmtree(project / "results")
     outputs = planned(project, "results/default/figures/latency_gpt2.png")
