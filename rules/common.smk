@@ -198,6 +198,23 @@ WORKED_OUT = {
 }
 
 
+# The report's chapters, in the order that its menu sorts them.
+CHAPTERS = {
+    "1 Speed": ["speedup", "latency", "verdicts", "depth"],
+    "2 Depth and batch": ["decode", "attribution", "batch"],
+    "3 Memory": ["vram", "capacity"],
+    "4 Phases": ["phase"],
+    "5 Quality": ["tradeoff", "perplexity", "degradation"],
+    "6 Roofline": ["roofline"],
+}
+
+
+def chapter(wildcards):
+    """The report's chapter of a figure or table."""
+    shown = wildcards.get("figure") or wildcards.get("table")
+    return next((name for name, kinds in CHAPTERS.items() if shown in kinds), "7 Other")
+
+
 def presets_of(benchmark):
     """The presets a benchmark of this study measures; none where the study leaves it out."""
     if benchmark == "dispatch":

@@ -61,8 +61,8 @@ rule figure:
         report(
             "results/{study}/figures/{figure}_{preset}.svg",
             caption="../report/figure.rst",
-            category="{figure}",
-            labels={"preset": "{preset}", "as": "figure"},
+            category=chapter,
+            labels={"model": "{preset}", "shows": "{figure}", "as": "figure"},
         ),
         "results/{study}/figures/{figure}_{preset}.png",
     log:
@@ -83,8 +83,8 @@ rule table:
         csv=report(
             "results/{study}/tables/{table}_{preset}.csv",
             caption="../report/table.rst",
-            category="{table}",
-            labels={"preset": "{preset}", "as": "table"},
+            category=chapter,
+            labels={"model": "{preset}", "shows": "{table}", "as": "table"},
         ),
     log:
         "logs/{study}/tables/{table}_{preset}.log",

@@ -20,8 +20,8 @@ rule verdicts:
         csv=report(
             "results/{study}/tables/verdicts_{preset}.csv",
             caption="../report/verdicts.rst",
-            category="latency",
-            labels={"preset": "{preset}", "as": "verdicts"},
+            category="1 Speed",
+            labels={"model": "{preset}", "shows": "verdicts", "as": "table"},
         ),
     log:
         "logs/{study}/verdicts/{preset}.log",
@@ -44,8 +44,8 @@ rule depth:
         csv=report(
             "results/{study}/tables/depth_{preset}.csv",
             caption="../report/depth.rst",
-            category="latency",
-            labels={"preset": "{preset}", "as": "depth"},
+            category="1 Speed",
+            labels={"model": "{preset}", "shows": "depth", "as": "table"},
         ),
     log:
         "logs/{study}/depth/{preset}.log",
@@ -66,8 +66,8 @@ rule batch:
         csv=report(
             "results/{study}/tables/batch_{preset}.csv",
             caption="../report/depth.rst",
-            category="decode",
-            labels={"preset": "{preset}", "as": "batch"},
+            category="2 Depth and batch",
+            labels={"model": "{preset}", "shows": "batch", "as": "table"},
         ),
     log:
         "logs/{study}/batch/{preset}.log",
@@ -89,8 +89,8 @@ rule attribution:
         csv=report(
             "results/{study}/tables/attribution_{preset}.csv",
             caption="../report/attribution.rst",
-            category="decode",
-            labels={"preset": "{preset}", "as": "attribution"},
+            category="2 Depth and batch",
+            labels={"model": "{preset}", "shows": "attribution", "as": "table"},
         ),
     log:
         "logs/{study}/attribution/{preset}.log",
