@@ -29,7 +29,7 @@ def refusal(**given):
     "given,key,allowed",
     [
         ({"T_valuse": [1]}, "'T_valuse'", "did you mean 'T_values'?"),
-        ({"versions": ["v9"]}, "'versions.0'", "v0, v1, v2, v3, v4"),
+        ({"versions": ["v99"]}, "'versions.0'", "v0, v1, v2, v3, v4"),
         ({"T_values": [0]}, "'T_values.0'", "whole numbers from 1"),
         ({"T_values": []}, "'T_values'", "at least one"),
         ({"dtype": "int3"}, "'dtype'", "float32, bfloat16, float16"),

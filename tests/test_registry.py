@@ -52,8 +52,8 @@ def test_a_version_s_config_is_a_copy():
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'v9'.*v0, v1, v2, v3, v4"):
-        versions.get_version_config("v9")
+    with pytest.raises(ValueError, match="'v99'.*v0, v1, v2, v3, v4"):
+        versions.get_version_config("v99")
     with pytest.raises(ValueError, match="'gpt3'.*gpt2, gpt2-medium"):
         get_preset("gpt3")
 

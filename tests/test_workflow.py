@@ -109,12 +109,12 @@ def test_a_new_version_measures_itself_alone(project):
         project,
         "src/kvbench/versions.py",
         '    "v4": {',
-        '    "v5": {"description": "mine", "use_cache": True, "kv_cache_quant": False,'
+        '    "v99": {"description": "mine", "use_cache": True, "kv_cache_quant": False,'
         ' "cross_layer_sharing": False, "cache": "mine"},\n    "v4": {',
     )
-    edit(project, "config/config.yaml", "v3, v4]", "v3, v4, v5]")
+    edit(project, "config/config.yaml", "v3, v4]", "v3, v4, v99]")
     outputs = planned(project)
-    assert cells(outputs) == {"v5"}
+    assert cells(outputs) == {"v99"}
     assert not [path for path in outputs if path.startswith("resources/")]
 
 
@@ -180,7 +180,7 @@ def test_overrides_on_the_command_line(project):
     "setting,line",
     [
         ("T_valuse=[4]", "did you mean 'T_values'?"),
-        ("versions=[v9]", "allowed: v0, v1, v2, v3, v4"),
+        ("versions=[v99]", "allowed: v0, v1, v2, v3, v4"),
         ("T_values=[0]", "allowed: whole numbers from 1"),
     ],
 )

@@ -3,7 +3,7 @@
 Standard library only, so that the Snakefile can read it. A version is one line here; one that
 needs its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys
 and what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
-(none: the preset's own weights).
+(none: the preset's own weights), `fold` (none: a rotation of `kvbench.fold` folded into weights).
 
     python -m kvbench.versions      lists the registry
 """
@@ -22,6 +22,13 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "v2": {"description": "KV-cache + INT8 quantization", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False},
     "v3": {"description": "KV-cache + cross-layer sharing", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True},
     "v4": {"description": "KV-cache + INT8 + cross-layer sharing", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": True},
+    "v5": {"description": "KV-cache + INT4 quantization", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4"},
+    "v6": {"description": "KV-cache + INT4, keys by channel", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_channel"},
+    "v7": {"description": "KV-cache + INT8, keys by channel", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int8_channel"},
+    "v8": {"description": "KV-cache + INT4 less the mean", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_centred"},
+    "v9": {"description": "KV-cache + INT4, rotated (Hadamard)", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_hadamard", "fold": "values"},
+    "v10": {"description": "KV-cache + sliding window with sinks", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False, "cache": "window"},
+    "v11": {"description": "KV-cache + window with sinks, INT4 rotated", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "window_int4", "fold": "values"},
     # Sharing that works: the same cache and layer map as v3, and weights fitted to them (kvbench.sharing).
     "v12": {"description": "KV-cache + sharing, trained with it", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "shared"},
     "v13": {"description": "KV-cache + sharing, uptrained", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "uptrained"},
@@ -44,7 +51,7 @@ def get_use_cache(version: str) -> bool:
 
 
 def get_kv_cache_quant(version: str) -> bool:
-    """Whether K and V are stored as INT8 codes with one scale per row."""
+    """Whether K and V are stored as codes with scales."""
     return bool(get_version_config(version)["kv_cache_quant"])
 
 
@@ -87,7 +94,8 @@ def load_model_for_version(
     from kvbench.presets import get_preset
 
     line = get_version_config(version)
-    model = build(get_preset(preset), layer_map(version), dtype, weights=weights, seed=seed)
+    shape, fold = get_preset(preset), line.get("fold")
+    model = build(shape, layer_map(version), dtype, weights=weights, seed=seed, fold=fold)
     return model, line
 
 
@@ -98,7 +106,7 @@ def listing(markdown: bool = False) -> str:
     if markdown:
         rows.insert(1, ("---",) * 4)
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join(f"{row[0]:8} {row[1]:8} {row[2]:10} {row[3]}" for row in rows)
+    return "\n".join(f"{row[0]:8} {row[1]:14} {row[2]:10} {row[3]}" for row in rows)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from kvbench.bench.compare import Comparison, LayerError, by_depth, compare
 from kvbench.bench.divergence import first_divergence
 from kvbench.bench.setup import ready
 from kvbench.bench.through import logits_through
+from kvbench.fold import unfolded
 from kvbench.models import build
 from kvbench.models.base import LanguageModel
 from kvbench.stats.samples import summary
@@ -68,7 +69,7 @@ def run(
         model, cache_name = setup.model, cell["cache"]
         plain = model
         shares = len(model.config.owning_layers) < model.config.n_layer
-        if shares or reference not in (None, weights):
+        if shares or cell.get("fold") or reference not in (None, weights):
             source = reference or weights
             plain = build(cell["model"], "own", cell["dtype"], source, cell["seed"], setup.device)
         spans = windows(len(tokens), cell["context"], cell["stride"], cell["max_windows"])
@@ -76,7 +77,7 @@ def run(
         found, layers = [], LayerError()
         for span in spans:
             ids = torch.from_numpy(tokens[slice(*span[:2])].astype(np.int64)).to(setup.device)
-            found.append(_compared(plain, model, cache_name, ids, span[2] - span[0], layers))
+            found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers))
         asked = probes.probes(tokens, cell["probes"], model.config.block_size, cell["seed"])
         sums = {
             "teacher_forced": [float(one.nll_plain.sum()) for one in found],
@@ -114,12 +115,13 @@ def run(
 def _compared(
     plain: LanguageModel,
     model: LanguageModel,
-    cache_name: str,
+    cell: dict[str, Any],
     ids: Tensor,
     scored: int,
     layers: LayerError,
 ) -> Comparison:
     """One window (T,) read both ways; v0 is v1's plain forward, so one reading does for both."""
+    cache_name = cell["cache"]
     outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
     expected = logits_through(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
     if plain is model and cache_name == "none":
@@ -127,7 +129,7 @@ def _compared(
     else:
         read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"])
         got = read[0, scored - 1 :]
-    layers.add(outputs["plain"], outputs["cached"])
+    layers.add(outputs["plain"], [unfolded(y, cell.get("fold")) for y in outputs["cached"]])
     return compare(expected, got, ids[scored:])
 
 

@@ -141,7 +141,8 @@ def ready(cell: dict[str, Any], weights: str | None, timed: bool = True) -> Iter
     choice = settle(cell, device)
     with devices.device_lock(device, shared=not timed and device == "cpu") as held:
         torch.manual_seed(cell["seed"])
-        model = build(cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
+        told = (cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
+        model = build(*told, fold=cell.get("fold"))
         draw = torch.Generator().manual_seed(cell["seed"])
         shape = (cell["batch_size"], cell["prompt_length"])
         prompt = torch.randint(cell["model"]["vocab_size"], shape, generator=draw)

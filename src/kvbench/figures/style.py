@@ -33,6 +33,13 @@ SHORT = {
     "v2": "INT8",
     "v3": "shared",
     "v4": "INT8 + shared",
+    "v5": "INT4",
+    "v6": "INT4, keys by channel",
+    "v7": "INT8, keys by channel",
+    "v8": "INT4 less the mean",
+    "v9": "INT4 rotated",
+    "v10": "window + sinks",
+    "v11": "window + sinks, INT4",
 }
 PHASES = {
     "embedding": "#999999",

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
+from kvbench.fold import FOLDS
 from kvbench.layermaps import owners
 from kvbench.models.base import LanguageModel
 
@@ -25,11 +26,13 @@ def build(
     weights: str | Path | None = None,
     seed: int = 42,
     device: str | None = None,
+    fold: str | None = None,
 ) -> LanguageModel:
     """A model in eval mode on `device` (CUDA where there is one, else CPU).
 
     `shape` is a line of the preset registry; `weights` a safetensors file, without which the
-    parameters are seeded random numbers. Raises ValueError for an unknown dtype or layer map.
+    parameters are seeded random numbers. `fold` is a rotation of `kvbench.fold` to fold into them.
+    Raises ValueError for an unknown dtype or layer map.
     """
     from kvbench import weights as weight_files
 
@@ -45,6 +48,8 @@ def build(
         weight_files.init_random(model, seed)
     else:
         weight_files.load(model, weights)
+    if fold is not None:
+        FOLDS[fold](model)
     return model.requires_grad_(False).eval()
 
 

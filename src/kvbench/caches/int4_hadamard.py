@@ -1,0 +1,36 @@
+"""The INT4 KV cache of rotated rows: a channel that sticks out is spread over all of its head.
+
+A Hadamard matrix H is orthogonal, so (q H).(k H) = q.k: Q and K are turned here, after any rotary
+positions. V is turned by weights into which H is folded (`kvbench.fold`), as is the turn back, so
+it costs nothing. As QuaRot (Ashkboos et al. 2024, arXiv:2404.00456) does.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kvbench.caches.coded import CodedRows
+from kvbench.fold import hadamard
+from kvbench.kernels.reference import quantise_int4
+from kvbench.layouts import Layout, equal_rows
+
+
+class KVCache(CodedRows):
+    """INT4 rows as in `kvbench.caches.int4`, of K H and of V as it comes."""
+
+    quantise = staticmethod(quantise_int4)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        super().update(layer, k.float() @ hadamard(self.head_dim, k.device), v)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        turned = q.float() @ hadamard(self.head_dim, q.device)
+        return super().attend(layer, turned).to(q.dtype)
+
+    def floats(self, layer: int) -> tuple[Tensor, Tensor]:
+        k, v = super().floats(layer)
+        return k @ hadamard(self.head_dim, k.device), v  # H is symmetric: it turns back too
+
+    @classmethod
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        return equal_rows(head_dim // 2 + 4)
