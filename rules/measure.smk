@@ -115,7 +115,7 @@ rule measure_capacity:
         "logs/{study}/capacity/{preset}/{version}.log",
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     params:
         cell=cell("capacity"),
     script:

@@ -152,7 +152,12 @@ rule judge_controls:
     output:
         record="results/{study}/controls/{preset}.json",
         md="results/{study}/tables/controls_{preset}.md",
-        csv="results/{study}/tables/controls_{preset}.csv",
+        csv=report(
+            "results/{study}/tables/controls_{preset}.csv",
+            caption="../report/controls.rst",
+            category="latency",
+            labels={"preset": "{preset}", "as": "controls"},
+        ),
     log:
         "logs/{study}/controls/{preset}.log",
     conda:

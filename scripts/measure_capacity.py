@@ -1,11 +1,13 @@
 """Find the largest batch in a byte budget, and confirm it on both sides."""
 
-from kvbench.bench import capacity
+from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config):
+    from kvbench.bench import capacity  # torch, which sees that device alone
+
     cell, weights = snakemake.params.cell, snakemake.input.weights
     record = out_of_memory_is_a_result(capacity.run, cell, weights)
     write_record(snakemake.output[0], stamp(record, cell, snakemake.input))

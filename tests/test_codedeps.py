@@ -9,7 +9,7 @@ import pytest
 from kvbench.codedeps import reachable
 
 LIGHT = ["versions", "presets", "config", "checks", "cells", "costs", "layermaps"]
-LIGHT += ["store", "records", "codedeps", "job", "ncu"]
+LIGHT += ["store", "records", "codedeps", "job", "ncu", "provenance", "reconcile", "schema"]
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "transformers", "datasets")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kvbench import provenance, throttling, weights
+from kvbench import machine, provenance, throttling, unavailable, weights
 from kvbench.provenance import PARTS, stamp
 from kvbench.records import MixedRecords, read_cells
 from kvbench.store import write_record
@@ -50,6 +50,15 @@ def test_a_job_without_weights_or_facts_has_none_of_these_parts(inputs):
     assert {part for part in PARTS if told["provenance"][part] is None} == without
 
 
+def test_a_record_of_weights_that_could_not_be_had_has_a_key_too(inputs, tmp_path):
+    with unavailable.passed_on(tmp_path / "hub.safetensors"):
+        raise unavailable.NotMeasured("no hub here")
+    told = stamp(
+        {"error": "not measured"}, {}, inputs | {"weights": str(tmp_path / "hub.safetensors")}
+    )
+    assert told["provenance"]["key"]
+
+
 def test_weights_are_named_by_their_tensors_not_by_their_file(inputs, tmp_path, monkeypatch):
     again = tmp_path / "again.safetensors"
     weights.save(again, {"x": torch.arange(4.0)}, source="made elsewhere", seed=7)
@@ -84,6 +93,29 @@ def test_samples_of_one_cell_share_their_whole_provenance(inputs, tmp_path):
     assert len(read_cells(paths)) == 2  # versions may be of several days' code
     with pytest.raises(MixedRecords, match=r"provenance\.code.*r1\.json.*r2\.json"):
         read_cells(paths, replicates=True)
+
+
+def test_a_watch_says_what_disturbed_a_sample(monkeypatch):
+    clock = {"wall": 0.0, "cpu": 0.0}
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(machine.time, "process_time", lambda: clock["cpu"])
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (1.0, 1.0, 1.0))
+    monkeypatch.setattr(machine, "_switches", lambda: 0)
+
+    def report(wall, cpu, **happened):
+        watch = machine.Watch("cpu", 1)
+        if "load" in happened:
+            watch.load_before = happened["load"]
+        clock.update(wall=clock["wall"] + wall, cpu=clock["cpu"] + cpu)
+        if "switches" in happened:
+            monkeypatch.setattr(machine, "_switches", lambda: happened["switches"])
+        return watch.report()
+
+    calm = report(2.0, 1.99)
+    assert not calm["disturbed"] and calm["disturbed_by"] == []
+    assert report(2.0, 1.0)["disturbed_by"] == ["share"]
+    assert report(2.0, 2.0, load=3.5)["disturbed_by"] == ["load"]
+    assert report(2.0, 2.0, switches=900)["disturbed_by"] == ["switches"]
 
 
 def test_throttling_is_what_was_counted_in_between(tmp_path):

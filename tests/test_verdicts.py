@@ -120,6 +120,7 @@ def test_controls_say_what_the_machine_can_see():
     assert 0 < record["detectable"]["relative"] < 0.01
     assert "not measured" in notes(judge(made[:1] + [cell("v2", 100)], 0.02))[-1]
     few = judge([cell(name, 100, replicates=3) for name in ("v1", "v2")], 0.02, record)
+    assert few["rows"][0]["smallest_detectable"] == few["detectable"]["relative"]
     assert few["detectable"]["relative"] > 2 * record["detectable"]["relative"]
     assert "at 3 replicates" in notes(few)[-1]  # the study's own number, not the controls'
     assert "v1 against itself: 0 of 1 called different." in notes(record)

@@ -54,6 +54,8 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
         row["flag"] = ABOVE if beyond else None
     fewest = min((comparison.replicates for _, comparison in compared), default=0)
     seen = _detectable(controls["log_ratios"], fewest) if controls else None
+    for row, _ in compared:  # beside every word: below this it could hardly have been another one
+        row["smallest_detectable"] = seen["relative"] if seen else None
     return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
 
 
