@@ -142,6 +142,16 @@ def test_channels_err_by_half_a_step_of_their_own(bits):
     assert (error <= 0.5 * step + 1e-4).all() and (error[:, 5] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["int4", "int4_channel", "int4_centred", "window_int4"])
+def test_an_exact_prompt_is_attended_to_before_it_is_stored(name):
+    model, tokens = wide_awake("llama", "pairs", name), some_tokens(1, 100)
+    found = logits_through(model, name, tokens, exact_prompt=90)
+    plain, quantised = (logits_through(model, n, tokens) for n in ("none", name))
+    torch.testing.assert_close(found[:, :90], plain[:, :90], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found[:, 90:], plain[:, 90:], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[:, 90:], quantised[:, 90:], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("arch", SHAPES)
 def test_a_fold_changes_nothing_but_the_basis(arch):
     plain, folded = wide_awake(arch, "pairs"), wide_awake(arch, "pairs", "int4_hadamard")

@@ -15,6 +15,7 @@ from kvbench.bench.through import logits_through
 from kvbench.caches import dense, make
 from kvbench.generate import generate
 from kvbench.models import build
+from kvbench.quality import calibration
 
 SHAPE = {"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 32, "block_size": 96}
 SHAPE |= {"vocab_size": 61}
@@ -172,3 +173,15 @@ def test_an_error_is_seen_in_the_layer_that_makes_it(monkeypatch):
     none.add(plain, exact)
     assert errors.relative()[0] < 1e-6 and errors.relative()[1] == pytest.approx(1, abs=1e-5)
     assert errors.relative()[2] > 1e-3 and max(none.relative()) < 1e-6
+
+
+def test_hub_gpt2_is_held_to_its_published_perplexity():
+    made = {"pretrained": "gpt2", "stride": 1024, "context": 1024, "text": "wikitext-2"}
+    made |= {"weights": "hub", "n_tokens": 287_643}
+    of = {p: {"modes": {"teacher_forced": {"perplexity": p}}} for p in (29.95, 31.0)}
+    assert calibration([made | of[29.95]]) == [
+        "Calibration holds: 29.95 by plain forwards, published 29.94 (+0.03%)."
+    ]
+    assert "DOES NOT HOLD" in calibration([made | of[31.0]])[0]
+    assert "Not calibrated" in calibration([made | of[29.95] | {"n_tokens": 1000}])[0]
+    assert calibration([made | of[29.95] | {"text": "mini-wiki"}]) == []

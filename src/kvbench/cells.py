@@ -66,7 +66,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         asked = config["perplexity"]
         context = for_preset(asked["context"], preset) or shape["block_size"]
         told |= {"text": asked["text"], "context": context, "stride": asked["stride"] or context}
-        told |= {key: asked[key] for key in ("probes", "divergence")}
+        told |= {key: asked[key] for key in ("probes", "prompt", "divergence")}
         told |= {"max_windows": for_preset(asked["max_windows"], preset)}
     return told
 

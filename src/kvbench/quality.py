@@ -10,6 +10,10 @@ from kvbench.records import measured
 
 Row = dict[str, Any]
 ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is told against
+# Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
+PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}
+WIKITEXT_TOKENS = 287_644
+CALIBRATED = 0.005  # a perplexity within half a per cent of the published one is the same
 TOO_WEAK = {
     "nano": "nano is too weak to judge a quantised cache: it makes little use of distant tokens, "
     "so that even 4 bits cost it next to nothing. Judge those on a pretrained model."
@@ -116,8 +120,28 @@ def notes(records: Sequence[Row]) -> list[str]:
         said.append(
             "Sharing post hoc is an architecture study, not a recipe: no weight was fitted."
         )
+    said += calibration(cells)
     weak = TOO_WEAK.get(first["pretrained"])
     return [*said, weak] if weak else said
+
+
+def calibration(cells: Sequence[Row]) -> list[str]:
+    """v1's plain perplexity beside the published one, where text, windows and weights are its own.
+
+    Whole test set of WikiText-2 raw, GPT-2's weights of the model hub, a known stride.
+    """
+    first = cells[0]
+    published = PUBLISHED.get((first["pretrained"], first["stride"]))
+    if published is None or first["text"] != "wikitext-2" or first["weights"] != "hub":
+        return []
+    if first["context"] != 1024 or first["n_tokens"] < WIKITEXT_TOKENS - 1:
+        return ["Not calibrated: only part of WikiText-2's test set was scored."]
+    found = first["modes"]["teacher_forced"]["perplexity"]
+    off = found / published - 1
+    holds = "holds" if abs(off) < CALIBRATED else "DOES NOT HOLD: no delta here can be trusted"
+    return [
+        f"Calibration {holds}: {found:.2f} by plain forwards, published {published} ({off:+.2%})."
+    ]
 
 
 def _probes_say(cell: Row) -> str:

@@ -92,6 +92,7 @@ def run(
             text=cell["text"],
             context=cell["context"],
             stride=cell["stride"],
+            prompt=cell["prompt"],
             n_windows=len(spans),
             n_tokens=sum(counts),
             n_bytes=n_bytes,
@@ -120,14 +121,19 @@ def _compared(
     scored: int,
     layers: LayerError,
 ) -> Comparison:
-    """One window (T,) read both ways; v0 is v1's plain forward, so one reading does for both."""
-    cache_name = cell["cache"]
+    """One window (T,) read both ways; v0 is v1's plain forward, so one reading does for both.
+
+    The prompt is what comes before the first scored token; its own attention sees what the cell's
+    `prompt` says.
+    """
+    cache_name, prompt = cell["cache"], scored if cell["prompt"] == "exact" else 0
     outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
     expected = logits_through(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
     if plain is model and cache_name == "none":
         got, outputs["cached"] = expected, outputs["plain"]
     else:
-        read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"])
+        read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
+        outputs["plain"] = [y[:, :, prompt:] for y in outputs["plain"]]
         got = read[0, scored - 1 :]
     layers.add(outputs["plain"], [unfolded(y, cell.get("fold")) for y in outputs["cached"]])
     return compare(expected, got, ids[scored:])

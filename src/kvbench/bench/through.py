@@ -6,28 +6,63 @@ after the tokens before it, at the cost of one forward (a test holds every cache
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kvbench.caches import Cache, make
+from kvbench.caches import Cache, causal_sdpa, make
 from kvbench.models.base import LanguageModel
 
 
 @torch.inference_mode()
 def logits_through(
-    model: LanguageModel, cache_name: str, ids: Tensor, heard: list[Tensor] | None = None
+    model: LanguageModel,
+    cache_name: str,
+    ids: Tensor,
+    heard: list[Tensor] | None = None,
+    exact_prompt: int = 0,
 ) -> Tensor:
     """Logits (B, T, vocab_size) after each of `ids` (B, T), with K/V in a fresh cache.
 
     `heard` gets every layer's attention output (B, n_head, T, head_dim), from the first layer on.
+    The first `exact_prompt` tokens attend to K and V as computed, and only those after them to what
+    the cache kept; `heard` then gets the outputs of these alone.
     """
     B, T = ids.shape
     cache = make(cache_name, model.config, B, T, model.lm_head.weight)
+    logits = []
+    if exact_prompt:
+        with attending_exactly(cache):
+            logits.append(model(ids[:, :exact_prompt], cache, last_only=False))
     if heard is not None:
         overhear(cache, heard)
-    return model(ids, cache, last_only=False)
+    if exact_prompt < T:
+        logits.append(model(ids[:, exact_prompt:], cache, last_only=False))
+    return torch.cat(logits, 1)
+
+
+@contextmanager
+def attending_exactly(cache: Cache) -> Iterator[None]:
+    """Inside, a forward that fills an empty cache attends to K and V before they are stored.
+
+    So does the prefill of systems that hand the originals back and quantise behind its back.
+    """
+    computed: dict[int, tuple[Tensor, Tensor]] = {}
+    update = cache.update
+
+    def keep(layer: int, k: Tensor, v: Tensor) -> None:
+        computed[layer] = (k, v)
+        update(layer, k, v)
+
+    vars(cache)["update"] = keep
+    vars(cache)["attend"] = lambda layer, q: causal_sdpa(q, *computed[layer])
+    try:
+        yield
+    finally:
+        del vars(cache)["update"], vars(cache)["attend"]
 
 
 def overhear(cache: Cache, heard: list[Tensor]) -> None:
