@@ -29,6 +29,7 @@ include: "rules/roofline.smk"
 include: "rules/verdicts.smk"
 include: "rules/figures.smk"
 include: "rules/compare.smk"
+include: "rules/beside.smk"
 include: "rules/report.smk"
 
 

@@ -16,6 +16,7 @@ from snakemake.exceptions import WorkflowError
 
 from kvbench import cells, codedeps, runlock
 from kvbench.config import ConfigError, load_schema, quality_presets, resolve, shape_of
+from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
@@ -43,6 +44,8 @@ onstart:
 SCORED = quality_presets(config)  # presets whose perplexity means something
 LINE = cells.line(config)  # every timed sample's place in line
 CONTROLS = cells.control_study(config)
+MODES = cells.execution_study(config)
+APART = ("dispatch", "peers", "executions")  # not in the tables of cells
 
 
 wildcard_constraints:
@@ -52,6 +55,8 @@ wildcard_constraints:
     preset="|".join(map(re.escape, [*PRESETS, "custom"])),
     version="|".join(map(re.escape, VERSIONS)),
     control="|".join(cells.CONTROLS),
+    peer="|".join(map(re.escape, PEERS)),
+    mode="[a-z]+-[a-z]+",
     stepped="|".join(cells.STEPPED),
     phase="prefill|decode",
     batch=r"[1-9]\d*",
@@ -174,6 +179,22 @@ def control_cell(wildcards):
     return cells.control(config, **wildcards)
 
 
+def peer_cell(wildcards):
+    """The cell of one peer."""
+    return cells.peer(config, **wildcards)
+
+
+def peer_code(wildcards):
+    """The code of a peer's job: its module, and v1's, whose tokens it is held to."""
+    peer = f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
+    return code("measure_peer.py", peer, "kvbench.caches.dense", architecture(wildcards))
+
+
+def execution_cell(wildcards):
+    """The cell of one version under one execution and kernel."""
+    return cells.execution(config, **wildcards)
+
+
 # What each figure draws: the benchmarks whose cells it reads.
 FIGURES = {
     "latency": ["latency"],
@@ -186,6 +207,8 @@ FIGURES = {
     "roofline": ["roofline"],
     "decode": ["decode"],
     "attribution": ["decode"],
+    "peers": ["peers"],
+    "executions": ["executions"],
 }
 
 
@@ -235,6 +258,7 @@ def figure_cells(wildcards):
         "roofline": ["results/{study}/roofline/roofs.json"],
         "speedup": ["results/{study}/verdicts/{preset}.json"],
         "decode": ["results/{study}/verdicts/{preset}.json"],
+        "peers": CELLS["latency"],
         "attribution": CELLS["dispatch"] + ["results/{study}/roofline/roofs.json"],
     }
     drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]

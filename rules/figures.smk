@@ -48,8 +48,20 @@ CELLS = {
     "capacity": collect(
         "results/{{study}}/capacity/{{preset}}/{version}.json", version=config["versions"]
     ),
+    "peers": collect(
+        "results/{{study}}/peers/{{preset}}/{peer}/B{batch}/T{T}.json",
+        peer=config["peers"],
+        batch=config["batch_size"],
+        T=config["T_values"],
+    ),
+    "executions": collect(
+        "results/{{study}}/executions/{{preset}}/{mode_version}/B{batch}/T{T}.json",
+        mode_version=MODES["versions"],
+        batch=config["batch_size"],
+        T=MODES["T_values"],
+    ),
 }
-TABLES = [benchmark for benchmark in CELLS if benchmark != "dispatch"]
+TABLES = [benchmark for benchmark in CELLS if benchmark not in APART]
 
 
 rule figure:

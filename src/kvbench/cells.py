@@ -13,7 +13,9 @@ from typing import Any
 from kvbench import versions
 from kvbench.config import WEIGHT_KINDS, for_preset, shape_of, weights_source
 from kvbench.devices import on_cuda
+from kvbench.kernels.build import has_compiler
 from kvbench.layermaps import label, owners
+from kvbench.peers import PEERS
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 HOW = ("execution", "kernel")  # as asked for; a record says what ran
@@ -95,6 +97,42 @@ def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> 
     return told | {"version": control, "version_description": about, "delay": delay}
 
 
+def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> dict:
+    """The cell of a peer: v1's latency cell under the peer's name, greedy, as every peer is."""
+    told = cell(config, "latency", preset, "v1", **where)
+    about = {"version": peer, "version_description": PEERS[peer]["description"]}
+    told |= about | {"benchmark_name": "peers", "temperature": 0, "top_k": None}
+    return told | {"execution": "eager", "kernel": "torch"}  # of v1, whose tokens are compared
+
+
+def modes(config: dict[str, Any]) -> list[str]:
+    """The ways to run a step that target `executions` compares: the study's, or the device's."""
+    if config["executions"]:
+        return config["executions"]
+    if on_cuda(config["device"]):
+        return ["eager-torch", "graph-torch", "graph-triton"]
+    return ["eager-torch", "eager-native"] if has_compiler() else ["eager-torch", "compile-torch"]
+
+
+def execution_study(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration under which modes are compared: `versions` are `{mode}/{version}`.
+
+    Of the study's versions those with a cache, at its largest length.
+    """
+    cached = [v for v in config["versions"] if versions.get_use_cache(v)]
+    return config | {
+        "versions": [f"{mode}/{version}" for version in cached for mode in modes(config)],
+        "T_values": [max(config["T_values"])],
+    }
+
+
+def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> dict:
+    """The latency cell of one version, run by one execution and kernel."""
+    told = cell(config, "latency", preset, version, **where)
+    how = dict(zip(HOW, mode.split("-"), strict=True))
+    return told | how | {"benchmark_name": "executions", "mode": mode}
+
+
 def tiny(shape: dict[str, Any]) -> dict[str, Any]:
     """A shape of the same operations, one K/V head wide: what is left of a step is its dispatch.
 
@@ -140,8 +178,10 @@ def line(config: dict[str, Any]) -> dict[tuple[str, ...], int]:
     """The one line that every timed sample of a study stands in: `turn(...)` -> 1, 2, ..."""
     presets, depths = config["pretrained"], config["decode"]["depths"]
     alone, controls = config | {"batch_size": [1]}, control_study(config)
+    beside = config | {"versions": [*config["versions"], *config["peers"]]}  # in the same blocks
     turns = [
-        *(("latency", *key) for key in run_order(config, presets)),
+        *(("latency", *key) for key in run_order(beside, presets)),
+        *(("execution", *key) for key in run_order(execution_study(config), presets)),
         *(("decode", *key) for key in run_order(config, presets, depths)),
         *(("dispatch", *key) for key in run_order(alone, presets, depths)),
         *(("control", *key) for key in run_order(controls, presets)),
@@ -151,9 +191,19 @@ def line(config: dict[str, Any]) -> dict[tuple[str, ...], int]:
 
 def turn(preset: str, batch: str, replicate: str, **where: str) -> tuple[str, ...]:
     """A sample's key in the line, from the wildcards of its path."""
+    if "mode" in where:
+        name = f"{where['mode']}/{where['version']}"
+        return ("execution", preset, batch, where["T"], replicate, name)
     kind = "control" if "control" in where else where.get("stepped", "latency")
     length = where["depth"] if kind in STEPPED else where["T"]
-    return (kind, preset, batch, length, replicate, where.get("control") or where["version"])
+    return (
+        kind,
+        preset,
+        batch,
+        length,
+        replicate,
+        where.get("control") or where.get("peer") or where["version"],
+    )
 
 
 def measuring_threads(config: dict[str, Any], cores: int) -> int:

@@ -19,6 +19,7 @@ from kvbench.checks import for_preset as for_preset
 from kvbench.checks import roofline_source as roofline_source
 from kvbench.checks import shape_of as shape_of
 from kvbench.checks import weights_source as weights_source
+from kvbench.peers import PEERS
 from kvbench.presets import PRESETS
 from kvbench.versions import VERSIONS
 
@@ -32,6 +33,7 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = yaml.safe_load(Path(path).read_text())
     keys = schema["properties"]
     keys["versions"]["items"]["enum"] = list(VERSIONS)
+    keys["peers"]["items"]["enum"] = list(PEERS)
     presets = {"enum": list(PRESETS)}
     keys["pretrained"]["oneOf"][0] |= presets
     keys["pretrained"]["oneOf"][1]["items"] |= presets

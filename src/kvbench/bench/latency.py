@@ -31,7 +31,7 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
             **summarise(runs, T),
             overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),
             runs=runs,
-            **{key: cell[key] for key in ("delay",) if key in cell},  # a control says so
+            **{key: cell[key] for key in ("delay", "mode") if key in cell},  # a control says so
         )
 
 

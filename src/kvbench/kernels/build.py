@@ -52,6 +52,15 @@ def find_compiler(cxx: str | None = None) -> str:
     raise NoCompiler("no C++ compiler found: install g++ or clang++, or set CXX")
 
 
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler to build with."""
+    try:
+        find_compiler()
+    except NoCompiler:
+        return False
+    return True
+
+
 def build(output: Path, cxx: str | None = None) -> dict:
     """Compile the library to `output` and return how: compiler, version, flags, isas, ...
 

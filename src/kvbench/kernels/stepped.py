@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-STEPPED = ("latency_vs_T", "decode", "dispatch", "roofline")  # what times whole steps
+STEPPED = ("latency_vs_T", "decode", "dispatch", "roofline", "executions")  # what times whole steps
 NO_STEP = "recomputing has no two steps of one shape"
 NOT_ROWS = "this cache does not keep one row a token"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"

@@ -1,0 +1,63 @@
+"""Peers: how long another runner takes for the same tokens from the same weights.
+
+As `latency`, on the same prompt, dtype, threads and device. Before anything is timed, v1 generates
+its greedy tokens from the very weights that the peer is given, and the record says where the peer's
+first differ: nowhere, in float32.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor
+
+from kvbench import peers
+from kvbench.bench.latency import one_run, summarise
+from kvbench.bench.setup import ready
+from kvbench.generate import generate, greedy, no_mark, overflow_steps
+
+
+def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """One process's sample of a peer's cell; a peer that is not installed is a result."""
+    lacking = peers.missing(cell["version"])
+    if lacking:
+        settings = {key: value for key, value in cell.items() if key not in ("model", "preset")}
+        settings |= {"pretrained": cell["preset"], "model_config": cell["model"]}
+        return {**settings, "error": "not installed", "error_detail": f"no {', '.join(lacking)}"}
+    about = peers.PEERS[cell["version"]]
+    with ready(cell, weights) as setup:
+        T, start = cell["T"], cell["prompt_length"]
+        ours = generate(setup.model, setup.prompt, T, setup.cache(start + T), greedy)
+        module = import_module(f"kvbench.peers.{about['module']}")
+        peer = module.Peer(setup.model, setup.prompt, T, about)
+        at = first_difference(ours, peer(no_mark), start)
+        for _ in range(cell["num_warmup_runs"]):
+            one_run(setup, peer, lambda mark: mark)
+        setup.begin()
+        runs = [one_run(setup, peer, lambda mark: mark) for _ in range(cell["num_measure_runs"])]
+        facts = {
+            "T": T,
+            **summarise(runs, T),
+            "overflow_steps": overflow_steps(start, T, cell["model"]["block_size"]),
+            "peer_library": module.LIBRARY,
+            "tokens_equal": at is None,
+            "first_difference": at,
+            "runs": runs,
+        }
+        if not peer.stepwise:  # nothing told when a step was over
+            facts |= {"ttft_ms_median": None, "tpot_ms_median": None}
+            facts |= {"runs": [run | {"step_ms": [], "ttft_ms": None} for run in runs]}
+        return setup.record(**facts) | {"execution": "peer", "kernel": module.LIBRARY}
+
+
+def first_difference(ours: Tensor, theirs: Tensor, start: int) -> int | None:
+    """How many generated tokens agree in every sequence before one does not; None if all do.
+
+    Raises ValueError where the prompts or the numbers of tokens differ.
+    """
+    theirs = theirs.to(ours.device)
+    if ours.shape != theirs.shape or not ours[:, :start].equal(theirs[:, :start]):
+        raise ValueError(f"the peer returned {tuple(theirs.shape)}, not {tuple(ours.shape)}")
+    differ = (ours != theirs).any(0).nonzero()
+    return int(differ[0]) - start if len(differ) else None
