@@ -45,8 +45,8 @@ def draw(records: Records) -> Figure:
         f"Perplexity of {first['pretrained']} on {first['text']}, context {first['context']}, "
         + scored
     )
-    post_hoc = any(quality.sharing(record) == "post hoc" for record in whole)
-    label = " · sharing is post hoc: an architecture study, not a recipe" if post_hoc else ""
+    post_hoc = ", ".join(r["version"] for r in whole if quality.sharing(r) == "post hoc")
+    label = f" · {post_hoc}: shared post hoc, an architecture study" if post_hoc else ""
     style.foot(
         figure, f"{provenance(whole or records)} · paired 95 % intervals over windows{label}"
     )
