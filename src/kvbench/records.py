@@ -53,7 +53,7 @@ def _identity(record: dict[str, Any], replicates: bool) -> Iterator[tuple[str, s
     yield from ((key, "", record.get(key)) for key in SAME)
     yield "weights", preset, record.get("weights")
     if origin.get("weights"):  # roofs have none, nor have random numbers drawn in the process
-        fitted = VERSIONS.get(record["version"], {}).get("weights_variant")
+        fitted = VERSIONS.get(record.get("version", ""), {}).get("weights_variant")
         of = f" {fitted} {record['layer_owner']}" if fitted else ""  # a file of their own
         yield "provenance.weights", f"{preset} {record['weights']}{of}", origin["weights"]
     if replicates:
