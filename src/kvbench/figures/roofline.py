@@ -56,7 +56,7 @@ def draw(records: list[Record]) -> Figure:
         labelled += _batch(next(rows), batch, mine, roofs)
         if any(map(is_counted, mine)):
             _counters(next(rows), mine, roofs)
-    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}")
+    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}", x=0.01, ha="left")
     style.foot(figure, "\n".join(textwrap.wrap(_foot(cells, roofs), 165)))
     figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
     figure.set_layout_engine("none")

@@ -161,7 +161,8 @@ def save(figure: Figure, *paths: str | Path) -> None:
     """
     named = {}
     if title := figure.get_suptitle():
-        figure.suptitle(title, x=0.01, ha="left")
+        if figure.get_constrained_layout():  # else laid out already, and its title with it
+            figure.suptitle(title, x=0.01, ha="left")
         named = {"Title": title}
     for path in map(Path, paths):
         kind = path.suffix.removeprefix(".")
