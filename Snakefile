@@ -23,6 +23,7 @@ if not workflow.overwrite_configfiles:
 include: "rules/common.smk"
 include: "rules/inputs.smk"
 include: "rules/sharing.smk"
+include: "rules/kernels.smk"
 include: "rules/measure.smk"
 include: "rules/quality.smk"
 include: "rules/roofline.smk"

@@ -15,12 +15,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCES, os.environ.get
 from snakemake.exceptions import WorkflowError
 
 from kvbench import cells, codedeps, runlock
+from kvbench.checks import uses_cuda
 from kvbench.config import ConfigError, load_schema, quality_presets, resolve, shape_of
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
+NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
 if workflow.is_main_process:
     ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
 
@@ -150,6 +152,12 @@ def own_weights(wildcards):
 def stepped_weights(wildcards):
     """The weights file of a decode cell; a tiny model of random numbers needs none."""
     return [] if wildcards.stepped == "dispatch" else weights(wildcards)
+
+
+def kernels(wildcards):
+    """The native kernels' library, for jobs on a CPU that may use it."""
+    unused = config["kernel"] == "torch" or config["execution"] == "compile"
+    return [] if unused or uses_cuda(config) else NATIVE
 
 
 def tokens(wildcards):

@@ -13,6 +13,7 @@ rule measure_latency:
     input:
         code=measured_code("measure_latency.py"),
         weights=weights,
+        kernels=kernels,
     output:
         "results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json",
     log:
@@ -52,6 +53,7 @@ rule measure_decode:
     input:
         code=measured_code("measure_decode.py"),
         weights=stepped_weights,
+        kernels=kernels,
     output:
         "results/{study}/samples/{stepped}/{preset}/{version}/B{batch}/D{depth}/r{replicate}.json",
     log:
@@ -91,6 +93,7 @@ rule measure_vram:
     input:
         code=measured_code("measure_vram.py"),
         weights=weights,
+        kernels=kernels,
     output:
         "results/{study}/vram/{preset}/{version}/B{batch}/T{T}.json",
     log:
@@ -127,6 +130,7 @@ rule measure_phase:
     input:
         code=measured_code("measure_phase.py"),
         weights=weights,
+        kernels=kernels,
     output:
         "results/{study}/phase/{preset}/{version}/B{batch}/T{T}.json",
     log:

@@ -54,6 +54,7 @@ if SOURCE == "model":
         input:
             code=measured_code("measure_roofline.py"),
             weights=weights,
+            kernels=kernels,
         output:
             "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:

@@ -105,6 +105,7 @@ rule measure_control:
     input:
         code=measured_code("measure_latency.py", version="v1"),
         weights=weights,
+        kernels=kernels,
     output:
         "results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json",
     log:

@@ -8,8 +8,9 @@ from kvbench.store import write_record
 with logged(snakemake.log[0]), one_device(snakemake.config):
     from kvbench.bench import latency  # torch, which sees that device alone
 
-    cell, weights = snakemake.params.cell, snakemake.input.weights
-    record = out_of_memory_is_a_result(latency.run, cell, weights)
+    cell, inputs = snakemake.params.cell, snakemake.input
+    kernels = inputs.get("kernels") or None
+    record = out_of_memory_is_a_result(latency.run, cell, inputs.weights, kernels)
     record |= {"replicate": int(snakemake.wildcards.replicate)}
     record |= {"place_in_line": snakemake.resources.place}
-    write_record(snakemake.output[0], stamp(record, cell, snakemake.input))
+    write_record(snakemake.output[0], stamp(record, cell, inputs))

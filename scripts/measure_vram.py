@@ -8,6 +8,7 @@ from kvbench.store import write_record
 with logged(snakemake.log[0]), one_device(snakemake.config):
     from kvbench.bench import vram  # torch, which sees that device alone
 
-    cell, weights = snakemake.params.cell, snakemake.input.weights
-    record = out_of_memory_is_a_result(vram.run, cell, weights)
-    write_record(snakemake.output[0], stamp(record, cell, snakemake.input))
+    cell, inputs = snakemake.params.cell, snakemake.input
+    kernels = inputs.get("kernels") or None
+    record = out_of_memory_is_a_result(vram.run, cell, inputs.weights, kernels)
+    write_record(snakemake.output[0], stamp(record, cell, inputs))

@@ -3,10 +3,15 @@
 Without a GPU Triton kernels are interpreted, which is settled when they are first imported.
 """
 
+import fcntl
 import os
+from pathlib import Path
 
 import pytest
 import torch
+
+from kvbench.kernels.build import NoCompiler, build, find_compiler, source_sha256
+from kvbench.store import write_record
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
@@ -17,3 +22,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def library(pytestconfig):
+    """The compiled library, kept between runs for as long as its sources stay the same."""
+    try:
+        compiler = find_compiler()
+    except NoCompiler as error:
+        pytest.skip(str(error))
+    folder = Path(pytestconfig.cache.mkdir("kernels"))
+    path = folder / f"{Path(compiler).name}-{source_sha256()}.so"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.with_suffix(".json").exists():
+            for old in [*folder.glob("*.so"), *folder.glob("*.json")]:
+                old.unlink()
+            write_record(path.with_suffix(".json"), build(path))
+    return path

@@ -1,39 +1,19 @@
 """Native kernels against their torch twins, for every instruction set this processor has."""
 
 import ctypes
-import fcntl
 import mmap
 import os
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
 
 from kvbench.kernels import reference
-from kvbench.kernels.build import BuildError, NoCompiler, build, find_compiler, source_sha256
+from kvbench.kernels.build import BuildError, NoCompiler, build, source_sha256
 from kvbench.kernels.native import load
 
 FP32, BF16 = torch.float32, torch.bfloat16
 CLOSE = {FP32: {"rtol": 1e-5, "atol": 1e-5}, BF16: {"rtol": 2**-8, "atol": 1e-3}}  # half a step
-
-
-@pytest.fixture(scope="session")
-def library(pytestconfig):
-    """The compiled library, kept between runs for as long as its sources stay the same."""
-    try:
-        compiler = find_compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
-    folder = Path(pytestconfig.cache.mkdir("kernels"))
-    path = folder / f"{Path(compiler).name}-{source_sha256()}.so"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            for old in folder.glob("*.so"):
-                old.unlink()
-            build(path)
-    return path
 
 
 ISAS = {"AVX2": ["portable", "avx2"], "AVX512": ["portable", "avx2", "avx512", "avx512_bf16"]}

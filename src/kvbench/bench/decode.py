@@ -17,9 +17,9 @@ from kvbench.bench.decode_step import phase_of
 from kvbench.bench.setup import Setup, ready
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
     """One process's sample of a decode cell: every run, every step, raw."""
-    with ready(cell, weights) as setup:
+    with ready(cell, weights, library) as setup:
         step = phase_of(setup, "decode", cell["depth"])
         for _ in range(max(1, cell["num_warmup_runs"])):
             one_run(setup, step)

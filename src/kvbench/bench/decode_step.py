@@ -50,9 +50,9 @@ def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
     return once
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
     """One roofline cell: the phase's time, beside its analytic FLOP and compulsory bytes."""
-    with ready(cell, weights) as setup:
+    with ready(cell, weights, library) as setup:
         once = phase_of(setup, cell["phase"], cell["P"])
         for _ in range(max(1, cell["num_warmup_runs"])):
             once()

@@ -16,9 +16,9 @@ from kvbench.bench.setup import Runner, Setup, ready
 from kvbench.generate import overflow_steps
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
     """One process's sample of a latency cell: every run, every step, raw."""
-    with ready(cell, weights) as setup:
+    with ready(cell, weights, library) as setup:
         wrap = delaying(cell.get("delay", 0.0), setup.device)
         runner = setup.runner(cell["T"])
         for _ in range(cell["num_warmup_runs"]):

@@ -20,9 +20,9 @@ from kvbench.generate import generate, no_mark, overflow_steps
 PHASES = ("embedding", "attention", "mlp", "head", "other")
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
     """One phase cell: milliseconds per phase of one generation of T tokens, medians over runs."""
-    with ready(cell, weights) as setup:
+    with ready(cell, weights, library) as setup:
         for _ in range(cell["num_warmup_runs"]):
             plain_run(setup)
         setup.begin()

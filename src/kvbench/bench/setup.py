@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from kvbench import devices, machine
+from kvbench.bench.memory import tensor_bytes
 from kvbench.caches import Cache, layout_of, make
 from kvbench.generate import Pick, Sampler, generate, greedy
-from kvbench.kernels.choose import Choice, settle
+from kvbench.kernels.choose import PLAIN, Choice, settle
+from kvbench.kernels.native_cache import native_or_same
+from kvbench.kernels.packed import copied_bytes, pack
 from kvbench.models import build
 from kvbench.models.base import LanguageModel
 
@@ -36,6 +39,8 @@ class Setup:
     model: LanguageModel
     prompt: Tensor  # (batch_size, prompt_length) token ids
     choice: Choice
+    weight_bytes: int  # of the parameters as the model defines them
+    packed_bytes: int  # what the kernels' layout adds to them
     held: devices.Held
     watch: machine.Watch
     prepared_s: dict[str, float] = field(default_factory=dict)  # compiling, capturing
@@ -47,7 +52,9 @@ class Setup:
     def cache(self, tokens: int, batch: int | None = None) -> Cache:
         """The version's cache, empty, with room for `tokens` tokens."""
         like = self.model.lm_head.weight
-        return make(self.cell["cache"], self.model.config, batch or len(self.prompt), tokens, like)
+        batch = batch or len(self.prompt)
+        cache = make(self.cell["cache"], self.model.config, batch, tokens, like)
+        return native_or_same(cache, self.choice.native)
 
     def pick(self) -> Pick:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""
@@ -112,9 +119,7 @@ class Setup:
             "cache": cell["cache"],
             "layer_owner": cell["owner"],
             **self.kept(),
-            "execution": self.choice.execution,
-            "kernel": self.choice.kernel,
-            "kernel_reason": self.choice.reason,
+            **self.choice.facts(),
             **self.prepared_s,
             **results,
             "machine_state": {**self.watch.report(), **self.held.facts()},
@@ -132,19 +137,26 @@ def deepest(cell: dict[str, Any]) -> int:
 
 
 @contextmanager
-def ready(cell: dict[str, Any], weights: str | None, timed: bool = True) -> Iterator[Setup]:
-    """Settle the device, hold its lock, load the model and draw the seeded prompt.
+def ready(
+    cell: dict[str, Any], weights: str | None, library: str | None = None, timed: bool = True
+) -> Iterator[Setup]:
+    """Settle device and kernels, hold the device's lock, load the model, draw the seeded prompt.
 
-    Cells that are not timed share a CPU; a GPU's memory is one cell's at a time.
+    `library` is the native kernels' file. Cells that are not timed run torch's own operators and
+    share a CPU; a GPU's memory is one cell's at a time.
     """
     device = machine.use_device(cell["device"], cell["threads"])
-    choice = settle(cell, device)
+    choice = settle(cell, device, library) if timed else PLAIN
     with devices.device_lock(device, shared=not timed and device == "cpu") as held:
         torch.manual_seed(cell["seed"])
         told = (cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
         model = build(*told, fold=cell.get("fold"))
+        weight_bytes = tensor_bytes(model.parameters())
+        pack(model, choice)
+        packed_bytes = tensor_bytes(model.parameters()) + copied_bytes(model) - weight_bytes
         draw = torch.Generator().manual_seed(cell["seed"])
         shape = (cell["batch_size"], cell["prompt_length"])
         prompt = torch.randint(cell["model"]["vocab_size"], shape, generator=draw)
         watch = machine.Watch(device, cell["threads"])
-        yield Setup(cell, device, model, prompt.to(device), choice, held, watch)
+        weighed = (weight_bytes, packed_bytes)
+        yield Setup(cell, device, model, prompt.to(device), choice, *weighed, held, watch)

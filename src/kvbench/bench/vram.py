@@ -13,21 +13,21 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.generate import generate, overflow_steps
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
     """One memory cell: peaks of prefill and decode apart, over `num_measure_runs` repeats."""
-    with ready(cell, weights) as setup:
+    with ready(cell, weights, library) as setup:
         T, prompt_length = cell["T"], cell["prompt_length"]
         if cell["num_warmup_runs"]:  # a library's one-time buffers belong to no version
             generate(setup.model, setup.prompt, 2, setup.cache(prompt_length + 2))
         setup.begin()
-        weight_bytes = tensor_bytes(setup.model.parameters())
-        baseline = weight_bytes + tensor_bytes([setup.prompt])
+        baseline = setup.weight_bytes + setup.packed_bytes + tensor_bytes([setup.prompt])
         repeats = [one_run(setup) for _ in range(cell["num_measure_runs"])]
         worst = max(repeats, key=lambda repeat: repeat["peak_activation_bytes"])
         return setup.record(
             T=T,
             baseline_memory_bytes=baseline,
-            weight_bytes=weight_bytes,
+            weight_bytes=setup.weight_bytes,
+            packed_bytes=setup.packed_bytes,
             peak_memory_bytes=baseline + worst["peak_activation_bytes"],
             **worst,
             overflow_steps=overflow_steps(prompt_length, T, cell["model"]["block_size"]),

@@ -12,9 +12,9 @@ class Cache(ctypes.Structure):
     _fields_ += [("k", PTR), ("v", PTR), ("k_scale", PTR), ("v_scale", PTR), ("scale", F32)]
 
 
-class Codes(ctypes.Structure):
+class Rows(ctypes.Structure):
     _fields_ = [("format", I32), ("batch", I64), ("heads", I64), ("capacity", I64), ("size", I64)]
-    _fields_ += [("codes", PTR), ("scale", PTR)]
+    _fields_ += [("rows", PTR), ("scale", PTR)]
 
 
 class Weights(ctypes.Structure):
@@ -24,7 +24,7 @@ class Weights(ctypes.Structure):
 
 class Kernels(ctypes.Structure):
     _fields_ = [("attention", CFUNCTYPE(None, PTR, I32, PTR, I64, I64, I64, PTR))]
-    _fields_ += [("quantise", CFUNCTYPE(None, PTR, I32, I64, PTR, I64, I64, I64, I64))]
+    _fields_ += [("append", CFUNCTYPE(None, PTR, I32, I64, PTR, I64, I64, I64, I64))]
     _fields_ += [("pack", CFUNCTYPE(None, PTR, PTR))]
     _fields_ += [("linear", CFUNCTYPE(I32, PTR, I64, PTR, PTR))]
-    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64))]
+    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64)), ("panel", I32)]

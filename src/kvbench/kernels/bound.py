@@ -39,12 +39,8 @@ class Attention:
         self.size = _head_size("k", k)
         _check("k", k, tuple(FORMATS), k.shape)
         _check("v", v, (k.dtype,), k.shape)
-        for name, t in (("k_scale", k_scale), ("v_scale", v_scale)):
-            if (t is None) != (k.dtype in FLOATS):
-                needs = "takes no" if t is not None else "needs fp32"
-                raise ValueError(f"{name}: a cache of {k.dtype} {needs} scales (B, Hkv, S)")
-            if t is not None:
-                _check(name, t, (torch.float32,), k.shape[:3])
+        _check_scale("k_scale", k_scale, k)
+        _check_scale("v_scale", v_scale, k)
         self.tensors = k, v, k_scale, v_scale  # kept alive: the library is given their addresses
         self.capacity = k.shape[2]
         self.cache = abi.Cache(
@@ -85,22 +81,23 @@ class Attention:
 
 
 class Append:
-    """Quantises rows into one bound cache: `append(x, at)`. Bit for bit the twin's codes.
+    """Writes rows into one bound cache: `append(x, at)`. Codes are bit for bit the twin's.
 
-    codes: int8 (B, H, S, D), or uint8 (B, H, S, D/2) holding two int4; scale: fp32 (B, H, S).
+    rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8; or uint8 (B, H, S, D/2) holding two
+    int4. scale: fp32 (B, H, S).
     """
 
-    def __init__(self, kernels: abi.Kernels, codes: Tensor, scale: Tensor) -> None:
-        self.size = _head_size("codes", codes)
-        _check("codes", codes, (torch.int8, torch.uint8), codes.shape)
-        _check("scale", scale, (torch.float32,), codes.shape[:3])
-        self.tensors = codes, scale
-        self.batch, self.heads, self.capacity = codes.shape[:3]
-        self.codes = abi.Codes(
-            FORMATS[codes.dtype], self.batch, self.heads, self.capacity, self.size,
-            codes.data_ptr(), scale.data_ptr(),
+    def __init__(self, kernels: abi.Kernels, rows: Tensor, scale: Tensor | None = None) -> None:
+        self.size = _head_size("rows", rows)
+        _check("rows", rows, tuple(FORMATS), rows.shape)
+        _check_scale("scale", scale, rows)
+        self.tensors = rows, scale  # kept alive: the library is given their addresses
+        self.batch, self.heads, self.capacity = rows.shape[:3]
+        self.rows = abi.Rows(
+            FORMATS[rows.dtype], self.batch, self.heads, self.capacity, self.size,
+            rows.data_ptr(), scale if scale is None else scale.data_ptr(),
         )  # fmt: skip
-        self.address, self.kernel = ctypes.addressof(self.codes), kernels.quantise
+        self.address, self.kernel = ctypes.addressof(self.rows), kernels.append
 
     def __call__(self, x: Tensor, at: int) -> None:
         """Write rows x (B, H, T, D) at positions at ... at + T - 1.
@@ -139,13 +136,21 @@ class Linear:
         if bias is not None:
             _check("bias", bias, (w.dtype,), w.shape[:1])
         self.dtype, (self.outputs, self.inputs) = w.dtype, w.shape
-        self.bias, self.panels = bias, w.new_empty(-(-self.outputs // 32) * 32, self.inputs)
+        self.bias, self.width = bias, kernels.panel
+        rows = -(-self.outputs // self.width) * self.width  # the last panel is filled with zeros
+        self.panels = w.new_empty(rows, self.inputs)
         self.weights = abi.Weights(
             FORMATS[w.dtype], threads, self.outputs, self.inputs,
             self.panels.data_ptr(), bias if bias is None else bias.data_ptr(), gelu,
         )  # fmt: skip
         self.address, self.kernel = ctypes.addressof(self.weights), kernels.linear
         kernels.pack(self.address, w.data_ptr())
+
+    def rows_of(self, idx: Tensor) -> Tensor:
+        """The rows idx (...) of w, read out of the panels: (..., K)."""
+        pair = 2 if self.dtype is torch.bfloat16 else 1  # neighbouring inputs lie side by side
+        panels = self.panels.view(-1, self.inputs // pair, self.width, pair)
+        return panels[idx // self.width, :, idx % self.width].flatten(-2)
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         """x (..., K) to out (..., N), both contiguous and in the weights' dtype; returns out."""
@@ -184,11 +189,30 @@ def _check(
         )
 
 
+def _check_scale(name: str, scale: Tensor | None, rows: Tensor) -> None:
+    """Codes have one fp32 scale a row, floats none."""
+    if (scale is None) != (rows.dtype in FLOATS):
+        needs = "takes no" if scale is not None else "needs fp32"
+        raise ValueError(f"{name}: a cache of {rows.dtype} {needs} scales (B, H, S)")
+    if scale is not None:
+        _check(name, scale, (torch.float32,), rows.shape[:3])
+
+
+def fits(rows: Tensor) -> bool:
+    """Whether the kernels can read rows of this dtype and head size."""
+    size, step = _size_and_step(rows)
+    return rows.is_cpu and rows.dtype in FORMATS and not size % step and 0 < size <= MAX_HEAD_SIZE
+
+
+def _size_and_step(rows: Tensor) -> tuple[int, int]:
+    pair = rows.dtype is torch.uint8
+    return rows.shape[-1] * (2 if pair else 1), 32 if pair else 16
+
+
 def _head_size(name: str, cache: Tensor) -> int:
     if cache.dim() != 4:
         raise ValueError(f"{name}: expected (B, H, S, D), got {tuple(cache.shape)}")
-    pair = cache.dtype is torch.uint8
-    size, step = cache.shape[-1] * (2 if pair else 1), 32 if pair else 16
+    pair, (size, step) = cache.dtype is torch.uint8, _size_and_step(cache)
     if size % step or not 0 < size <= MAX_HEAD_SIZE:
         kind = " of an int4 cache" if pair else ""
         raise ValueError(

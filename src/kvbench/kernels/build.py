@@ -8,6 +8,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from kvbench import unavailable
+from kvbench.store import write_record, write_text
+
 SOURCES = Path(__file__).parent / "native"
 
 # No fast-math: the quantiser must round as IEEE says, and NaN must stay NaN.
@@ -32,12 +35,16 @@ class BuildError(RuntimeError):
     """The compiler refused the sources."""
 
 
+def sources() -> list[Path]:
+    """Every native source file."""
+    return sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
+
+
 def source_sha256() -> str:
     """Digest of every native source file, names included."""
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
-        if path.suffix in (".h", ".cpp"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sources():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -100,6 +107,7 @@ def build(output: Path, cxx: str | None = None) -> dict:
             os.fsync(file.fileno())
         os.replace(library, output)
     return {
+        "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),
         "compiler": compiler,
         "version": version,
         "flags": flags,
@@ -107,6 +115,18 @@ def build(output: Path, cxx: str | None = None) -> dict:
         "openmp": openmp,
         "source_sha256": source,
     }
+
+
+def build_or_say_why(library: Path, record: Path) -> None:
+    """The library and, beside it, how it was built; without a compiler both say so.
+
+    Cells then run on torch. Raises BuildError: a compiler that refuses the sources is a defect.
+    """
+    try:
+        write_record(record, build(library))
+    except NoCompiler as error:
+        write_text(library, f"{unavailable.MARK}{error}\n")
+        write_record(record, {"reason": str(error)})
 
 
 def _run(command: list[str]) -> str:

@@ -56,9 +56,9 @@ class Native:
         """Bind a cache, of floats or of codes and scales: `attention(q, n, out)`."""
         return bound.Attention(self.kernels, self.threads, k, v, k_scale, v_scale, scale)
 
-    def append(self, codes: Tensor, scale: Tensor) -> bound.Append:
-        """Bind codes and scales of a cache: `append(x, at)` quantises rows into it."""
-        return bound.Append(self.kernels, codes, scale)
+    def append(self, rows: Tensor, scale: Tensor | None = None) -> bound.Append:
+        """Bind rows of a cache, floats or codes and scales: `append(x, at)` writes into it."""
+        return bound.Append(self.kernels, rows, scale)
 
     def linear(self, w: Tensor, bias: Tensor | None = None, gelu: bool = False) -> bound.Linear:
         """Pack and bind weights: `linear(x, out)`."""

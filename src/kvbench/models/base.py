@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kvbench.caches import Cache
 
@@ -26,6 +27,13 @@ class Shape(Protocol):
     def head_dim(self) -> int: ...
     @property
     def owning_layers(self) -> list[int]: ...
+
+
+class LinearGELU(nn.Linear):
+    """A Linear and the tanh GELU after it: one module, so that one kernel can do both."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(super().forward(x), approximate="tanh")
 
 
 class LanguageModel(nn.Module):

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kvbench.caches import Cache
-from kvbench.models.base import LanguageModel
+from kvbench.models.base import LanguageModel, LinearGELU
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,15 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
         self.layer, self.owner = layer, config.owner[layer]
-        self.n_head, self.n_embd = config.n_head, config.n_embd
+        self.n_head, self.head_dim = config.n_head, config.head_dim
         width = (3 if self.owner == layer else 1) * config.n_embd
         self.c_attn = nn.Linear(config.n_embd, width, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor, cache: Cache) -> Tensor:
         B, T, C = x.shape
-        q, *kv = (
-            part.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, nh, T, hs)
-            for part in self.c_attn(x).split(self.n_embd, dim=2)
-        )
+        heads = self.c_attn(x).view(B, T, -1, self.n_head, self.head_dim)
+        q, *kv = heads.transpose(1, 3).unbind(2)  # q, k, v: (B, nh, T, hs)
         if kv:
             cache.update(self.layer, *kv)
         y = cache.attend(self.owner, q)  # (B, nh, T, hs)
@@ -82,11 +79,11 @@ class MLP(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.c_fc = LinearGELU(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        return self.c_proj(self.c_fc(x))
 
 
 class Block(nn.Module):

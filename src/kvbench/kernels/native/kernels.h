@@ -18,17 +18,17 @@ struct Cache {
   float scale;
 };
 
-// Codes (batch, heads, capacity, size), contiguous, of int8 or two int4 a byte, the even column low;
-// one scale a row.
-struct Codes {
+// Rows (batch, heads, capacity, size), contiguous: floats as they are, int8 codes, or two int4 a byte,
+// the even column low. Codes have one scale a row; floats none.
+struct Rows {
   int32_t format;
   int64_t batch, heads, capacity, size;
-  void* codes;
+  void* rows;
   float* scale;
 };
 
 // w (N, K), K even, in panels of P outputs, P the kernels' own: (N/P, K, P), in bf16
-// (N/P, K/2, P, 2), the last panel filled with zeros; room for N rounded up to 32 holds it.
+// (N/P, K/2, P, 2), the last panel filled with zeros.
 struct Weights {
   int32_t format, threads;
   int64_t outputs, inputs;
@@ -42,8 +42,8 @@ typedef void Attention(const Cache* cache, int32_t io, const void* q, int64_t q_
                        int64_t q_head, int64_t n, void* out);
 
 // Rows x (B, H, T, D), unit stride in D, fp32 or bf16, to positions at ... at + T - 1.
-typedef void Quantise(const Codes* codes, int32_t io, int64_t rows, const void* x, int64_t x_batch,
-                      int64_t x_head, int64_t x_row, int64_t at);
+typedef void Append(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
+                    int64_t x_head, int64_t x_row, int64_t at);
 
 // w (N, K) row-major to w.panels.
 typedef void Pack(const Weights* weights, const void* w);
@@ -57,9 +57,10 @@ typedef float ReadSum(const float* x, int64_t count);
 
 struct Kernels {
   Attention* attention;
-  Quantise* quantise;
+  Append* append;
   Pack* pack;
   Linear* linear;
   ReadSum* read_sum;
+  int32_t panel;  // P: outputs in a panel
 };
 }

@@ -12,6 +12,7 @@ namespace {
 constexpr int V = 2;               // vectors across a panel
 constexpr int kPanel = V * W;      // outputs side by side in a panel
 constexpr int kStep = 4 * kPanel;  // bytes: weights of one input in fp32, of two inputs in bf16
+constexpr int64_t kRowBytes = 256 << 10;  // of x at a time: half of a small L2
 #if defined(__AVX512F__) || defined(__ARM_NEON)
 constexpr int kRows = 8;  // rows of x whose sums fit the registers, of which there are 32 here
 #else
@@ -112,7 +113,7 @@ void tiles(int64_t rows, const char* w, int64_t inputs, int outputs, const T* bi
 }
 
 template <class Panel, class T>
-void multiply(const Weights& w, int64_t rows, const typename Panel::X* x, void* out) {
+void multiply_group(const Weights& w, int64_t rows, const typename Panel::X* x, void* out) {
   parallel((w.outputs + kPanel - 1) / kPanel, w.threads, [&](int64_t first, int64_t last) {
     for (int64_t p = first; p < last; ++p) {
       const int64_t left = w.outputs - p * kPanel;
@@ -123,6 +124,18 @@ void multiply(const Weights& w, int64_t rows, const typename Panel::X* x, void* 
           static_cast<T*>(out) + p * kPanel, w.outputs);
     }
   });
+}
+
+// Many rows go through in groups whose x stays in L2 while the weights pass.
+template <class Panel, class T>
+void multiply(const Weights& w, int64_t rows, const typename Panel::X* x, void* out) {
+  const int64_t fit = kRowBytes / (w.inputs * static_cast<int64_t>(sizeof(typename Panel::X)));
+  const int64_t group = fit < kRows ? kRows : fit / kRows * kRows;
+  for (; rows > group; rows -= group, x += group * w.inputs) {
+    multiply_group<Panel, T>(w, group, x, out);
+    out = static_cast<T*>(out) + group * w.outputs;
+  }
+  multiply_group<Panel, T>(w, rows, x, out);
 }
 
 // Each calling thread keeps one buffer, as large as the largest x it has seen.

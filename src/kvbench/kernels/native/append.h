@@ -1,6 +1,8 @@
 // Symmetric integer codes per row: scale = largest magnitude / limit, code = x / scale rounded to
-// the nearest, ties to even, all in fp32, so that the torch twin gives the same bits.
+// the nearest, ties to even, all in fp32, so that the torch twin gives the same bits. A cache of
+// floats takes rows as they are.
 #pragma once
+#include "attention.h"
 #include "kernels.h"
 #include "vec.h"
 
@@ -27,8 +29,8 @@ inline void encode(const float* x, int size, int limit, int8_t* codes, float* sc
   }
 }
 
-void quantise(const Codes* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
-              int64_t x_head, int64_t x_row, int64_t at) {
+void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
+                  int64_t x_head, int64_t x_row, int64_t at) {
   alignas(64) float row[kMaxSize];
   alignas(64) int8_t code[kMaxSize];
   const bool pairs = to->format == kInt4;
@@ -42,8 +44,33 @@ void quantise(const Codes* to, int32_t io, int64_t rows, const void* x, int64_t 
       if (pairs)
         for (int64_t i = 0; i < bytes; ++i)
           code[i] = static_cast<int8_t>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
-      memcpy(static_cast<char*>(to->codes) + position * bytes, code, static_cast<size_t>(bytes));
+      memcpy(static_cast<char*>(to->rows) + position * bytes, code, static_cast<size_t>(bytes));
     }
+}
+
+// Rows x as they are, or in the other float format.
+void append_floats(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
+                   int64_t x_head, int64_t x_row, int64_t at) {
+  const int64_t size = to->size;
+  for (int64_t bh = 0; bh < to->batch * to->heads; ++bh)
+    for (int64_t t = 0; t < rows; ++t) {
+      const int64_t from = bh / to->heads * x_batch + bh % to->heads * x_head + t * x_row;
+      const int64_t position = (bh * to->capacity + at + t) * size;
+      if (io == to->format) {
+        const int64_t bytes = io == kBf16 ? 2 : 4;
+        memcpy(static_cast<char*>(to->rows) + position * bytes,
+               static_cast<const char*>(x) + from * bytes, static_cast<size_t>(size * bytes));
+      } else {
+        for (int64_t i = 0; i < size; ++i)
+          write(to->rows, position + i, to->format, read(x, from + i, io));
+      }
+    }
+}
+
+void append(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
+            int64_t x_head, int64_t x_row, int64_t at) {
+  auto run = to->format == kFp32 || to->format == kBf16 ? append_floats : append_codes;
+  run(to, io, rows, x, x_batch, x_head, x_row, at);
 }
 
 float read_sum(const float* x, int64_t count) {
