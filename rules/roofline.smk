@@ -18,6 +18,7 @@ rule measure_roofs:
     """Measure this machine's roofs: bandwidths, and the rate of a large product."""
     input:
         code=code("measure_roofs.py"),
+        library=kernels,
     output:
         "results/{study}/samples/roofline/roofs.json",
     log:

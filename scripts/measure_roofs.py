@@ -7,5 +7,5 @@ from kvbench.store import write_record
 with logged(snakemake.log[0]), one_device(snakemake.config):
     from kvbench.bench import roofs  # torch, which sees that device alone
 
-    library = snakemake.input.get("library")
+    library = snakemake.input.get("library") or None
     write_record(snakemake.output[0], roofs.run(snakemake.params.settings, library))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kvbench.kernels.build import NoCompiler, build, find_compiler, source_sha256
-from kvbench.store import write_record
+from kvbench.store import SCHEMA_VERSION, write_record
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
@@ -32,7 +32,7 @@ def library(pytestconfig):
     except NoCompiler as error:
         pytest.skip(str(error))
     folder = Path(pytestconfig.cache.mkdir("kernels"))
-    path = folder / f"{Path(compiler).name}-{source_sha256()}.so"
+    path = folder / f"{Path(compiler).name}-{SCHEMA_VERSION}-{source_sha256()}.so"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.with_suffix(".json").exists():

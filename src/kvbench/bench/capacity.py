@@ -27,7 +27,7 @@ SEGMENT = 64 << 20  # CUDA's allocator takes memory in segments: room for the la
 def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
     """One capacity cell: the predicted batch, its two probes, and both sides of the line."""
     budget = cell["budget_bytes"]
-    with ready(cell, weights) as setup:
+    with ready(cell | {"kernel": "torch"}, weights) as setup:  # nothing outside torch's allocator
         weigh(setup, 1)  # a library's one-time buffers belong to no batch
         setup.begin()
         probes = [weigh(setup, batch) for batch in PROBES]
