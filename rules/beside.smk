@@ -53,6 +53,7 @@ rule measure_execution:
     input:
         code=measured_code("measure_latency.py"),
         weights=weights,
+        kernels=kernels,
     output:
         "results/{study}/samples/executions/{preset}/{mode}/{version}/B{batch}/T{T}/r{replicate}.json",
     log:
