@@ -1,20 +1,16 @@
 """The study's configuration, and the functions that rules share."""
 
-import os
 import re
 import sys
 from pathlib import Path
 
 import yaml
 
-# This folder's package, here and in every job, whichever copy of it is installed.
-SOURCES = str(Path(workflow.basedir) / "src")
-sys.path.insert(0, SOURCES)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCES, os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from kvbench import cells, codedeps, runlock
+from kvbench import cells, codedeps, job, runlock
 from kvbench.checks import uses_cuda
 from kvbench.config import ConfigError, load_schema, quality_presets, resolve, shape_of
 from kvbench.peers import PEERS
@@ -22,6 +18,7 @@ from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
+job.import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
 if workflow.is_main_process:
     ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
@@ -164,6 +161,23 @@ def tokens(wildcards):
     """The tokenised text that a preset is scored on."""
     text, split = config["perplexity"]["text"], config["perplexity"]["split"]
     return f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
+
+
+def training_job(wildcards):
+    """How nano is trained with a layer map."""
+    return cells.training_job(config, wildcards.variant, wildcards.map)
+
+
+def sharing_job(wildcards):
+    """The shape, and the layer map that its weights are fitted to."""
+    job = {"shape": SHAPES[wildcards.preset], "seed": config["seed"]}
+    asked = {key: wildcards[key] for key in ("variant", "map") if key in wildcards.keys()}
+    return job | asked
+
+
+def going_on_from(wildcards):
+    """Nano's own weights, where training goes on from them."""
+    return cells.weights_file(config, "nano") if wildcards.variant == "uptrained" else []
 
 
 def calibration_tokens(wildcards):

@@ -10,23 +10,6 @@ NANO = Path(cells.weights_file({**config, "weights": "auto"}, "nano")).stem
 LAYER_MAP = r"own|pairs|triples|ends|\d+(-\d+)*"
 
 
-def training_job(wildcards):
-    """How nano is trained with a layer map."""
-    return cells.training_job(config, wildcards.variant, wildcards.map)
-
-
-def sharing_job(wildcards):
-    """The shape, and the layer map that its weights are fitted to."""
-    job = {"shape": SHAPES[wildcards.preset], "seed": config["seed"]}
-    asked = {key: wildcards[key] for key in ("variant", "map") if key in wildcards.keys()}
-    return job | asked
-
-
-def going_on_from(wildcards):
-    """Nano's own weights, where training goes on from them."""
-    return cells.weights_file(config, "nano") if wildcards.variant == "uptrained" else []
-
-
 rule train_shared:
     """Train nano with shared K/V, from scratch or on from its own weights."""
     input:

@@ -22,6 +22,12 @@ def tell(line: str) -> None:
         os.write(_terminal, f"{line}\n".encode())
 
 
+def import_from(src: Path) -> None:
+    """Have every Python process started from here look for modules in `src` first."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(src), *([before] if before else [])])
+
+
 @contextmanager
 def logged(path: str) -> Iterator[None]:
     """Send this process's output, of libraries too, to `path`; say a failure on the terminal.
