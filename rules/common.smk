@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from kvbench import cells, codedeps, job, runlock
+from kvbench import cells, codedeps, demand, job, runlock
 from kvbench.checks import uses_cuda
 from kvbench.config import ConfigError, load_schema, quality_presets, resolve, shape_of
 from kvbench.peers import PEERS
@@ -47,6 +48,31 @@ MODES = cells.execution_study(config)
 APART = ("dispatch", "peers", "executions")  # not in the tables of cells
 
 
+# On a cluster these run where Snakemake does: seconds each, and some of them need the internet.
+localrules:
+    fetch_raw,
+    split_mini_wiki,
+    fetch_wikitext,
+    tokenize_text,
+    fetch_hub_weights,
+    convert_gguf,
+    pool_latency,
+    pool_decode,
+    pool_control,
+    judge_controls,
+    place_roofs,
+    export_profile,
+    count_profile,
+    place_cell,
+    verdicts,
+    depth,
+    batch,
+    attribution,
+    figure,
+    table,
+    collect_records,
+
+
 wildcard_constraints:
     study=re.escape(config["study"]),
     figure="[a-z]+",
@@ -73,6 +99,7 @@ def check_folder():
         raise WorkflowError(str(refusal)) from None
 
 
+@cache  # thousands of jobs ask, of a few dozen answers
 def code(script, *modules):
     """The script and every kvbench module it can reach: an edit of one of these re-runs the rule."""
     return [
@@ -132,8 +159,33 @@ def cell(benchmark=None):
 
 
 def measuring_threads(wildcards):
-    """The cores of a measuring job: on the CPU the whole run's, on CUDA its device's share."""
+    """The cores of a measuring job: on the CPU the whole run's, on CUDA its device's share.
+
+    On a cluster, what it uses: the scheduler sees to it that the node or the GPU is its own.
+    """
+    if workflow.non_local_exec:
+        return config["threads"]
     return cells.measuring_threads(config, workflow.cores)
+
+
+def gpus(wildcards):
+    """GPUs that a measuring job has to itself."""
+    return demand.gpus(config)
+
+
+def memory_mb(wildcards):
+    """Memory that a scheduler is asked for, in MB."""
+    return demand.memory_mb(config, wildcards)
+
+
+def minutes(wildcards):
+    """Time that a scheduler is asked for."""
+    return demand.minutes(config, wildcards)
+
+
+def slurm_extra(wildcards):
+    """A job timed on the CPU has its node to itself."""
+    return demand.slurm_extra(config)
 
 
 def weights(wildcards):

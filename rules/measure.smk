@@ -23,6 +23,10 @@ rule measure_latency:
         "../envs/measure.yaml"
     threads: measuring_threads
     resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
         place=place,
     params:
         cell=cell("latency"),
@@ -63,6 +67,10 @@ rule measure_decode:
         "../envs/measure.yaml"
     threads: measuring_threads
     resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
         place=place,
     params:
         cell=cell(),
@@ -101,6 +109,11 @@ rule measure_vram:
     conda:
         "../envs/measure.yaml"
     threads: measuring_threads
+    resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
     params:
         cell=cell("vram"),
     script:
@@ -119,6 +132,11 @@ rule measure_capacity:
     conda:
         "../envs/measure.yaml"
     threads: measuring_threads
+    resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
     params:
         cell=cell("capacity"),
     script:
@@ -138,6 +156,11 @@ rule measure_phase:
     conda:
         "../envs/measure.yaml"
     threads: measuring_threads
+    resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
     params:
         cell=cell("phase"),
     script:

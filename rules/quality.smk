@@ -19,6 +19,11 @@ rule measure_perplexity:
     conda:
         "../envs/measure.yaml"
     threads: 1  # nothing is timed: as many at once as there are cores
+    resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
     params:
         cell=cell("perplexity"),
     script:

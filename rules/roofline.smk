@@ -26,6 +26,11 @@ rule measure_roofs:
     conda:
         "../envs/measure.yaml"
     threads: measuring_threads
+    resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
     params:
         settings={key: config[key] for key in ("device", "dtype", "threads")},
     script:
@@ -63,6 +68,11 @@ if SOURCE == "model":
         conda:
             "../envs/measure.yaml"
         threads: measuring_threads
+        resources:
+            gpu=gpus,
+            mem_mb=memory_mb,
+            runtime=minutes,
+            slurm_extra=slurm_extra,
         params:
             cell=cell("roofline"),
         script:
@@ -83,6 +93,11 @@ if SOURCE == "ncu":
         conda:
             "../envs/measure.yaml"
         threads: measuring_threads
+        resources:
+            gpu=gpus,
+            mem_mb=memory_mb,
+            runtime=minutes,
+            slurm_extra=slurm_extra,
         params:
             settings={key: config[key] for key in ("device", "dtype", "threads")},
         script:
@@ -103,6 +118,11 @@ if SOURCE == "ncu":
         conda:
             "../envs/measure.yaml"
         threads: measuring_threads
+        resources:
+            gpu=gpus,
+            mem_mb=memory_mb,
+            runtime=minutes,
+            slurm_extra=slurm_extra,
         params:
             cell=cell("roofline"),
         script:

@@ -115,6 +115,10 @@ rule measure_control:
         "../envs/measure.yaml"
     threads: measuring_threads
     resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
         place=place,
     params:
         cell=control_cell,

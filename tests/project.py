@@ -28,6 +28,8 @@ import os, sys, time
 def run(cell, weights):
     began = time.monotonic()
     time.sleep(0.3)
+    while os.path.exists("hold"):
+        time.sleep(0.1)
     device = os.environ.get("CUDA_VISIBLE_DEVICES")
     lived = {"began": began, "ended": time.monotonic(), "torch": "torch" in sys.modules}
     return {"version": cell["version"], "T": cell["T"], "device": device, **lived}
@@ -54,8 +56,9 @@ def toy(folder):
     return folder
 
 
-def command(*arguments, cores=1):
-    return [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+def command(*arguments, cores=1, profile=None):
+    where = ["--profile", profile] if profile else ["--cores", str(cores)]
+    return [sys.executable, "-m", "snakemake", *where, *arguments]
 
 
 def environment(folder):
@@ -83,11 +86,11 @@ def snakemake(folder, *arguments, check=True, cores=1):
 class Running:
     """Snakemake at work in a folder, in a process group of its own; what it says goes to a file."""
 
-    def __init__(self, folder, *arguments, name="said"):
+    def __init__(self, folder, *arguments, name="said", profile=None):
         self.said = folder / name
         with open(self.said, "w") as file:
             self.process = subprocess.Popen(
-                command(*arguments),
+                command(*arguments, profile=profile),
                 cwd=folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -115,4 +118,4 @@ class Running:
         """Send a signal to the whole group, if one is named, and wait; the exit status."""
         if number is not None:
             os.killpg(self.process.pid, number)
-        return self.process.wait(60)
+        return self.process.wait(240)
