@@ -1,5 +1,5 @@
 # make all     the default study, from a fresh clone
-# make test    the same set-up, then lint and tests
+# make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root
 # Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: all quick test lint clean
+.PHONY: all quick test lint clean test-slurm
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -19,6 +19,11 @@ quick: $(READY)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# A real Slurm of one node, from Debian packages, as root.
+test-slurm: $(READY)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,slurm]'
+	$(BIN)/pytest -m slurm tests/slurm
 
 lint: $(READY)
 	$(BIN)/ruff check .
