@@ -129,7 +129,6 @@ if SOURCE == "ncu":
             "../scripts/profile_phase.py"
 
     rule export_profile:
-        """Export a profile's counters as CSV, in base units."""
         input:
             code=code("export_profile.py"),
             report=f"{EXPORTS}/{PROFILE}.ncu-rep",
@@ -137,6 +136,8 @@ if SOURCE == "ncu":
             f"{EXPORTS}/{PROFILE}.csv",
         log:
             f"logs/{{study}}/roofline/{PROFILE}.export.log",
+        """Export a profile's counters as CSV, in base units."""
+        localrule: True
         conda:
             "../envs/figures.yaml"
         script:
@@ -146,7 +147,6 @@ if SOURCE == "ncu":
 if SOURCE in ("ncu", "csv"):
 
     rule count_profile:
-        """Add up an export's counters."""
         input:
             code=code("count_profile.py"),
             csv=f"{EXPORTS}/{PROFILE}.csv",
@@ -155,13 +155,14 @@ if SOURCE in ("ncu", "csv"):
             f"results/{{study}}/samples/roofline/{PROFILE}.json",
         log:
             f"logs/{{study}}/roofline/{PROFILE}.count.log",
+        """Add up an export's counters."""
+        localrule: True
         conda:
             "../envs/figures.yaml"
         script:
             "../scripts/count_profile.py"
 
     rule place_cell:
-        """Set counted FLOP and bytes of one phase beside the modelled ones."""
         input:
             code=measured_code("place_cell.py"),
             counted=rules.count_profile.output[0],
@@ -171,6 +172,8 @@ if SOURCE in ("ncu", "csv"):
             "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:
             "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+        """Set counted FLOP and bytes of one phase beside the modelled ones."""
+        localrule: True
         conda:
             "../envs/measure.yaml"
         params:
