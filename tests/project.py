@@ -25,7 +25,7 @@ T_star: 4
 BENCH = """
 import os, sys, time
 
-def run(cell, weights):
+def run(cell, weights, *_):
     began = time.monotonic()
     time.sleep(0.3)
     while os.path.exists("hold"):
