@@ -129,6 +129,7 @@ if SOURCE == "ncu":
             "../scripts/profile_phase.py"
 
     rule export_profile:
+        """Export a profile's counters as CSV, in base units."""
         input:
             code=code("export_profile.py"),
             report=f"{EXPORTS}/{PROFILE}.ncu-rep",
@@ -136,7 +137,6 @@ if SOURCE == "ncu":
             f"{EXPORTS}/{PROFILE}.csv",
         log:
             f"logs/{{study}}/roofline/{PROFILE}.export.log",
-        """Export a profile's counters as CSV, in base units."""
         localrule: True
         conda:
             "../envs/figures.yaml"
