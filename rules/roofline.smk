@@ -147,6 +147,7 @@ if SOURCE == "ncu":
 if SOURCE in ("ncu", "csv"):
 
     rule count_profile:
+        """Add up an export's counters."""
         input:
             code=code("count_profile.py"),
             csv=f"{EXPORTS}/{PROFILE}.csv",
@@ -155,7 +156,6 @@ if SOURCE in ("ncu", "csv"):
             f"results/{{study}}/samples/roofline/{PROFILE}.json",
         log:
             f"logs/{{study}}/roofline/{PROFILE}.count.log",
-        """Add up an export's counters."""
         localrule: True
         conda:
             "../envs/figures.yaml"
@@ -163,6 +163,7 @@ if SOURCE in ("ncu", "csv"):
             "../scripts/count_profile.py"
 
     rule place_cell:
+        """Set counted FLOP and bytes of one phase beside the modelled ones."""
         input:
             code=measured_code("place_cell.py"),
             counted=rules.count_profile.output[0],
@@ -172,7 +173,6 @@ if SOURCE in ("ncu", "csv"):
             "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:
             "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
-        """Set counted FLOP and bytes of one phase beside the modelled ones."""
         localrule: True
         conda:
             "../envs/measure.yaml"
