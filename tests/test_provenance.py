@@ -83,7 +83,10 @@ def test_cells_of_other_weights_are_refused_by_name(inputs, tmp_path, replicates
         read_cells([paths["v1"], paths["v2"]], replicates)
     if not replicates:  # another preset has weights of its own
         read_cells([paths["v1"], paths["other"]])
-        fitted = two | {"version": "v14", "layer_owner": [0, 0]}  # and so have fitted versions
+        fitted = two | {
+            "weights_variant": "calibrated",
+            "layer_owner": [0, 0],
+        }  # and so have fitted versions
         write_record(tmp_path / "v14.json", fitted)
         read_cells([paths["v1"], str(tmp_path / "v14.json")])
 

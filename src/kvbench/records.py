@@ -10,7 +10,6 @@ from kvbench.layouts import Layout, equal_rows
 from kvbench.provenance import PARTS
 from kvbench.reconcile import check_bytes
 from kvbench.store import read_record
-from kvbench.versions import VERSIONS
 
 SAME = ("device_name", "dtype", "threads", "pytorch_version")  # what one comparison must share
 
@@ -53,7 +52,7 @@ def _identity(record: dict[str, Any], replicates: bool) -> Iterator[tuple[str, s
     yield from ((key, "", record.get(key)) for key in SAME)
     yield "weights", preset, record.get("weights")
     if origin.get("weights"):  # roofs have none, nor have random numbers drawn in the process
-        fitted = VERSIONS.get(record.get("version", ""), {}).get("weights_variant")
+        fitted = record.get("weights_variant")
         of = f" {fitted} {record['layer_owner']}" if fitted else ""  # a file of their own
         yield "provenance.weights", f"{preset} {record['weights']}{of}", origin["weights"]
     if replicates:

@@ -100,7 +100,6 @@ def run(
             degradation=100 * (paired["perplexity_ratio"]["ratio"] - 1),
             modes=modes,
             against="v1",
-            weights_variant=cell.get("weights_variant"),
             paired=paired,
             divergence=_divergence(cell, plain, model, tokens, spans),
             probes=probes.run(plain, model, cache_name, asked),

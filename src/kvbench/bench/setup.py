@@ -116,6 +116,7 @@ class Setup:
             "version_description": cell["version_description"],
             **flags,
             "weights": cell["weights"],
+            "weights_variant": cell.get("weights_variant"),
             "cache": cell["cache"],
             "layer_owner": cell["owner"],
             **self.kept(),
