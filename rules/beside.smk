@@ -21,8 +21,12 @@ rule measure_peer:
     priority: turn
     conda:
         "../envs/peers.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
         place=place,
     params:
         cell=peer_cell,
@@ -61,8 +65,12 @@ rule measure_execution:
     priority: turn
     conda:
         "../envs/measure.yaml"
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
+        gpu=gpus,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        slurm_extra=slurm_extra,
         place=place,
     params:
         cell=execution_cell,

@@ -1,11 +1,13 @@
 """Time one fresh process of another runner generating T tokens."""
 
-from kvbench.bench import peers
+from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), one_device(snakemake.config):
+    from kvbench.bench import peers  # torch, which sees that device alone
+
     cell, weights = snakemake.params.cell, snakemake.input.weights
     record = out_of_memory_is_a_result(peers.run, cell, weights)
     record |= {"replicate": int(snakemake.wildcards.replicate)}
