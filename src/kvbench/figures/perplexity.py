@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log10
+from math import ceil, floor, log10
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -25,15 +25,18 @@ def draw(records: Records) -> Figure:
     figure, (left, right) = plt.subplots(
         1, 2, sharey=True, figsize=(10.4, 1.7 + 0.46 * len(whole)), width_ratios=(3, 2)
     )
+    ends = [0.0]
     for record in whole:
-        _change(left, record)
+        ends += _change(left, record)
         _divergence(right, record)
     first = whole[0] if whole else records[0]
     left.axvline(0, color="#444444", linewidth=1.2)
     left.set_xscale("symlog", linthresh=LEAST)  # a rounding and a collapse on one axis
-    least, most = min(left.get_xlim()[0], -LEAST), max(left.get_xlim()[1], LEAST)
+    least, most = min(*ends, -LEAST), max(*ends, LEAST)
     decades = 2 + log10(most / LEAST) + log10(-least / LEAST)
-    left.set_xlim(least, most * 10 ** (0.35 * decades))  # room for the labels
+    left.set_xlim(2 * least, most * 10 ** (0.35 * decades))  # room for the labels
+    left.set_xticks([-at for at in _decades(-least)] + [0] + _decades(most), minor=False)
+    left.minorticks_off()
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.invert_yaxis()
     left.margins(y=0.2)
@@ -57,7 +60,14 @@ def _name(record: dict[str, Any]) -> str:
     return style.label(record["version"], record["version_description"])
 
 
-def _change(axes: Axes, record: dict[str, Any]) -> None:
+def _decades(most: float) -> list[float]:
+    """Powers of ten from LEAST to `most`, a handful."""
+    powers = range(round(log10(LEAST)), floor(log10(most)) + 1)
+    return [10.0**power for power in powers[:: ceil(len(powers) / 6)]]
+
+
+def _change(axes: Axes, record: dict[str, Any]) -> list[float]:
+    """Draw the change with its interval; the places it takes on the axis."""
     colour, marker = style.look(record["version"])
     ratio, name = record["paired"]["perplexity_ratio"], _name(record)
     change = 100 * (ratio["ratio"] - 1)
@@ -72,6 +82,7 @@ def _change(axes: Axes, record: dict[str, Any]) -> None:
     axes.annotate(
         note, (max(ends), name), (9, 0), textcoords="offset points", va="center", fontsize=8
     )
+    return ends
 
 
 def _divergence(axes: Axes, record: dict[str, Any]) -> None:

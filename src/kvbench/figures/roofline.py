@@ -141,7 +141,7 @@ def _key(row: SubFigure, cells: list[Record], roofs: Record) -> None:
             name = style.label(version, mine[version]["version_description"])
             text = f"{name}, {phase}: {p.share:.0%} of its roof, {p.bound}"
             if p.impossible:
-                text += ", ABOVE IT: an error"
+                text += ", above it: an error"
             told = ratios(mine[version]) or {}
             off = [f"{kind} {ratio:.2f}" for kind, ratio in told.items() if not plausible(ratio)]
             text += f"; counted / modelled {', '.join(off)}" if off else ""
