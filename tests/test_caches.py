@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kvbench.caches import BLOCK, causal_sdpa, layout_of, make
-from kvbench.caches.int8 import folded_attention
+from kvbench.caches.coded import folded_attention
 from kvbench.kernels.reference import quantise_int8
 from kvbench.layermaps import owners
 from kvbench.models.gpt2 import Config

@@ -68,8 +68,10 @@ def folded_attention(q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: 
     returns q's shape and dtype.
     """
     rows = grouped(q, k.size(1))
-    chunks = [slice(at, at + KEYS) for at in range(0, k.size(2), KEYS)]
-    scores = torch.cat([rows @ widen(k[:, :, keys]).mT for keys in chunks], -1)
+    scores = rows.new_empty(*rows.shape[:3], k.size(2))
+    for at in range(0, k.size(2), KEYS):
+        keys = slice(at, at + KEYS)
+        torch.matmul(rows, widen(k[:, :, keys]).mT, out=scores[..., keys])
     scores *= k_scale.unsqueeze(2)
     hide_future(scores, q.size(2))
     return ungrouped(weigh(scores.softmax(-1), v, v_scale), q)
