@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.exceptions import WorkflowError
 
 from kvbench import cells, codedeps, demand, job, runlock
-from kvbench.checks import uses_cuda
-from kvbench.config import ConfigError, load_schema, quality_presets, resolve, shape_of
+from kvbench.config import ConfigError, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
+from kvbench.settings import quality_presets, shape_of, uses_cuda
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
@@ -210,6 +210,11 @@ def tokens(wildcards):
     """The tokenised text that a preset is scored on."""
     text, split = config["perplexity"]["text"], config["perplexity"]["split"]
     return f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
+
+
+def way_kernels(wildcards):
+    """The native kernels' library, for a way to run a step that needs it."""
+    return NATIVE if wildcards.mode.endswith("-native") else []
 
 
 def training_job(wildcards):

@@ -6,7 +6,7 @@ out   results/{study}/roofline/roofs.json
       results/{study}/roofline/ncu/*: reports and exports, where ncu counts
 """
 
-from kvbench.config import roofline_source
+from kvbench.settings import roofline_source
 
 SOURCE = roofline_source(config)
 EXPORTS = config["roofline"]["csv_dir"] if SOURCE == "csv" else "results/{study}/roofline/ncu"

@@ -7,12 +7,10 @@ import yaml
 
 from kvbench.config import (
     ConfigError,
-    for_preset,
     load_schema,
-    quality_presets,
     resolve,
-    weights_source,
 )
+from kvbench.settings import for_preset, quality_presets, weights_source
 
 SCHEMA = load_schema()
 STUDIES = sorted(Path("config").glob("*.yaml"))
@@ -44,6 +42,11 @@ def refusal(**given):
         ({"perplexity": {"contxt": 3}}, "'perplexity.contxt'", "did you mean 'context'?"),
         ({"perplexity": {"context": 500}}, "'perplexity.context'", "256, the block_size of nano"),
         ({"perplexity": {"context": {"nano": 1}}}, "'perplexity.context.nano'", "from 2"),
+        (
+            {"pretrained": "nano", "perplexity": {"presets": ["smollm2"], "context": 512}},
+            "'perplexity.context'",
+            "256, the block_size of nano",  # trained, so it is scored though it is not listed
+        ),
         ({"roofline": {"P": 1024}}, "'roofline.P'", "below 1024, the block_size of gpt2"),
         ({"model_config": {"n_embd": 100}}, "'model_config.n_embd'", "multiples of n_head, 12"),
         ({"weights": "nofile"}, "'weights'", "existing safetensors file"),

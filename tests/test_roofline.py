@@ -10,10 +10,11 @@ from kvbench import peaks, tables
 from kvbench.bench import counted
 from kvbench.bench import profile as program
 from kvbench.cells import cell
-from kvbench.config import ConfigError, load_schema, resolve, roofline_source
+from kvbench.config import ConfigError, load_schema, resolve
 from kvbench.figures import roofline, style
 from kvbench.ncu import NcuError, parse, runner
 from kvbench.roofline import plausible, point, predecessors, ratios
+from kvbench.settings import roofline_source
 
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
 STUDY = {"pretrained": "null", "model_config": SHAPE, "roofline": {"P": 20}, "dtype": "bfloat16"}

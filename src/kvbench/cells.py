@@ -11,11 +11,11 @@ from pathlib import PurePath
 from typing import Any
 
 from kvbench import versions
-from kvbench.config import WEIGHT_KINDS, for_preset, shape_of, weights_source
 from kvbench.devices import on_cuda
 from kvbench.kernels.build import has_compiler
 from kvbench.layermaps import label, owners
 from kvbench.peers import PEERS
+from kvbench.settings import WEIGHT_KINDS, for_preset, shape_of, weights_source
 
 COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
 HOW = ("execution", "kernel")  # as asked for; a record says what ran

@@ -8,52 +8,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kvbench.devices import DeviceError, has_cuda_driver, names, on_cuda
+from kvbench.devices import DeviceError, names
 from kvbench.layermaps import owners
 from kvbench.ncu import runner
 from kvbench.presets import HUB_PRESETS, PRESETS
+from kvbench.settings import (
+    CUSTOM,
+    WEIGHT_KINDS,
+    for_preset,
+    quality_presets,
+    shape_of,
+    uses_cuda,
+    weights_source,
+)
 from kvbench.versions import VERSIONS
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
-WEIGHT_KINDS = ("random", "hub", "trained", "gguf")  # what records say; a file of yours is a path
-CUSTOM = "custom"
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be run: which key, what is allowed, what to do."""
-
-
-def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
-    """The shape of a preset of this configuration; `custom` is its model_config."""
-    if preset == CUSTOM:
-        return {"arch": "gpt2", **config["model_config"], "weights": "random"}
-    return dict(PRESETS[preset])
-
-
-def weights_source(config: dict[str, Any], preset: str) -> str:
-    """`random`, `trained`, `gguf`, `hub`, or the path of a safetensors file."""
-    wanted = config["weights"]
-    if isinstance(wanted, dict):
-        wanted = wanted.get(preset, "auto")
-    return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
-
-
-def for_preset(value: Any, preset: str) -> Any:
-    """A setting, or the preset's own where it is a mapping: null for those it does not name."""
-    return value.get(preset) if isinstance(value, dict) else value
-
-
-def uses_cuda(config: dict[str, Any]) -> bool:
-    """Whether the study's jobs will run on CUDA, as far as can be told without importing torch."""
-    return on_cuda(config["device"])
-
-
-def roofline_source(config: dict[str, Any]) -> str:
-    """`ncu`, `csv` or `model`: auto is settled by what this machine has when the run is planned."""
-    source = config["roofline"]["source"]
-    if source != "auto":
-        return source
-    return "ncu" if has_cuda_driver() and config["device"] != "cpu" and runner.find() else "model"
 
 
 def check_together(config: dict[str, Any]) -> None:
@@ -104,7 +78,7 @@ def check_together(config: dict[str, Any]) -> None:
     if "decode" in config["benchmarks"]:
         for preset in config["pretrained"]:
             _check_depths(config, preset)
-    for preset in config["perplexity"]["presets"]:
+    for preset in dict.fromkeys([*config["perplexity"]["presets"], *quality_presets(config)]):
         context = for_preset(config["perplexity"]["context"], preset)
         block_size = shape_of(config, preset)["block_size"]
         if context is not None and context > block_size:

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kvbench.checks import CUSTOM as CUSTOM
-from kvbench.checks import WEIGHT_KINDS as WEIGHT_KINDS
-from kvbench.checks import ConfigError as ConfigError
-from kvbench.checks import check_together
-from kvbench.checks import for_preset as for_preset
-from kvbench.checks import roofline_source as roofline_source
-from kvbench.checks import shape_of as shape_of
-from kvbench.checks import weights_source as weights_source
+from kvbench.checks import ConfigError, check_together
 from kvbench.peers import PEERS
 from kvbench.presets import PRESETS
+from kvbench.settings import CUSTOM
 from kvbench.versions import VERSIONS
 
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schema.yaml"
@@ -142,9 +135,3 @@ def _allowed(rule: dict[str, Any]) -> str:
         return "letters, digits, '.', '_' and '-', beginning with a letter or digit"
     names = {"null": "null", "boolean": "true or false", "string": "text", "object": "a mapping"}
     return names.get(rule.get("type", ""), "another value")
-
-
-def quality_presets(config: dict[str, Any]) -> list[str]:
-    """The presets whose perplexity means something: those with real weights."""
-    wanted: Iterable[str] = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])
-    return [preset for preset in wanted if weights_source(config, preset) != "random"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvbench import costs
-from kvbench.checks import shape_of, uses_cuda
+from kvbench.settings import shape_of, uses_cuda
 
 BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
 BASE_MINUTES = 10  # starting, loading, compiling
