@@ -57,7 +57,7 @@ rule measure_execution:
     input:
         code=measured_code("measure_latency.py"),
         weights=weights,
-        kernels=kernels,
+        kernels=way_kernels,
     output:
         "results/{study}/samples/executions/{preset}/{mode}/{version}/B{batch}/T{T}/r{replicate}.json",
     log:

@@ -160,8 +160,8 @@ rule judge_controls:
         csv=report(
             "results/{study}/tables/controls_{preset}.csv",
             caption="../report/controls.rst",
-            category="latency",
-            labels={"preset": "{preset}", "as": "controls"},
+            category="1 Speed",
+            labels={"model": "{preset}", "shows": "controls", "as": "table"},
         ),
     log:
         "logs/{study}/controls/{preset}.log",

@@ -8,7 +8,7 @@ heads     which owner head each of its heads reads: the assignment of least erro
 queries   K_borrower ~ K_owner M, so q . K_borrower ~ (M q) . K_owner: M goes into the queries
 output    with attention as it now is, the projection that brings the layer's output nearest to the
           original's, by ridge regression over all heads. A token weighs one over the size of its
-          residual stream, as in the norm that reads it: else a few huge tokens decide everything.
+          residual stream, as in the norm that reads it: large tokens count no more than others.
 
 The layers below have changed a borrower's input by the time it is fitted.
 """

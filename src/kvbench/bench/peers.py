@@ -16,15 +16,14 @@ from kvbench import peers
 from kvbench.bench.latency import one_run, summarise
 from kvbench.bench.setup import ready
 from kvbench.generate import generate, greedy, no_mark, overflow_steps
+from kvbench.job import without_result
 
 
 def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
     """One process's sample of a peer's cell; a peer that is not installed is a result."""
     lacking = peers.missing(cell["version"])
     if lacking:
-        settings = {key: value for key, value in cell.items() if key not in ("model", "preset")}
-        settings |= {"pretrained": cell["preset"], "model_config": cell["model"]}
-        return {**settings, "error": "not installed", "error_detail": f"no {', '.join(lacking)}"}
+        return without_result(cell, "not installed", ImportError(f"no {', '.join(lacking)}"))
     about = peers.PEERS[cell["version"]]
     with ready(cell, weights) as setup:
         T, start = cell["T"], cell["prompt_length"]

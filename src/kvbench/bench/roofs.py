@@ -78,9 +78,7 @@ def _cache(cache: dict[str, Any], device: str) -> dict[str, Any]:
     """A cache with `read_gb_s`: the rate of sums over a buffer that half fills it."""
     buffer = torch.rand(cache["size_bytes"] // 8, device=device)
     again = max(1, CACHE_READS[device] // (4 * len(buffer)))
-    rows = buffer.expand(
-        again, -1
-    )  # the same bytes in every row, so that one call reads many times
+    rows = buffer.expand(again, -1)  # the same bytes in each: one call reads them many times
     times = _times(lambda: rows.sum(1), device, CACHE_SECONDS)
     rate = 4 * rows.numel() / min(times) / 1e9
     return {**cache, "buffer_bytes": 4 * len(buffer), "read_gb_s": rate}
