@@ -54,6 +54,8 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         "weights": source if source in WEIGHT_KINDS else "path",
         "batch_size": int(where.get("batch", 1)),
     }
+    if benchmark in ("latency", "decode"):
+        told["yardstick"] = config["yardstick"]
     if benchmark in ("latency", "vram", "phase"):
         told["T"] = int(where["T"])
     elif benchmark == "capacity":
@@ -102,6 +104,7 @@ def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> dict:
     told = cell(config, "latency", preset, "v1", **where)
     about = {"version": peer, "version_description": PEERS[peer]["description"]}
     told |= about | {"benchmark_name": "peers", "temperature": 0, "top_k": None}
+    del told["yardstick"]  # a peer's products are not ours: no work is alike
     return told | {"execution": "eager", "kernel": "torch"}  # of v1, whose tokens are compared
 
 

@@ -16,6 +16,7 @@ BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
 BASE_MINUTES = 10  # starting, loading, compiling
 FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
 SAFETY = 3
+BESIDE = 2  # passes of the yardstick to a step, each less than one
 
 
 def gpus(config: dict[str, Any]) -> int:
@@ -56,7 +57,7 @@ def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
         each = costs.forward(*told, window - 1, 1, row)
     first = costs.forward(*told, 0, window, None)
     runs = config["num_warmup_runs"] + config["num_measure_runs"]
-    seconds = SAFETY * runs * (_seconds(first) + steps * _seconds(each))
+    seconds = SAFETY * runs * (_seconds(first) + (1 + BESIDE) * steps * _seconds(each))
     return BASE_MINUTES + int(seconds / 60)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from kvbench.records import judged_by
 from kvbench.stats.paired import interval
 
-OF_A_PROCESS = ("replicate", "place_in_line", "runs", "machine_state")
+OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick", "machine_state")
 
 
 def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -35,7 +35,9 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
         f"{timed}_interval": asdict(interval(processes)),
         "replicates": len(samples),
         "disturbed": sum(sample["machine_state"]["disturbed"] for sample in samples),
-        "processes": [{key: sample.get(key) for key in OF_A_PROCESS} for sample in samples],
+        "processes": [
+            {key: sample.get(key) for key in OF_A_PROCESS if key in sample} for sample in samples
+        ],
     }
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.costs import Cost, generation, generation_ceiling
-from kvbench.records import cost_inputs, measured, paired_times, step_cost
+from kvbench.records import cost_inputs, measured, paired_times, share_yardstick, step_cost
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
@@ -43,6 +43,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             else:
+                row["clock_ratio"] = _by_clock(of[version], of[baseline])
                 compared.append((row, _compare(of[version], of[baseline], margin)))
                 limits.append(generation_ceiling(_costs(of[baseline]), _costs(of[version])))
             rows.append(row)
@@ -91,6 +92,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
         for control in (name for name in of if name != "v1" and "v1" in of):
             row = {"control": control, **where, "delay": of[control]["delay"]}
             row["expected"] = SLOWER if row["delay"] else "no difference"
+            row["clock_ratio"] = _by_clock(of[control], of["v1"])
             compared.append((row, _compare(of[control], of["v1"], margin)))
     level = _put_words(compared, margin)
     rows = [row for row, _ in compared]
@@ -113,6 +115,12 @@ def notes(record: Record) -> list[str]:
         f"{percent:.4g} % interval over processes, adjusted for all rows; "
         f"equivalent: within {100 * record['margin']:.3g} %.",
     ]
+    if any(row.get("clock_ratio") for row in record["rows"]):
+        lines.append(
+            "Ratios are of times in passes of the yardstick, the work that all versions do alike, "
+            "timed beside every run: what the machine did to one of them only is no part of them. "
+            "clock_ratio: by the clock alone, for which no interval is read."
+        )
     if record["benchmark_name"] == "verdicts":
         lines.append(
             "ceiling: the largest speed-up that bytes and FLOP allow, and the part of the "
@@ -159,6 +167,12 @@ def _compare(a: Record, b: Record, margin: float) -> Comparison:
     return compare(*paired_times(a, b), margin=margin)
 
 
+def _by_clock(a: Record, b: Record) -> float | None:
+    """The ratio of the times alone, where the one that is judged is of passes of the yardstick."""
+    times = paired_times(a, b, clock=True)
+    return compare(*times).ratio if share_yardstick(a, b) else None
+
+
 def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:
     """What `replicates` processes show, by the log ratios of v1 over itself; None where unknown."""
     spread = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
@@ -175,6 +189,7 @@ def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> 
             "ratio": verdict.ratio,
             "low": verdict.low,
             "high": verdict.high,
+            "clock_ratio": row.pop("clock_ratio"),  # its place in the table
             "verdict": verdict.word,
             "replicates": verdict.replicates,
             "p_adjusted": verdict.p_adjusted,

@@ -15,6 +15,7 @@ from typing import Any
 from kvbench.bench.clock import clock
 from kvbench.bench.decode_step import phase_of
 from kvbench.bench.setup import Setup, ready
+from kvbench.bench.yardstick import beside
 
 
 def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
@@ -23,13 +24,13 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
         step = phase_of(setup, "decode", cell["depth"])
         for _ in range(max(1, cell["num_warmup_runs"])):
             one_run(setup, step)
-        setup.begin()
-        runs = [one_run(setup, step) for _ in range(cell["num_measure_runs"])]
+        runs, beside_them = beside(setup, cell["steps"], lambda: one_run(setup, step))
         return setup.record(
             depth=cell["depth"],
             steps=cell["steps"],
             tpot_ms_median=median(run["tpot_ms"] for run in runs),
             runs=runs,
+            **beside_them,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from kvbench.bench.clock import clock
 from kvbench.bench.delay import Wrap, delaying
 from kvbench.bench.setup import Runner, Setup, ready
+from kvbench.bench.yardstick import beside
 from kvbench.generate import overflow_steps
 
 
@@ -23,14 +24,14 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
         runner = setup.runner(cell["T"])
         for _ in range(cell["num_warmup_runs"]):
             one_run(setup, runner, wrap)
-        setup.begin()
-        runs = [one_run(setup, runner, wrap) for _ in range(cell["num_measure_runs"])]
         T = cell["T"]
+        runs, beside_them = beside(setup, T, lambda: one_run(setup, runner, wrap))
         return setup.record(
             T=T,
             **summarise(runs, T),
             overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),
             runs=runs,
+            **beside_them,
             **{key: cell[key] for key in ("delay", "mode") if key in cell},  # a control says so
         )
 

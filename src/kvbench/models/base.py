@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -45,6 +46,14 @@ class LanguageModel(nn.Module):
     def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The blocks, in order; each has its feed-forward half as `mlp`."""
+        raise NotImplementedError
+
+    def alike(self) -> list[nn.Module]:
+        """What every version multiplies a row by alike, whatever it caches: MLPs and head."""
+        return [*(block.get_submodule("mlp") for block in self.blocks()), self.lm_head]
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order."""
