@@ -1,21 +1,29 @@
 # make all     the default study, from a fresh clone
 # make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root
+# make bench   the speed targets, about 15 minutes; ROWS="int8-* cell" for some of them
 # Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
 CORES ?= 1
+ROWS ?=
 PIP_ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick test lint clean test-slurm
+.PHONY: all quick bench test lint clean test-slurm
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
 
 quick: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all --configfile config/quick.yaml
+
+# The rows take the workflow's own kernels and weights.
+bench: $(READY)
+	$(BIN)/snakemake $(BENCH) --cores $(CORES) --quiet
+	$(BIN)/python -m kvbench.speed $(ROWS)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile

@@ -11,12 +11,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kvbench import costs
 from kvbench.bench import dram
 from kvbench.bench.clock import clock
 from kvbench.bench.setup import Setup, ready
-from kvbench.caches import layout_of
+from kvbench.caches import Cache, layout_of
 
 PHASES = ("prefill", "decode")
 
@@ -31,21 +32,34 @@ def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
     tokens = torch.randint(setup.cell["model"]["vocab_size"], shape, generator=draw)
     tokens = tokens.to(setup.device)
     cache = setup.cache(P + 1)
-    depth = 0 if phase == "prefill" else P
-    end = P if phase == "prefill" else P + 1
-    with torch.inference_mode():
-        if depth:
-            setup.model(tokens[:, :depth], cache)
+    if phase == "decode":
+        with torch.inference_mode():
+            setup.model(tokens[:, :P], cache)
+        return step_over(setup, cache, tokens)
 
-    if phase == "decode" and setup.choice.static:
+    @torch.inference_mode()
+    def once() -> None:
+        cache.rewind(0)
+        setup.model(tokens[:, :P], cache)
+
+    return once
+
+
+def step_over(setup: Setup, cache: Cache, tokens: Tensor) -> Callable[[], Any]:
+    """A callable that decodes the last of `tokens` (B, P + 1) after the P that `cache` holds.
+
+    A cache that keeps nothing is given all of them.
+    """
+    P = tokens.size(1) - 1
+    if setup.choice.static:
         step = setup.step(cache)
         step.begin(tokens[:, P:], P)
         return step
 
     @torch.inference_mode()
     def once() -> None:
-        cache.rewind(depth)
-        setup.model(tokens[:, cache.length : end], cache)
+        cache.rewind(P)
+        setup.model(tokens[:, cache.length :], cache)
 
     return once
 

@@ -42,7 +42,7 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
         source = torch.rand(size // 4, device=device)
         target = torch.empty_like(source)
         copies = _times(lambda: target.copy_(source), device)
-        reads = {way: _times(read, device) for way, read in _ways(source, device, library).items()}
+        reads = read_times(source, device, library)
         a, b = (torch.rand(n, n, device=device).sub_(0.5).to(dtype) for _ in range(2))
         products = _times(lambda: a @ b, device)
         rates = {way: size / min(times) / 1e9 for way, times in reads.items()}
@@ -64,7 +64,15 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
         }
 
 
-def _ways(source: torch.Tensor, device: str, library: str | None) -> dict[str, Callable]:
+def read_times(
+    source: torch.Tensor, device: str, library: str | None, seconds: float = SECONDS
+) -> dict[str, list[float]]:
+    """Seconds of each read of all of `source`, by each way to read it."""
+    ways = ways_to_read(source, device, library)
+    return {way: _times(read, device, seconds) for way, read in ways.items()}
+
+
+def ways_to_read(source: torch.Tensor, device: str, library: str | None) -> dict[str, Callable]:
     """Ways to read every byte of `source` once."""
     ways: dict[str, Callable] = {"torch sum": source.sum, "torch dot": lambda: source.dot(source)}
     if library and device == "cpu" and torch.get_num_threads() == 1:  # its sum is one thread's
