@@ -41,10 +41,10 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
         size = max([BUFFER_BYTES[device], *(LARGER * cache["size_bytes"] for cache in caches)])
         source = torch.rand(size // 4, device=device)
         target = torch.empty_like(source)
-        copies = _times(lambda: target.copy_(source), device)
-        reads = read_times(source, device, library)
+        copies = _times(lambda: target.copy_(source), device, SECONDS)
+        reads = read_times(source, device, library, SECONDS)
         a, b = (torch.rand(n, n, device=device).sub_(0.5).to(dtype) for _ in range(2))
-        products = _times(lambda: a @ b, device)
+        products = _times(lambda: a @ b, device, SECONDS)
         rates = {way: size / min(times) / 1e9 for way, times in reads.items()}
         best = max(rates, key=lambda way: rates[way])
         return {
@@ -65,7 +65,7 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
 
 
 def read_times(
-    source: torch.Tensor, device: str, library: str | None, seconds: float = SECONDS
+    source: torch.Tensor, device: str, library: str | None, seconds: float
 ) -> dict[str, list[float]]:
     """Seconds of each read of all of `source`, by each way to read it."""
     ways = ways_to_read(source, device, library)
@@ -92,12 +92,13 @@ def _cache(cache: dict[str, Any], device: str) -> dict[str, Any]:
     return {**cache, "buffer_bytes": 4 * len(buffer), "read_gb_s": rate}
 
 
-def _times(work: Callable[[], Any], device: str, seconds: float = SECONDS) -> list[float]:
+def _times(work: Callable[[], Any], device: str, seconds: float) -> list[float]:
     """Seconds of each run, after one that is not counted."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     times: list[float] = []
     work()
-    while len(times) < RUNS or sum(times) < seconds:
+    since = time.perf_counter()
+    while len(times) < RUNS or time.perf_counter() - since < seconds:
         wait()
         began = time.perf_counter()
         work()
