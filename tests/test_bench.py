@@ -10,6 +10,8 @@ import torch
 from kvbench import cells, schema, tables
 from kvbench.bench import capacity, decode, decode_step, latency, perplexity, phase, vram
 from kvbench.bench.memory import CpuPeak
+from kvbench.bench.setup import ready
+from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
 from kvbench.cells import cell, run_order
 from kvbench.config import load_schema, resolve
@@ -66,6 +68,25 @@ def test_latency_records_every_step_of_every_run(samples):
         assert sum(run["step_ms"]) + run["sampling_ms"] == pytest.approx(run["device_ms"])
         assert run["device_ms"] <= run["time_total_ms"]
     json.dumps(record, allow_nan=False)
+
+
+def calls_of_a_pass(cell):
+    """Every operator that one pass calls, with the shapes it is called on."""
+    with ready(cell, None) as setup:
+        yardstick = Yardstick(setup, 1)
+        with torch.profiler.profile(record_shapes=True) as counted:
+            yardstick()
+    return str(sorted((e.key, str(e.input_shapes), e.count) for e in counted.key_averages(True)))
+
+
+def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_version(samples):
+    for version in VERSIONS:
+        for sample in samples[version, 8]:
+            assert sample["yardstick"]["passes"] == 8
+            assert len(sample["yardstick"]["pass_ms"]) == len(sample["runs"]) + 1
+    assert len({calls_of_a_pass(told("latency", version, T=8)) for version in VERSIONS}) == 1
+    without = latency.run(told("latency", "v1", T=4) | {"yardstick": False}, None)
+    assert "yardstick" not in without and len(without["runs"]) == 3
 
 
 def test_pooling_keeps_all_raw_samples_and_gives_an_interval(samples):
@@ -162,7 +183,7 @@ def test_decode_times_every_step_at_one_depth(version, monkeypatch):
 def test_a_dispatch_cell_makes_the_same_calls_on_next_to_nothing():
     def calls(benchmark):
         with torch.profiler.profile() as counted:
-            decode.run(told(benchmark, "v2", depth=20), None)
+            decode.run(told(benchmark, "v2", depth=20) | {"yardstick": False}, None)
         named = ("linear", "matmul", "layer_norm", "gelu", "softmax", "index_put_", "round")
         return {e.key: e.count for e in counted.key_averages() if e.key.split("::")[-1] in named}
 

@@ -1,10 +1,11 @@
 """Verdicts, controls and lines over depth, on records with known effects."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
-from kvbench import attribution, cells, costs, depth
+from kvbench import attribution, cells, costs, depth, steady
 from kvbench.bench.clock import CpuClock
 from kvbench.bench.delay import Delayed, delaying
 from kvbench.config import load_schema, resolve
@@ -68,6 +69,42 @@ def test_words_are_those_of_the_effects_put_in():
         assert row["low"] < row["ratio"] < row["high"] and row["replicates"] == 8
     assert record["rows"][0]["ratio"] == pytest.approx(0.25, rel=0.02)
     assert record["rows"][0]["ceiling_from"] == "decode FLOP"  # v0 recomputes: no fewer bytes
+
+
+def drifting(version, ms, replicates=8, seed=0, **more):
+    """A record from a machine whose pace changes by half, felt to 0.8 of it, with a yardstick."""
+    draw = random.Random(f"{version} {seed}")
+    made = cell(version, ms, replicates, kernel="native", **more)
+    for process in made["processes"]:
+        slow = draw.uniform(0.7, 1.4)
+        pace = [slow * draw.uniform(0.95, 1.05) for _ in range(13)]
+        process["yardstick"] = {"passes": 32, "pass_ms": pace}
+        process["runs"] = [
+            {"time_total_ms": ms * (before * after) ** 0.4 * (1 + draw.gauss(0, 0.02))}
+            for before, after in pairwise(pace)
+        ]
+    return made
+
+
+def test_a_yardstick_shows_what_a_drifting_machine_hides():
+    v1, same, slower = drifting("v1", 100), drifting("v3", 100), drifting("v2", 105)
+    record = judge([v1, same, slower], margin=0.02)
+    assert words(record) == {"v3": "equivalent", "v2": "slower"}
+    assert record["rows"][1]["ratio"] == pytest.approx(1.05, rel=0.01)
+    assert any("yardstick" in line for line in notes(record))
+    assert all(row["clock_ratio"] not in (None, row["ratio"]) for row in record["rows"])
+    other = judge([v1, same, slower | {"kernel": "torch"}], margin=0.02)  # passes of other work
+    assert words(other) == {"v3": "equivalent", "v2": "inconclusive"}
+    assert other["rows"][1]["clock_ratio"] is None
+
+
+def test_intervals_at_one_pace_cover_what_they_promise():
+    covered = 0
+    for seed in range(300):
+        a, b = drifting("v2", 105, 5, seed), drifting("v1", 100, 5, seed)
+        found = steady.compare_cells(a, b, steady.exponents([a, b]))
+        covered += found.low < 1.05 < found.high
+    assert 0.90 < covered / 300 < 0.985
 
 
 def test_a_record_above_its_ceiling_is_flagged_by_name():

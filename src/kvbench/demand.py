@@ -16,7 +16,7 @@ BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
 BASE_MINUTES = 10  # starting, loading, compiling
 FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
 SAFETY = 3
-BESIDE = 2  # passes of the yardstick to a step, each less than one
+BESIDE = 1  # passes of the yardstick to a step, each a little less than one
 
 
 def gpus(config: dict[str, Any]) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from math import sqrt
 from typing import Any
 
 from kvbench.costs import Cost, forward, kv_heads
@@ -81,38 +79,15 @@ def judged_by(record: dict[str, Any]) -> str:
 
 
 def paired_times(
-    a: dict[str, Any], b: dict[str, Any], clock: bool = False
+    a: dict[str, Any], b: dict[str, Any]
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """What two cells' runs took, process by process, of the replicates both have.
-
-    In passes of the yardstick where both have one of the same kernels, so that what the machine did
-    to one of them only is no part of their ratio; else, and by the `clock` alone, in ms.
-    """
-    alike = share_yardstick(a, b) and not clock
+    """Times (ms) of two cells' runs, process by process, of the replicates both have."""
     times = [
-        {p["replicate"]: in_passes(cell, p) if alike else in_ms(cell, p) for p in cell["processes"]}
+        {p["replicate"]: [run[judged_by(cell)] for run in p["runs"]] for p in cell["processes"]}
         for cell in (a, b)
     ]
     both = [replicate for replicate in times[0] if replicate in times[1]]
     return [times[0][r] for r in both], [times[1][r] for r in both]
-
-
-def share_yardstick(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    """Whether every process of both cells timed the same work by the same kernels."""
-    same = all(a.get(key) == b.get(key) for key in ("execution", "kernel", "linear"))
-    return same and all("yardstick" in p for cell in (a, b) for p in cell["processes"])
-
-
-def in_ms(cell: dict[str, Any], process: dict[str, Any]) -> list[float]:
-    """What each run of a process took, in ms."""
-    return [run[judged_by(cell)] for run in process["runs"]]
-
-
-def in_passes(cell: dict[str, Any], process: dict[str, Any]) -> list[float]:
-    """What each run took, in passes of the yardstick: the mean of those before and after it."""
-    ms = process["yardstick"]["pass_ms"]
-    beside = [sqrt(before * after) for before, after in pairwise(ms)]
-    return [run / passes for run, passes in zip(in_ms(cell, process), beside, strict=True)]
 
 
 def cost_inputs(record: dict[str, Any]) -> dict[str, Any]:

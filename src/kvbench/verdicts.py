@@ -11,9 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.costs import Cost, generation, generation_ceiling
-from kvbench.records import cost_inputs, measured, paired_times, share_yardstick, step_cost
+from kvbench.records import cost_inputs, measured, paired_times, step_cost
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
+from kvbench.steady import Exponents, compare_cells, exponents, uses_yardstick
 
 Record = dict[str, Any]
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
@@ -35,6 +36,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     `controls` is a record of `judge_controls`. Ratios are the version's time over its baseline's.
     """
     rows, compared, limits = [], [], []
+    drift = exponents(cells)
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         for version, baseline in pairs(list(of)):
@@ -43,8 +45,9 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             else:
-                row["clock_ratio"] = _by_clock(of[version], of[baseline])
-                compared.append((row, _compare(of[version], of[baseline], margin)))
+                pair = of[version], of[baseline], drift
+                row["clock_ratio"] = _by_clock(*pair)
+                compared.append((row, compare_cells(*pair, margin)))
                 limits.append(generation_ceiling(_costs(of[baseline]), _costs(of[version])))
             rows.append(row)
     level = _put_words(compared, margin)
@@ -86,14 +89,15 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
     control's steps are longer. `detectable` is what this machine finds four times in five, from
     the spread of v1 against itself (`log_ratios`, per process); None for one replicate.
     """
-    compared = []
+    compared, drift = [], exponents(cells)
     for where, here in by_place(measured(cells)):
         of = {cell["version"]: cell for cell in here}
         for control in (name for name in of if name != "v1" and "v1" in of):
             row = {"control": control, **where, "delay": of[control]["delay"]}
             row["expected"] = SLOWER if row["delay"] else "no difference"
-            row["clock_ratio"] = _by_clock(of[control], of["v1"])
-            compared.append((row, _compare(of[control], of["v1"], margin)))
+            pair = of[control], of["v1"], drift
+            row["clock_ratio"] = _by_clock(*pair)
+            compared.append((row, compare_cells(*pair, margin)))
     level = _put_words(compared, margin)
     rows = [row for row, _ in compared]
     for row in rows:
@@ -117,9 +121,8 @@ def notes(record: Record) -> list[str]:
     ]
     if any(row.get("clock_ratio") for row in record["rows"]):
         lines.append(
-            "Ratios are of times in passes of the yardstick, the work that all versions do alike, "
-            "timed beside every run: what the machine did to one of them only is no part of them. "
-            "clock_ratio: by the clock alone, for which no interval is read."
+            "Ratios are of times brought to one pace of the machine by the yardstick beside every "
+            "run (docs/method.md); clock_ratio is of the times as they are."
         )
     if record["benchmark_name"] == "verdicts":
         lines.append(
@@ -163,14 +166,9 @@ def smallest(found: Record | None) -> str:
     )
 
 
-def _compare(a: Record, b: Record, margin: float) -> Comparison:
-    return compare(*paired_times(a, b), margin=margin)
-
-
-def _by_clock(a: Record, b: Record) -> float | None:
-    """The ratio of the times alone, where the one that is judged is of passes of the yardstick."""
-    times = paired_times(a, b, clock=True)
-    return compare(*times).ratio if share_yardstick(a, b) else None
+def _by_clock(a: Record, b: Record, of: Exponents) -> float | None:
+    """The ratio of the times as they are, where another is judged."""
+    return compare(*paired_times(a, b)).ratio if uses_yardstick(a, b, of) else None
 
 
 def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:

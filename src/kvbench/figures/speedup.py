@@ -9,8 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from kvbench.figures import style
-from kvbench.records import by, measured, paired_times, provenance
-from kvbench.stats.paired import compare
+from kvbench.records import by, measured, provenance
+from kvbench.steady import Exponents, compare_cells, exponents
 
 Records = list[dict[str, Any]]
 ROOM = 1.8  # the axis ends at this many times the largest ratio; a bar without a cap goes on
@@ -25,6 +25,7 @@ def draw(records: Records) -> Figure:
     """
     level = next(r["level"] for r in records if r.get("benchmark_name") == "verdicts")
     records = [r for r in records if r.get("benchmark_name") != "verdicts"]
+    drift = exponents(records)
     versions = style.ordered(by(records, "version"))
     against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
     batches = by(records, "batch_size")
@@ -39,7 +40,7 @@ def draw(records: Records) -> Figure:
             others = versions[versions.index(baseline) + 1 :]
             ratios = [1.0]
             for place, version in enumerate(others):
-                points = [_ratio(cells, baseline, version, T, level) for T in by(cells, "T")]
+                points = [_ratio(cells, baseline, version, T, drift, level) for T in by(cells, "T")]
                 found = sorted(point for point in points if point)
                 if not found:
                     continue
@@ -77,13 +78,13 @@ def draw(records: Records) -> Figure:
 
 
 def _ratio(
-    cells: Records, baseline: str, version: str, T: int, level: float
+    cells: Records, baseline: str, version: str, T: int, drift: Exponents, level: float
 ) -> tuple[float, ...] | None:
     """(T, ratio, low, high) of baseline time over version time, paired by process."""
     chosen = {c["version"]: c for c in measured(cells) if c["T"] == T}
     if baseline not in chosen or version not in chosen:
         return None
-    found = compare(*paired_times(chosen[baseline], chosen[version]), level=level)
+    found = compare_cells(chosen[baseline], chosen[version], drift, level=level)
     low = math.nan if found.low is None else found.low  # one process: a point without a bar
     high = math.nan if found.high is None else found.high
     return T, found.ratio, low, high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -47,13 +46,13 @@ class LanguageModel(nn.Module):
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
 
-    def blocks(self) -> Iterator[nn.Module]:
-        """The blocks, in order; each has its feed-forward half as `mlp`."""
-        raise NotImplementedError
+    def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
+        """Logits of a decode step less what versions change in it: their own Q, K and V.
 
-    def alike(self) -> list[nn.Module]:
-        """What every version multiplies a row by alike, whatever it caches: MLPs and head."""
-        return [*(block.get_submodule("mlp") for block in self.blocks()), self.lm_head]
+        x (B, 1, C) stands for the embedded token; every layer asks layer 0's K/V of `cache` with
+        q (B, nh, 1, hs). The numbers mean nothing, the work is most of a step's, in its order.
+        """
+        raise NotImplementedError
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order."""

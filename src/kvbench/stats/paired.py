@@ -133,10 +133,13 @@ def compare(
     return from_log_ratios(log_medians(a_blocks, "a") - log_medians(b_blocks, "b"), margin, level)
 
 
-def from_log_ratios(log_ratios: Sequence[float], margin: float, level: float) -> Comparison:
+def from_log_ratios(
+    log_ratios: Sequence[float], margin: float, level: float, variance: float = 0.0
+) -> Comparison:
     """The comparison whose blocks gave these log ratios (natural log of a / b).
 
-    p_equivalence is the larger of the two one-sided t tests (Schuirmann 1987).
+    `variance` is what their mean has besides that of the blocks. p_equivalence is the larger of
+    the two one-sided t tests (Schuirmann 1987).
     """
     check_share("level", level)
     if not 0 <= margin < np.inf:
@@ -146,7 +149,7 @@ def from_log_ratios(log_ratios: Sequence[float], margin: float, level: float) ->
     if n == 1:
         ratio = float(np.exp(logs.mean()))
         return Comparison(ratio, None, None, level, margin, 1, None, None, raw, ONE_BLOCK)
-    error = float(logs.std(ddof=1) / np.sqrt(n))
+    error = float(np.sqrt(logs.var(ddof=1) / n + variance))
     return _by_t(float(logs.mean()), error, n - 1, n, raw, margin, level)
 
 
