@@ -8,7 +8,7 @@ import torch
 
 from kvbench.bench import roofs
 from kvbench.speed import here, judge, report, turns
-from kvbench.speed.__main__ import chosen, main, sample
+from kvbench.speed.run import chosen, main, sample
 from kvbench.speed.targets import AT_MOST, EXACTLY, TARGETS, Target, small
 
 IN_TORCH = [name for name, t in TARGETS.items() if not t.by.startswith(("running.", "others."))]
