@@ -9,7 +9,7 @@ from typing import Any
 from kvbench.records import judged_by
 from kvbench.stats.paired import interval
 
-OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick", "machine_state")
+OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "machine_state")
 
 
 def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from kvbench.records import judged_by, measured, paired_times
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
 Record = dict[str, Any]
-SAME = ("execution", "kernel", "linear")  # what makes a pass of two cells the same work
+SAME = ("execution", "kernel", "linear")  # what makes readings of two cells the same work
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,22 @@ Exponents = dict[tuple[str, str], Exponent]  # by benchmark and version
 def exponents(cells: Sequence[Record]) -> Exponents:
     """One per benchmark and version, from deviations within cells; none without two to spare.
 
-    Ordinary least squares of a process's log time on its log pass, each less its cell's mean.
+    Ordinary least squares of a process's log time on its log reading, each less its cell's mean.
     """
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for cell in measured(cells):
-        logs = [(np.median(passes), np.median(runs)) for passes, runs in _logs(cell).values()]
+        logs = [(np.median(readings), np.median(runs)) for readings, runs in _logs(cell).values()]
         if len(logs) > 1:
             apart = np.array(logs) - np.mean(logs, axis=0)  # (processes, 2)
             found.setdefault((cell["benchmark_name"], cell["version"]), []).append(apart)
     fitted = {}
     for key, groups in found.items():
-        passes, runs = np.concatenate(groups).T
-        freedom, spread = passes.size - len(groups) - 1, float(passes @ passes)
+        readings, runs = np.concatenate(groups).T
+        freedom = readings.size - len(groups) - 1
+        spread = float(readings @ readings)
         if freedom > 0 and spread > 0:
-            value = float(passes @ runs) / spread
-            left = runs - value * passes
+            value = float(readings @ runs) / spread
+            left = runs - value * readings
             fitted[key] = Exponent(value, float(left @ left) / freedom / spread)
     return fitted
 
@@ -81,21 +82,21 @@ def compare_cells(
 
 
 def uses_yardstick(a: Record, b: Record, of: Exponents) -> bool:
-    """Whether every process of both timed the same passes, and both exponents are known."""
+    """Whether every process of both timed the same work beside, and both exponents are known."""
     same = all(a.get(key) == b.get(key) for key in SAME)
     known = all((cell["benchmark_name"], cell["version"]) in of for cell in (a, b))
-    return same and known and all("yardstick" in p for c in (a, b) for p in c["processes"])
+    return same and known and all("yardstick_ms" in p for c in (a, b) for p in c["processes"])
 
 
 def _logs(cell: Record) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Per replicate: log ms of a pass beside each run, and of the run. Empty without a yardstick.
+    """Per replicate: log ms of the yardstick beside each run, and of the run. Empty without one.
 
     Beside a run: the geometric mean of the readings before and after it.
     """
     found = {}
     for process in cell["processes"]:
-        if "yardstick" in process:
-            readings = np.log(process["yardstick"]["pass_ms"])
+        if "yardstick_ms" in process:
+            readings = np.log(process["yardstick_ms"])
             beside = [(before + after) / 2 for before, after in pairwise(readings)]
             runs = np.log([run[judged_by(cell)] for run in process["runs"]])
             found[process["replicate"]] = (np.array(beside), runs)

@@ -24,7 +24,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
         step = phase_of(setup, "decode", cell["depth"])
         for _ in range(max(1, cell["num_warmup_runs"])):
             one_run(setup, step)
-        runs, beside_them = beside(setup, cell["steps"], lambda: one_run(setup, step))
+        runs, beside_them = beside(setup, lambda: one_run(setup, step), cell["steps"])
         return setup.record(
             depth=cell["depth"],
             steps=cell["steps"],

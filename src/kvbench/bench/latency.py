@@ -25,7 +25,9 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
         for _ in range(cell["num_warmup_runs"]):
             one_run(setup, runner, wrap)
         T = cell["T"]
-        runs, beside_them = beside(setup, T, lambda: one_run(setup, runner, wrap))
+        runs, beside_them = beside(
+            setup, lambda: one_run(setup, runner, wrap), steps=T - 1, prefill=True
+        )
         return setup.record(
             T=T,
             **summarise(runs, T),

@@ -47,10 +47,10 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
-        """Logits of a decode step less what versions change in it: their own Q, K and V.
+        """Logits (B, 1, vocab_size) of a forward less what versions change: its Q, K and V.
 
-        x (B, 1, C) stands for the embedded token; every layer asks layer 0's K/V of `cache` with
-        q (B, nh, 1, hs). The numbers mean nothing, the work is most of a step's, in its order.
+        x (B, T, C) stands for the embedded tokens; every layer asks layer 0's K/V of `cache` with
+        q (B, nh, T, hs). The numbers mean nothing, the work is most of a forward's, in its order.
         """
         raise NotImplementedError
 

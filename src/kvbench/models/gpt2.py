@@ -147,7 +147,7 @@ class Model(LanguageModel):
             y = cache.attend(0, q).transpose(1, 2).reshape_as(x)
             x = block.ln_1(x) + block.attn.c_proj(y)
             x = x + block.mlp(block.ln_2(x))
-        return self.lm_head(self.transformer["ln_f"](x))
+        return self.lm_head(self.transformer["ln_f"](x[:, -1:]))
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a LayerNorm goes with what it feeds."""

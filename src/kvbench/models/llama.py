@@ -169,7 +169,7 @@ class Model(LanguageModel):
             y = cache.attend(0, q).transpose(1, 2).reshape_as(x)
             x = block.norm_1(x) + block.attn.c_proj(y)
             x = x + block.mlp(block.norm_2(x))
-        return self.lm_head(self.transformer["norm_f"](x))
+        return self.lm_head(self.transformer["norm_f"](x[:, -1:]))
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a norm goes with what it feeds."""
