@@ -1,5 +1,6 @@
 # make all     the default study, from a fresh clone
-# make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root
+# make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root;
+#              test-conda: with every job in an environment of its own
 # make bench   the speed targets, about 15 minutes; ROWS="int8-* cell" for some of them
 # Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
 
@@ -12,7 +13,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick bench test lint clean test-slurm
+.PHONY: all quick bench test lint clean test-slurm test-conda
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -33,12 +34,18 @@ test-slurm: $(READY)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,slurm]'
 	$(BIN)/pytest -m slurm tests/slurm
 
+# The quick study in environments that py-rattler makes: minutes, and gigabytes of TMPDIR meanwhile.
+test-conda: $(READY)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,conda]'
+	$(BIN)/pytest -m conda tests/conda
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/hadolint Dockerfile
 
 # torch first, at its pin: an open range elsewhere in the tree could pull another build of it.
 $(READY): pyproject.toml requirements.lock

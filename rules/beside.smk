@@ -20,7 +20,7 @@ rule measure_peer:
         "logs/{study}/peers/{preset}/{peer}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
-        "../envs/peers.yaml"
+        environment("peers")
     threads: measuring_threads
     resources:
         gpu=gpus,
@@ -64,7 +64,7 @@ rule measure_execution:
         "logs/{study}/executions/{preset}/{mode}/{version}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,

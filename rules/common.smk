@@ -10,8 +10,9 @@ import yaml
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
-from kvbench import cells, codedeps, demand, job, runlock
+from kvbench import cells, codedeps, demand, isolation, job, runlock
 from kvbench.config import ConfigError, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
@@ -33,7 +34,9 @@ try:
     )
     if workflow.is_main_process:
         runlock.check_dates([f"results/{config['study']}", "resources"])
-except (ConfigError, runlock.UnfitFolder) as refusal:
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        isolation.isolate_jobs(ROOT / "envs")
+except (ConfigError, runlock.UnfitFolder, isolation.NotIsolated) as refusal:
     raise WorkflowError(str(refusal)) from None
 
 
@@ -98,6 +101,11 @@ def check_folder():
         runlock.check_writable(f"results/{config['study']}")
     except runlock.UnfitFolder as refusal:
         raise WorkflowError(str(refusal)) from None
+
+
+def environment(name):
+    """The conda environment of jobs on torch, with the build of it for the study's device."""
+    return f"../envs/{name}.{'cuda' if uses_cuda(config) else 'cpu'}.yaml"
 
 
 @cache  # thousands of jobs ask, of a few dozen answers

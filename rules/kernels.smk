@@ -17,6 +17,6 @@ rule build_kernels:
     log:
         "logs/kernels/build.log",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     script:
         "../scripts/build_kernels.py"

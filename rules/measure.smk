@@ -20,7 +20,7 @@ rule measure_latency:
         "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,
@@ -64,7 +64,7 @@ rule measure_decode:
         "logs/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.r{replicate}.log",
     priority: turn
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,
@@ -107,7 +107,7 @@ rule measure_vram:
     log:
         "logs/{study}/vram/{preset}/{version}/B{batch}/T{T}.log",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,
@@ -130,7 +130,7 @@ rule measure_capacity:
     log:
         "logs/{study}/capacity/{preset}/{version}.log",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,
@@ -154,7 +154,7 @@ rule measure_phase:
     log:
         "logs/{study}/phase/{preset}/{version}/B{batch}/T{T}.log",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,

@@ -17,7 +17,7 @@ rule measure_perplexity:
     log:
         "logs/{study}/perplexity/{preset}/{version}.log",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: 1  # nothing is timed: as many at once as there are cores
     resources:
         gpu=gpus,

@@ -24,7 +24,7 @@ rule measure_roofs:
     log:
         "logs/{study}/roofline/roofs.log",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,
@@ -66,7 +66,7 @@ if SOURCE == "model":
         log:
             "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
         conda:
-            "../envs/measure.yaml"
+            environment("measure")
         threads: measuring_threads
         resources:
             gpu=gpus,
@@ -91,7 +91,7 @@ if SOURCE == "ncu":
         log:
             "logs/{study}/roofline/calibrate_ncu.log",
         conda:
-            "../envs/measure.yaml"
+            environment("measure")
         threads: measuring_threads
         resources:
             gpu=gpus,
@@ -116,7 +116,7 @@ if SOURCE == "ncu":
         log:
             f"logs/{{study}}/roofline/{PROFILE}.profile.log",
         conda:
-            "../envs/measure.yaml"
+            environment("measure")
         threads: measuring_threads
         resources:
             gpu=gpus,
@@ -175,7 +175,7 @@ if SOURCE in ("ncu", "csv"):
             "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
         localrule: True
         conda:
-            "../envs/measure.yaml"
+            environment("measure")
         params:
             cell=cell("roofline"),
             source=SOURCE,

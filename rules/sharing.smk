@@ -48,7 +48,7 @@ rule calibrate_sharing:
         variant="calibrated|copied",
         map=LAYER_MAP,
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: 1
     params:
         job=sharing_job,
@@ -69,7 +69,7 @@ rule choose_layers:
     wildcard_constraints:
         base="[^/]+",
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: 1
     params:
         job=sharing_job,

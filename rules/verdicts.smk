@@ -112,7 +112,7 @@ rule measure_control:
         "logs/{study}/controls/{preset}/{control}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
-        "../envs/measure.yaml"
+        environment("measure")
     threads: measuring_threads
     resources:
         gpu=gpus,

@@ -1,7 +1,5 @@
 """Split the time per token into what bytes, FLOP and dispatch take, and the rest."""
 
-import pandas as pd
-
 from kvbench import attribution, tables
 from kvbench.job import logged
 from kvbench.records import provenance, read_cells
@@ -13,7 +11,7 @@ with logged(snakemake.log[0]):
     cells, dispatch = records[:n], records[n:-1]
     tables.publish(
         f"Where the time per token of {cells[0]['pretrained']} goes",
-        pd.DataFrame(attribution.rows(cells, dispatch, roofs)),
+        attribution.rows(cells, dispatch, roofs),
         [*attribution.notes(roofs), provenance(cells)],
         snakemake.output.md,
         snakemake.output.csv,

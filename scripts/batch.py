@@ -1,7 +1,5 @@
 """Fit the time per token over batch: slope, intercept, and break-even against v1."""
 
-import pandas as pd
-
 from kvbench import depth, tables
 from kvbench.job import logged
 from kvbench.records import provenance, read_cells
@@ -12,7 +10,7 @@ with logged(snakemake.log[0]):
     roofs = next(iter(records[len(cells) :]), None)
     tables.publish(
         f"Time per token against batch of {cells[0]['pretrained']}",
-        pd.DataFrame(depth.batch_rows(cells, roofs)),
+        depth.batch_rows(cells, roofs),
         [*depth.notes(roofs, "batch_size"), provenance(cells)],
         snakemake.output.md,
         snakemake.output.csv,

@@ -1,7 +1,5 @@
 """Say whether v1 against itself shows no difference, and whether a known delay shows as one."""
 
-import pandas as pd
-
 from kvbench import tables, verdicts
 from kvbench.job import logged
 from kvbench.records import provenance, read_cells
@@ -13,7 +11,7 @@ with logged(snakemake.log[0]):
     write_record(snakemake.output.record, record)
     tables.publish(
         f"Controls on {record['pretrained']}",
-        pd.DataFrame(record["rows"]),
+        record["rows"],
         [*verdicts.notes(record), provenance(cells)],
         snakemake.output.md,
         snakemake.output.csv,

@@ -1,7 +1,5 @@
 """Compare this study with an earlier or published results.jsonl."""
 
-import pandas as pd
-
 from kvbench import gate, tables
 from kvbench.job import logged
 from kvbench.records import read_cells
@@ -14,7 +12,7 @@ with logged(snakemake.log[0]):
     write_record(snakemake.output.record, record)
     tables.publish(
         f"This study against {snakemake.input.baseline}",
-        pd.DataFrame(record["rows"]),
+        record["rows"],
         gate.notes(record),
         snakemake.output.md,
         snakemake.output.csv,

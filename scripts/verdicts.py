@@ -1,7 +1,5 @@
 """Say which version is faster than which, at which batch and length, and what the bytes allow."""
 
-import pandas as pd
-
 from kvbench import tables, verdicts
 from kvbench.job import logged
 from kvbench.records import provenance, read_cells
@@ -14,7 +12,7 @@ with logged(snakemake.log[0]):
     write_record(snakemake.output.record, record)
     tables.publish(
         f"Verdicts on {record['pretrained']}",
-        pd.DataFrame(record["rows"]),
+        record["rows"],
         [*verdicts.notes(record), provenance(cells)],
         snakemake.output.md,
         snakemake.output.csv,

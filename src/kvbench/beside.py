@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from kvbench.records import by, measured, paired_times, provenance
 from kvbench.stats.paired import Comparison, Interval, compare, interval
 from kvbench.tables import publish
@@ -94,9 +92,8 @@ def write(kind: str, records: Records, markdown: str | Path, csv: str | Path) ->
     """Write one table, `peers` or `executions`, in both forms."""
     rows = {"peers": peer_rows, "executions": execution_rows}[kind](records)
     title = {"peers": "Runners of", "executions": "Ways to run a step of"}[kind]
-    frame = pd.DataFrame(rows)
     notes = [NOTES[kind], foot(records)]
-    publish(f"{title} {records[0]['pretrained']}", frame, notes, markdown, csv)
+    publish(f"{title} {records[0]['pretrained']}", rows, notes, markdown, csv)
 
 
 def speedups(records: Records, T: int, batch: int = 1) -> dict[str, Comparison]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kvbench import isolation
 from kvbench.unavailable import NotMeasured
 
 _terminal: int | None = None  # where `tell` writes, inside `logged`
@@ -41,10 +42,11 @@ def logged(path: str) -> Iterator[None]:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
+        isolation.check_left()
         yield
     except Exception as error:
         traceback.print_exc()
-        os.write(_terminal, f"{type(error).__name__}: {error} (log: {path})\n".encode())
+        os.write(_terminal, f"{isolation.in_one_line(error)} (log: {path})\n".encode())
         sys.stderr.flush()
         os._exit(1)  # the traceback is in the log once; Snakemake's own would repeat it
     except KeyboardInterrupt:

@@ -6,13 +6,14 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kvbench import throttling
+from kvbench import isolation, throttling
 
 LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
 # A CPU sample is marked as disturbed that got less of its cores than this share, was sent off them
@@ -82,6 +83,7 @@ def facts(device: str) -> dict[str, Any]:
         "gpu_name": properties.name if properties else None,
         "gpu_total_vram": properties.total_memory if properties else None,
         "python_version": platform.python_version(),
+        **isolation.facts(),
         "pytorch_version": torch.__version__,
         "cuda_version": torch.version.cuda,
         "device": device,
@@ -118,8 +120,8 @@ def commit() -> str | None:
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    except metadata.PackageNotFoundError:  # an isolated job's Snakemake is the host's
+        return getattr(sys.modules.get(name), "__version__", None)
 
 
 def _read(path: str) -> str | None:

@@ -149,7 +149,7 @@ def write(kind: str, records: list[Row], markdown: str | Path, csv: str | Path) 
 
 def publish(
     title: str,
-    table: pd.DataFrame,
+    rows: list[Row] | pd.DataFrame,
     notes: list[str],
     markdown: str | Path,
     csv: str | Path,
@@ -159,6 +159,7 @@ def publish(
 
     `shown` is what Markdown shows where that is not the CSV's own columns.
     """
+    table = pd.DataFrame(rows)
     for name in {"T", "depth"} & set(table):  # whole numbers, also where some rows have none
         table[name] = table[name].astype("Int64")
     write_text(csv, table.to_csv(index=False, lineterminator="\n"))
