@@ -1,8 +1,10 @@
 """The native CPU kernels, compiled here; without a compiler cells run on torch and say so.
 
 out   resources/kernels/kvbench.so, and .json: compiler, flags, instruction sets, sha256
+      resources/kernels/account.so: counts the bytes of torch's CPU allocator
 """
 
+from kvbench.kernels.account import NAME, SOURCE
 from kvbench.kernels.build import sources
 
 
@@ -10,10 +12,11 @@ rule build_kernels:
     """Compile the native CPU kernels, for every instruction set that the compiler knows."""
     input:
         code=code("build_kernels.py"),
-        sources=[str(path.relative_to(ROOT)) for path in sources()],
+        sources=[str(path.relative_to(ROOT)) for path in (*sources(), SOURCE)],
     output:
         library=NATIVE,
         record=NATIVE.replace(".so", ".json"),
+        account=str(Path(NATIVE).with_name(NAME)),
     log:
         "logs/kernels/build.log",
     conda:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kvbench.job import logged
-from kvbench.kernels.build import build_or_say_why
+from kvbench.kernels.make import build_or_say_why
 
 with logged(snakemake.log[0]):
-    build_or_say_why(Path(snakemake.output.library), Path(snakemake.output.record))
+    build_or_say_why(*map(Path, snakemake.output))

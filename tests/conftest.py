@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kvbench.kernels.build import NoCompiler, build, find_compiler, source_sha256
-from kvbench.store import SCHEMA_VERSION, write_record
+from kvbench.kernels.account import NAME
+from kvbench.kernels.build import NoCompiler, find_compiler, source_sha256
+from kvbench.kernels.make import build_or_say_why
+from kvbench.store import SCHEMA_VERSION
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
@@ -26,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def library(pytestconfig):
-    """The compiled library, kept between runs for as long as its sources stay the same."""
+    """The compiled library, and the account beside it, kept while the sources stay the same."""
     try:
         compiler = find_compiler()
     except NoCompiler as error:
@@ -35,8 +37,9 @@ def library(pytestconfig):
     path = folder / f"{Path(compiler).name}-{SCHEMA_VERSION}-{source_sha256()}.so"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.with_suffix(".json").exists():
+        record, account = path.with_suffix(".json"), path.with_name(NAME)
+        if not (record.exists() and account.exists()):
             for old in [*folder.glob("*.so"), *folder.glob("*.json")]:
                 old.unlink()
-            write_record(path.with_suffix(".json"), build(path))
+            build_or_say_why(path, record, account)
     return path

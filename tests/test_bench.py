@@ -9,7 +9,7 @@ import torch
 
 from kvbench import cells, schema, tables
 from kvbench.bench import capacity, decode, decode_step, latency, perplexity, phase, vram
-from kvbench.bench.memory import CpuPeak
+from kvbench.bench.memory import CpuPeak, ProfilerPeak, peak_meter
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
@@ -105,8 +105,11 @@ def test_samples_of_two_machines_are_not_pooled(samples, tmp_path):
         read_cells([str(tmp_path / f"{name}.json") for name in ("r1", "r2")], replicates=True)
 
 
-def test_the_cpu_meter_counts_every_byte():
-    meter = CpuPeak()
+@pytest.mark.parametrize("kind", [CpuPeak, ProfilerPeak])
+def test_the_cpu_meters_count_every_byte(kind, request):
+    library = str(request.getfixturevalue("library")) if kind is CpuPeak else None
+    meter = peak_meter("cpu", library)
+    assert type(meter) is kind
     meter.start()
     a = torch.empty(1000, dtype=torch.uint8)
     b = torch.empty(500, dtype=torch.uint8)

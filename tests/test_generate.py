@@ -11,11 +11,11 @@ from kvbench.models import gpt2, llama
 BOTH = pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 
 
-def small_model(layer_map="own", n_layer=3, dtype=torch.float32, arch=gpt2):
+def small_model(layer_map="own", n_layer=3, dtype=torch.float32, arch=gpt2, **larger):
     torch.manual_seed(0)
     sizes = {"n_head": 4, "n_embd": 64, "block_size": 48, "vocab_size": 211}
     sizes |= {"n_kv_head": 2, "n_inner": 96} if arch is llama else {}
-    config = arch.Config(n_layer, **sizes, owner=tuple(owners(layer_map, n_layer)))
+    config = arch.Config(n_layer, **(sizes | larger), owner=tuple(owners(layer_map, n_layer)))
     model = arch.Model(config).to(dtype).requires_grad_(False).eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:

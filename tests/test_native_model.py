@@ -14,7 +14,7 @@ from kvbench.config import load_schema, resolve
 from kvbench.generate import generate
 from kvbench.kernels.choose import PLAIN, Choice, settle
 from kvbench.kernels.native import load
-from kvbench.kernels.native_cache import NativeCache, native_or_same
+from kvbench.kernels.native_cache import NativeCache, WidenedCache, native_or_same, quickest
 from kvbench.kernels.packed import PanelEmbedding, TwoFormLinear, copied_bytes, pack
 from kvbench.models import gpt2, llama
 from kvbench.unavailable import MARK
@@ -59,6 +59,13 @@ def test_native_v1_equals_v0_and_int8_its_twin_token_for_token(choice, arch, lay
     assert torch.equal(tokens, run(plain, "none", prompt, 60))
     quantised = native_run(model, choice, "int8", prompt, 40)[1]
     assert torch.equal(quantised, run(plain, "int8", prompt, 40))
+
+
+def test_int4_rows_are_appended_and_attended_to_natively(choice):
+    plain, prompt = small_model("pairs", n_head=2), prompts(3, 5)  # heads of 32: in two halves
+    cache, tokens = native_run(packed(plain, choice), choice, "int4", prompt, 40)
+    assert isinstance(cache, NativeCache)
+    assert torch.equal(tokens, run(plain, "int4", prompt, 40))
 
 
 @pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
@@ -117,6 +124,8 @@ def test_peak_memory_reconciles_to_the_byte(library, version):
     assert record["weight_bytes"] == plain["weight_bytes"] and plain["packed_bytes"] == 0
     assert 0 <= record["packed_bytes"] < 0.1 * record["weight_bytes"]  # a last panel filled up
     assert record["cache_reserved_bytes"] == plain["cache_reserved_bytes"]
+    by_account = vram.run(asked | {"kernel": "torch"}, None, str(library))
+    assert by_account["repeats"] == plain["repeats"]  # both meters, to the byte
 
 
 def test_records_say_what_ran(library):
@@ -140,6 +149,20 @@ def test_without_a_compiler_torch_runs_and_the_record_says_why(tmp_path):
     assert record["linear"] == "prepacked"
     with pytest.raises(RuntimeError, match="native, but no C"):
         settle(asked | {"kernel": "native"}, "cpu", str(missing))
+
+
+def test_bfloat16_rows_are_widened_where_torch_alone_reads_them():
+    plain, tokens = small_model(dtype=torch.bfloat16, block_size=160), prompts(2, 150)
+    alone = settle(told("decode", "v1", depth=9) | {"dtype": "bfloat16"}, "cpu")
+    like = plain.lm_head.weight
+    theirs, ours = (make("dense", plain.config, 2, 150, like) for _ in "ab")
+    ours = quickest(ours, alone)
+    assert isinstance(ours, WidenedCache)
+    for part in tokens.split([140, *[1] * 10], 1):
+        found, expected = plain(part, ours).float(), plain(part, theirs).float()
+        assert (found - expected).norm() <= APART[torch.bfloat16] * expected.norm()
+    coded = make("int8", plain.config, 2, 150, like)
+    assert quickest(coded, alone) is coded and not PLAIN.widened
 
 
 def test_what_was_asked_for_by_name_is_what_runs(library):

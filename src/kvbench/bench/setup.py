@@ -18,7 +18,7 @@ from kvbench.bench.memory import tensor_bytes
 from kvbench.caches import Cache, layout_of, make
 from kvbench.generate import Pick, Sampler, generate, greedy
 from kvbench.kernels.choose import PLAIN, Choice, settle
-from kvbench.kernels.native_cache import native_or_same
+from kvbench.kernels.native_cache import quickest
 from kvbench.kernels.packed import copied_bytes, pack
 from kvbench.models import build
 from kvbench.models.base import LanguageModel
@@ -54,7 +54,7 @@ class Setup:
         like = self.model.lm_head.weight
         batch = batch or len(self.prompt)
         cache = make(self.cell["cache"], self.model.config, batch, tokens, like)
-        return native_or_same(cache, self.choice.native)
+        return quickest(cache, self.choice)
 
     def pick(self) -> Pick:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""

@@ -21,7 +21,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
             generate(setup.model, setup.prompt, 2, setup.cache(prompt_length + 2))
         setup.begin()
         baseline = setup.weight_bytes + setup.packed_bytes + tensor_bytes([setup.prompt])
-        repeats = [one_run(setup) for _ in range(cell["num_measure_runs"])]
+        repeats = [one_run(setup, library) for _ in range(cell["num_measure_runs"])]
         worst = max(repeats, key=lambda repeat: repeat["peak_activation_bytes"])
         return setup.record(
             T=T,
@@ -36,10 +36,10 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
         )
 
 
-def one_run(setup: Setup) -> dict[str, Any]:
+def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
     """Generate once under the meter. Bytes above the baseline."""
     T = setup.cell["T"]
-    meter = peak_meter(setup.device)
+    meter = peak_meter(setup.device, library)
     marks = 0
 
     def mark() -> None:

@@ -8,9 +8,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kvbench import unavailable
-from kvbench.store import write_record, write_text
-
 SOURCES = Path(__file__).parent / "native"
 
 # No fast-math: the quantiser must round as IEEE says, and NaN must stay NaN.
@@ -76,9 +73,9 @@ def build(output: Path, cxx: str | None = None) -> dict:
     """
     output = Path(output)
     compiler = find_compiler(cxx)
-    version = _run([compiler, "--version"]).splitlines()[0]
+    version = run([compiler, "--version"]).splitlines()[0]
     source = source_sha256()
-    x86 = _run([compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
+    x86 = run([compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
     isas = {
         isa: flags
         for isa, flags in ISAS.items()
@@ -99,10 +96,10 @@ def build(output: Path, cxx: str | None = None) -> dict:
             for unit, (name, *options) in units.items()
         ]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(_run, commands))
+            list(pool.map(run, commands))
         library = Path(folder, output.name)
         objects = [f"{folder}/{unit}.o" for unit in units]
-        _run([compiler, *flags, "-shared", *objects, "-o", str(library)])
+        run([compiler, *flags, "-shared", *objects, "-o", str(library)])
         with library.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(library, output)
@@ -117,19 +114,8 @@ def build(output: Path, cxx: str | None = None) -> dict:
     }
 
 
-def build_or_say_why(library: Path, record: Path) -> None:
-    """The library and, beside it, how it was built; without a compiler both say so.
-
-    Cells then run on torch. Raises BuildError: a compiler that refuses the sources is a defect.
-    """
-    try:
-        write_record(record, build(library))
-    except NoCompiler as error:
-        write_text(library, f"{unavailable.MARK}{error}\n")
-        write_record(record, {"reason": str(error)})
-
-
-def _run(command: list[str]) -> str:
+def run(command: list[str]) -> str:
+    """What a compiler said. Raises BuildError with its first error."""
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if result.returncode:
         lines = result.stderr.splitlines() or [f"exit status {result.returncode}"]
@@ -143,7 +129,7 @@ def _accepts(compiler: str, flags: list[str], source: str = "") -> bool:
         probe = Path(folder, "probe.cpp")
         probe.write_text(source)
         try:
-            _run([compiler, *flags, "-fPIC", "-shared", str(probe), "-o", f"{folder}/probe.so"])
+            run([compiler, *flags, "-fPIC", "-shared", str(probe), "-o", f"{folder}/probe.so"])
         except BuildError:
             return False
     return True

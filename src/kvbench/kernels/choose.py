@@ -19,6 +19,7 @@ class Choice:
     """What really runs, for the record, and why it is not the fastest where auto fell back.
 
     linear: `plain` is F.linear; `prepacked` oneDNN's weights; `panels` the native kernels'.
+    widened: whether bfloat16 rows are read in fp32, where torch alone is there to read them.
     """
 
     execution: str  # eager | graph | compile
@@ -27,6 +28,7 @@ class Choice:
     reason: str | None = None
     native: Native | None = None
     build: dict[str, Any] | None = None  # how the native library was built
+    widened: bool = False
 
     def facts(self) -> dict[str, Any]:
         """What a record says of it."""
@@ -65,7 +67,7 @@ def settle(cell: dict[str, Any], device: str, library: str | None = None) -> Cho
         if kernel == "native":
             raise RuntimeError(f"kernel: native, but {reason}; use auto or torch")
         linear = "prepacked" if can_prepack(cell["dtype"]) else "plain"
-        return Choice("eager", "torch", linear, reason)
+        return Choice("eager", "torch", linear, reason, widened=cell["dtype"] == "bfloat16")
     native = load(Path(library), threads=cell["threads"])
     build = read_record(Path(library).with_suffix(".json"))
     facts = ("compiler", "version", "flags", "sha256")

@@ -1,4 +1,4 @@
-"""Any cache whose rows the native kernels can read, decoded by them."""
+"""Caches whose decode attention is another's than their own: the native kernels', or a twin's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from torch import Tensor
 from kvbench.caches import Cache
 from kvbench.caches.static import HasRows
 from kvbench.kernels.bound import fits
+from kvbench.kernels.choose import Choice
 from kvbench.kernels.native import Native
+from kvbench.kernels.reference import decode_attention
+
+WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
 
 class NativeCache:
@@ -46,3 +50,31 @@ def native_or_same(cache: Cache, native: Native | None) -> Cache:
     if native is None or not hasattr(cache, "rows") or not fits(cache.rows(cache.layers[0])[0]):
         return cache
     return cast(Cache, NativeCache(cache, native))
+
+
+class WidenedCache:
+    """A cache of two-byte floats whose rows are widened a few hundred at a time, and multiplied so.
+
+    torch's fused attention of one row reads bfloat16 at two thirds of what this does, and fp32
+    products are the more exact ones. It needs no compiler.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        n = self.cache.length + 1
+        if q.size(2) > 1 or n < WIDEN_FROM:
+            return self.cache.attend(layer, q)
+        k, v, _, _ = cast(HasRows, self.cache).rows(layer)
+        return decode_attention(q, k, v, n, q.new_empty(q.shape))
+
+
+def quickest(cache: Cache, choice: Choice) -> Cache:
+    """The cache as the choice reads it: natively, widened, or by its own attention."""
+    if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
+        return cast(Cache, WidenedCache(cache))
+    return native_or_same(cache, choice.native)

@@ -49,7 +49,7 @@ def memory(told: dict[str, Any]) -> dict[str, Any]:
             generate(setup.model, setup.prompt, TOKENS, cache)
 
         def accounted() -> None:
-            meter = peak_meter(setup.device)
+            meter = peak_meter(setup.device, told["library"])
             meter.start()
             plain()
             meter.stop()
