@@ -8,8 +8,10 @@ from itertools import product
 import pytest
 import torch
 
-from kvbench.kernels import reference
+from kvbench import unavailable
+from kvbench.kernels import account, reference
 from kvbench.kernels.build import BuildError, NoCompiler, build, source_sha256
+from kvbench.kernels.make import build_or_say_why
 from kvbench.kernels.native import load
 
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -290,3 +292,8 @@ def test_a_missing_or_broken_compiler_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(BuildError):
         build(output, "/bin/false")
     assert not list(tmp_path.iterdir())
+    files = [tmp_path / name for name in ("kvbench.so", "kvbench.json", "account.so")]
+    build_or_say_why(*files)
+    for path in (files[0], files[2]):
+        assert "install g++" in unavailable.reason(path)
+    assert account.load(files[2]) is None

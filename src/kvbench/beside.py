@@ -96,14 +96,6 @@ def write(kind: str, records: Records, markdown: str | Path, csv: str | Path) ->
     publish(f"{title} {records[0]['pretrained']}", rows, notes, markdown, csv)
 
 
-def speedups(records: Records, T: int, batch: int = 1) -> dict[str, Comparison]:
-    """How much faster v1 is than each peer that was measured, at one batch and length."""
-    cells = [c for c in measured(records) if (c["batch_size"], c["T"]) == (batch, T)]
-    v1 = next(cell for cell in cells if cell["version"] == "v1")
-    peers = [cell for cell in cells if "peer_library" in cell]
-    return {cell["version"]: compare(*paired_times(cell, v1)) for cell in peers}
-
-
 def _ratio(name: str, found: Comparison) -> dict[str, float | None]:
     return {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
 

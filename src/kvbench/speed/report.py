@@ -36,8 +36,8 @@ def read(path: str | Path) -> list[Row]:
 def merge(path: str | Path, row: Row) -> None:
     """Put one row into the file, atomically; rows of targets that are no more go."""
     rows = {old["row"]: old for old in read(path)} | {row["row"]: row}
-    ordered = [rows[name] for name in TARGETS if name in rows]
-    write_text(path, json.dumps(ordered, indent=1, allow_nan=False) + "\n")
+    lines = [json.dumps(rows[name], allow_nan=False) for name in TARGETS if name in rows]
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")  # a row a line, for a diff to read
 
 
 def line(row: Row) -> str:
@@ -53,3 +53,30 @@ def line(row: Row) -> str:
     measured = f"{row['measured']:.3f} {row['unit']}"
     word = f"{row['verdict'] or ''}{at}"
     return f"{row['row']:20} {measured:>9} {span:>17} {target:>15} {bound:>6}  {word}"
+
+
+def markdown(rows: list[Row]) -> str:
+    """The rows as a table for a page; what could not be measured says why."""
+    head = ("`ROWS=`", "what", "target", "measured", "95 % interval", "bound", "verdict")
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    for row in rows:
+        target = "" if row["target"] is None else f"{row['sense']} {row['target']:g} {row['unit']}"
+        cells = [f"`{row['row']}`", row["what"], target]
+        if row["measured"] is None:
+            cells += ["not measured", "", _number(row["bound"]), row["reason"]]
+        else:
+            span = "" if row["low"] is None else f"{_number(row['low'])} - {_number(row['high'])}"
+            at = f", at {row['at']}" if row["at"] else ""
+            word = f"{row['verdict'] or 'none'}{at}"
+            cells += [
+                f"{_number(row['measured'])} {row['unit']}",
+                span,
+                _number(row["bound"]),
+                word,
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
 from kvbench.speed import judge, report
-from kvbench.speed.targets import TARGETS, Target, small
+from kvbench.speed.targets import EXACTLY, TARGETS, Target, small
 from kvbench.unavailable import NotMeasured
 
 LIBRARY = "resources/kernels/kvbench.so"
@@ -64,22 +65,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", default="results/bench/speed.json")
     parser.add_argument("--library", default=LIBRARY, help="the native kernels' file")
     parser.add_argument("--weights", default=WEIGHTS, help="for the row `cell`")
+    parser.add_argument("--processes", type=int, help="fresh ones for each row, for its interval")
     parser.add_argument("--small", action="store_true", help="try the paths; numbers mean nothing")
     parser.add_argument("--list", action="store_true", help="name the rows, and measure nothing")
+    parser.add_argument("--markdown", action="store_true", help="print the table of --output")
     asked = parser.parse_args(arguments)
     try:
         names = chosen(asked.rows)
-        report.read(asked.output)
+        known = report.read(asked.output)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     if asked.list:
         print(*(f"{name:20} {TARGETS[name].what}" for name in names), sep="\n")
         return 0
+    if asked.markdown:
+        print(report.markdown(known), end="")
+        return 0
     print(report.HEAD, flush=True)
     failed = 0
     for name in names:
         target = small(TARGETS[name]) if asked.small else TARGETS[name]
+        if asked.processes and target.sense != EXACTLY:
+            target = replace(target, processes=asked.processes)
         paths = {"library": asked.library, "weights": asked.weights}
         try:
             row = measure(name, target, paths)

@@ -49,7 +49,8 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
     if "shape" in told:
         config |= {"model_config": told["shape"]}
     preset = told["preset"]
-    one = cells.cell(config, "latency", preset, "v1", T=2) | {"num_warmup_runs": 0}
+    one = cells.cell(config, "latency", preset, "v1", T=2)
+    one |= {"num_warmup_runs": 0, "num_measure_runs": 1, "yardstick": False}
     weights, library = told["weights"], told["library"]
     for path in (weights, library):
         if not Path(path).exists():
