@@ -15,18 +15,18 @@ rule measure_peer:
         code=peer_code,
         weights=weights,
     output:
-        "results/{study}/samples/peers/{preset}/{peer}/B{batch}/T{T}/r{replicate}.json",
+        "<results>/samples/peers/{preset}/{peer}/B{batch}/T{T}/r{replicate}.json",
     log:
-        "logs/{study}/peers/{preset}/{peer}/B{batch}/T{T}.r{replicate}.log",
+        "<logs>/peers/{preset}/{peer}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
         environment("peers")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
         place=place,
     params:
         cell=peer_cell,
@@ -39,13 +39,13 @@ rule pool_peer:
     input:
         code=code("pool.py"),
         samples=collect(
-            "results/{{study}}/samples/peers/{{preset}}/{{peer}}/B{{batch}}/T{{T}}/r{replicate}.json",
+            "<results>/samples/peers/{{preset}}/{{peer}}/B{{batch}}/T{{T}}/r{replicate}.json",
             replicate=range(1, config["replicates"] + 1),
         ),
     output:
-        "results/{study}/peers/{preset}/{peer}/B{batch}/T{T}.json",
+        "<results>/peers/{preset}/{peer}/B{batch}/T{T}.json",
     log:
-        "logs/{study}/peers/{preset}/{peer}/B{batch}/T{T}.log",
+        "<logs>/peers/{preset}/{peer}/B{batch}/T{T}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -59,18 +59,18 @@ rule measure_execution:
         weights=weights,
         kernels=way_kernels,
     output:
-        "results/{study}/samples/executions/{preset}/{mode}/{version}/B{batch}/T{T}/r{replicate}.json",
+        "<results>/samples/executions/{preset}/{mode}/{version}/B{batch}/T{T}/r{replicate}.json",
     log:
-        "logs/{study}/executions/{preset}/{mode}/{version}/B{batch}/T{T}.r{replicate}.log",
+        "<logs>/executions/{preset}/{mode}/{version}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
         place=place,
     params:
         cell=execution_cell,
@@ -83,13 +83,13 @@ rule pool_execution:
     input:
         code=code("pool.py"),
         samples=collect(
-            "results/{{study}}/samples/executions/{{preset}}/{{mode}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
+            "<results>/samples/executions/{{preset}}/{{mode}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
             replicate=range(1, config["replicates"] + 1),
         ),
     output:
-        "results/{study}/executions/{preset}/{mode}/{version}/B{batch}/T{T}.json",
+        "<results>/executions/{preset}/{mode}/{version}/B{batch}/T{T}.json",
     log:
-        "logs/{study}/executions/{preset}/{mode}/{version}/B{batch}/T{T}.log",
+        "<logs>/executions/{preset}/{mode}/{version}/B{batch}/T{T}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -102,10 +102,10 @@ rule compare_peers:
         code=code("beside.py"),
         cells=lambda wildcards: CELLS["latency"] + CELLS["peers"],
     output:
-        md="results/{study}/tables/peers_{preset}.md",
-        csv="results/{study}/tables/peers_{preset}.csv",
+        md="<results>/tables/peers_{preset}.md",
+        csv="<results>/tables/peers_{preset}.csv",
     log:
-        "logs/{study}/peers/{preset}.log",
+        "<logs>/peers/{preset}.log",
     conda:
         "../envs/figures.yaml"
     params:
@@ -120,10 +120,10 @@ rule compare_executions:
         code=code("beside.py"),
         cells=lambda wildcards: CELLS["executions"],
     output:
-        md="results/{study}/tables/executions_{preset}.md",
-        csv="results/{study}/tables/executions_{preset}.csv",
+        md="<results>/tables/executions_{preset}.md",
+        csv="<results>/tables/executions_{preset}.csv",
     log:
-        "logs/{study}/executions/{preset}.log",
+        "<logs>/executions/{preset}.log",
     conda:
         "../envs/figures.yaml"
     params:
@@ -136,8 +136,7 @@ rule peers:
     """v0-v4 beside other runners of the same weights: figure and table."""
     input:
         collect(
-            "results/{study}/{where_ext}",
-            study=config["study"],
+            "<results>/{where_ext}",
             where_ext=[
                 f"{where}/peers_{preset}.{ext}"
                 for preset in config["pretrained"]
@@ -151,8 +150,7 @@ rule executions:
     """The decode step under each execution and kernel that this device offers: figure and table."""
     input:
         collect(
-            "results/{study}/{where_ext}",
-            study=config["study"],
+            "<results>/{where_ext}",
             where_ext=[
                 f"{where}/executions_{preset}.{ext}"
                 for preset in config["pretrained"]

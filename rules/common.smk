@@ -1,5 +1,6 @@
 """The study's configuration, and the functions that rules share."""
 
+import inspect
 import re
 import sys
 from functools import cache
@@ -17,6 +18,7 @@ from kvbench.config import ConfigError, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.settings import quality_presets, shape_of, uses_cuda
+from kvbench.timed import POOLING
 from kvbench.versions import VERSIONS, cache_module
 
 ROOT = Path(workflow.basedir)
@@ -52,6 +54,11 @@ SCORED = quality_presets(config)  # presets whose perplexity means something
 LINE = cells.line(config)  # every timed sample's place in line
 CONTROLS = cells.control_study(config)
 MODES = cells.execution_study(config)
+GPUS, SLURM_EXTRA = demand.gpus(config), demand.slurm_extra(config)
+NO_NATIVE = config["kernel"] == "torch" or config["execution"] == "compile" or uses_cuda(config)
+KERNELS = [] if NO_NATIVE else NATIVE  # what jobs on a CPU may use
+ALONE = config["replicates"] == 1  # cells of one process: what times it writes the cell
+POOLED_HERE = [POOLING] if ALONE else []
 APART = ("dispatch", "peers", "executions")  # not in the tables of cells
 
 
@@ -63,8 +70,6 @@ localrules:
     tokenize_text,
     fetch_hub_weights,
     convert_gguf,
-    pool_latency,
-    pool_decode,
     pool_control,
     judge_controls,
     place_roofs,
@@ -77,8 +82,13 @@ localrules:
     collect_records,
 
 
+# One study to a run: what a path begins with tells its rule, and no other is tried.
+pathvars:
+    results=f"results/{config['study']}",
+    logs=f"logs/{config['study']}",
+
+
 wildcard_constraints:
-    study=re.escape(config["study"]),
     figure="[a-z]+",
     table="[a-z]+",
     preset="|".join(map(re.escape, [*PRESETS, "custom"])),
@@ -110,21 +120,36 @@ def environment(name):
 
 @cache  # thousands of jobs ask, of a few dozen answers
 def code(script, *modules):
-    """The script and every kvbench module it can reach: an edit of one of these re-runs the rule."""
-    return [
-        str(path.relative_to(ROOT))
-        for path in codedeps.reachable(ROOT / "scripts" / script, *modules)
-    ]
+    """The listing of the script and every kvbench module it can reach: an edit of one re-runs the rule."""
+    find = codedeps.write_listing if workflow.is_main_process else codedeps.listing
+    return str(find(ROOT / "scripts" / script, *modules))
 
 
-def measured_code(script, version=None):
+def once(function):
+    """An input function that keeps its signature: Snakemake asks for it several times a job."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
+def measured_code(script, *modules, version=None):
     """The code of a measuring job: the script's, its version's cache and its preset's architecture."""
 
+    @once
     def files(wildcards):
         cache = cache_module(version or wildcards.version)
-        return code(script, f"kvbench.caches.{cache}", architecture(wildcards))
+        return code(script, f"kvbench.caches.{cache}", architecture(wildcards), *modules)
 
     return files
+
+
+def timed(cell):
+    """Where a timed process writes: its sample of the cell, or the cell where it is alone."""
+    return f"<results>/{cell}.json" if ALONE else f"<results>/samples/{cell}/r{{replicate}}.json"
+
+
+def timed_log(cell):
+    """The log of a timed process."""
+    return f"<logs>/{cell}.log" if ALONE else f"<logs>/{cell}.r{{replicate}}.log"
 
 
 def architecture(wildcards):
@@ -161,12 +186,14 @@ def ranks(wildcards):
 def cell(benchmark=None):
     """The one param of a measuring job: its cell, as plain data."""
 
+    @once
     def told(wildcards):
         return cells.cell(config, benchmark or wildcards.stepped, **wildcards)
 
     return told
 
 
+@once
 def measuring_threads(wildcards):
     """The cores of a measuring job: on the CPU the whole run's, on CUDA its device's share.
 
@@ -177,26 +204,19 @@ def measuring_threads(wildcards):
     return cells.measuring_threads(config, workflow.cores)
 
 
-def gpus(wildcards):
-    """GPUs that a measuring job has to itself."""
-    return demand.gpus(config)
-
-
+@once
 def memory_mb(wildcards):
     """Memory that a scheduler is asked for, in MB."""
     return demand.memory_mb(config, wildcards)
 
 
+@once
 def minutes(wildcards):
     """Time that a scheduler is asked for."""
     return demand.minutes(config, wildcards)
 
 
-def slurm_extra(wildcards):
-    """A job timed on the CPU has its node to itself."""
-    return demand.slurm_extra(config)
-
-
+@once
 def weights(wildcards):
     """The weights file of the wildcards' preset and version."""
     return cells.weights_file(config, wildcards.preset, wildcards.get("version", "v1"))
@@ -207,15 +227,10 @@ def own_weights(wildcards):
     return cells.weights_file(config, wildcards.preset)
 
 
+@once
 def stepped_weights(wildcards):
     """The weights file of a decode cell; a tiny model of random numbers needs none."""
     return [] if wildcards.stepped == "dispatch" else weights(wildcards)
-
-
-def kernels(wildcards):
-    """The native kernels' library, for jobs on a CPU that may use it."""
-    unused = config["kernel"] == "torch" or config["execution"] == "compile"
-    return [] if unused or uses_cuda(config) else NATIVE
 
 
 def tokens(wildcards):
@@ -252,11 +267,13 @@ def calibration_tokens(wildcards):
     return f"resources/tokens/{text}.train.{tokenizer_of(wildcards.preset)}.npz"
 
 
+@once
 def place(wildcards):
     """A sample's place in line, from 1; 0 for one that the study does not hold."""
-    return LINE.get(cells.turn(**wildcards), 0)
+    return LINE.get(cells.turn(**{"replicate": "1", **wildcards}), 0)
 
 
+@once
 def turn(wildcards):
     """Priority of a sample: who stands earlier in line goes first."""
     return len(LINE) - place(wildcards)
@@ -343,11 +360,11 @@ def figure_code(wildcards):
 def figure_cells(wildcards):
     """The cells a figure draws, of those benchmarks that measure its preset."""
     beside = {
-        "roofline": ["results/{study}/roofline/roofs.json"],
-        "speedup": ["results/{study}/verdicts/{preset}.json"],
-        "decode": ["results/{study}/verdicts/{preset}.json"],
+        "roofline": ["<results>/roofline/roofs.json"],
+        "speedup": ["<results>/verdicts/{preset}.json"],
+        "decode": ["<results>/verdicts/{preset}.json"],
         "peers": CELLS["latency"],
-        "attribution": CELLS["dispatch"] + ["results/{study}/roofline/roofs.json"],
+        "attribution": CELLS["dispatch"] + ["<results>/roofline/roofs.json"],
     }
     drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]
     read = [cell for b in drawn or FIGURES[wildcards.figure][:1] for cell in CELLS[b]]
@@ -356,13 +373,13 @@ def figure_cells(wildcards):
 
 def table_cells(wildcards):
     """The cells a table lists; shares of a roof need the roofs."""
-    roofs = ["results/{study}/roofline/roofs.json"] if wildcards.table == "roofline" else []
+    roofs = ["<results>/roofline/roofs.json"] if wildcards.table == "roofline" else []
     return CELLS[wildcards.table] + roofs
 
 
 def made_controls(wildcards):
     """The record of the preset's controls, once the target `controls` has made it."""
-    path = f"results/{wildcards.study}/controls/{wildcards.preset}.json"
+    path = f"results/{config['study']}/controls/{wildcards.preset}.json"
     return [path] if Path(path).exists() else []
 
 
@@ -376,7 +393,7 @@ def kept_run(wildcards):
 def compared_cells():
     """The cells that are compared with another study's."""
     return [
-        path.format(study=config["study"], preset=preset)
+        path.format(preset=preset)
         for benchmark in ("latency", "decode", "vram")
         for preset in presets_of(benchmark)
         for path in CELLS[benchmark]
@@ -393,7 +410,7 @@ def baseline(wildcards):
 def own_roofs(wildcards):
     """This machine's roofs, where the study measures them."""
     measures = {"roofline", "decode"} & set(config["benchmarks"])
-    return ["results/{study}/roofline/roofs.json"] if measures else []
+    return ["<results>/roofline/roofs.json"] if measures else []
 
 
 def timed_cells(wildcards):
@@ -410,8 +427,8 @@ def every_figure(benchmark=None):
         for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
         if benchmark is None or drawn == [benchmark]
     ]
-    path = "results/{study}/figures/{name}.{ext}"
-    return collect(path, study=config["study"], name=names, ext=["svg", "png"])
+    path = "<results>/figures/{name}.{ext}"
+    return collect(path, name=names, ext=["svg", "png"])
 
 
 def every_table(benchmark=None):
@@ -423,8 +440,8 @@ def every_table(benchmark=None):
         for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
         if benchmark is None or benchmark in drawn
     ]
-    path = "results/{study}/tables/{name}.{ext}"
-    return collect(path, study=config["study"], name=names, ext=["md", "csv"])
+    path = "<results>/tables/{name}.{ext}"
+    return collect(path, name=names, ext=["md", "csv"])
 
 
 def shown(benchmark):
@@ -435,7 +452,7 @@ def shown(benchmark):
 def every_cell():
     """Every cell of the study, for the JSON lines."""
     return [
-        path.format(study=config["study"], preset=preset)
+        path.format(preset=preset)
         for benchmark, paths in CELLS.items()
         for preset in presets_of(benchmark)
         for path in paths

@@ -12,11 +12,11 @@ rule judge_against:
         cells=compared_cells(),
         baseline=baseline,
     output:
-        record="results/{study}/compare/verdicts.json",
-        md="results/{study}/tables/compare.md",
-        csv="results/{study}/tables/compare.csv",
+        record="<results>/compare/verdicts.json",
+        md="<results>/tables/compare.md",
+        csv="<results>/tables/compare.csv",
     log:
-        "logs/{study}/compare/judge.log",
+        "<logs>/compare/judge.log",
     conda:
         "../envs/figures.yaml"
     params:
@@ -29,11 +29,11 @@ rule pass_gate:
     """Fail where something got slower or larger than it was."""
     input:
         code=code("pass_gate.py"),
-        record="results/{study}/compare/verdicts.json",
+        record="<results>/compare/verdicts.json",
     output:
-        "results/{study}/compare/passed",
+        "<results>/compare/passed",
     log:
-        "logs/{study}/compare/gate.log",
+        "<logs>/compare/gate.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -43,4 +43,4 @@ rule pass_gate:
 rule compare:
     """This study against the config's compare.baseline: fails where something got worse."""
     input:
-        f"results/{config['study']}/compare/passed",
+        "<results>/compare/passed",

@@ -7,55 +7,53 @@ out   results/{study}/figures/{figure}_{preset}.svg and .png
 
 CELLS = {
     "latency": collect(
-        "results/{{study}}/latency/{{preset}}/{version}/B{batch}/T{T}.json",
+        "<results>/latency/{{preset}}/{version}/B{batch}/T{T}.json",
         version=config["versions"],
         batch=config["batch_size"],
         T=config["T_values"],
     ),
     "vram": collect(
-        "results/{{study}}/vram/{{preset}}/{version}/B{batch}/T{T}.json",
+        "<results>/vram/{{preset}}/{version}/B{batch}/T{T}.json",
         version=config["versions"],
         batch=config["batch_size"],
         T=config["T_values"],
     ),
     "phase": collect(
-        "results/{{study}}/phase/{{preset}}/{version}/B{batch}/T{T}.json",
+        "<results>/phase/{{preset}}/{version}/B{batch}/T{T}.json",
         version=config["versions"],
         batch=config["batch_size"],
         T=config["T_star"],
     ),
     "perplexity": collect(
-        "results/{{study}}/perplexity/{{preset}}/{version}.json", version=config["versions"]
+        "<results>/perplexity/{{preset}}/{version}.json", version=config["versions"]
     ),
     "roofline": collect(
-        "results/{{study}}/roofline/{{preset}}/{version}_{phase}/B{batch}/P{P}.json",
+        "<results>/roofline/{{preset}}/{version}_{phase}/B{batch}/P{P}.json",
         version=config["versions"],
         phase=["prefill", "decode"],
         batch=config["roofline"]["batch_sizes"],
         P=config["roofline"]["P"],
     ),
     "decode": collect(
-        "results/{{study}}/decode/{{preset}}/{version}/B{batch}/D{depth}.json",
+        "<results>/decode/{{preset}}/{version}/B{batch}/D{depth}.json",
         version=config["versions"],
         batch=config["batch_size"],
         depth=config["decode"]["depths"],
     ),
     "dispatch": collect(
-        "results/{{study}}/dispatch/{{preset}}/{version}/B1/D{depth}.json",
+        "<results>/dispatch/{{preset}}/{version}/B1/D{depth}.json",
         version=config["versions"],
         depth=config["decode"]["depths"],
     ),
-    "capacity": collect(
-        "results/{{study}}/capacity/{{preset}}/{version}.json", version=config["versions"]
-    ),
+    "capacity": collect("<results>/capacity/{{preset}}/{version}.json", version=config["versions"]),
     "peers": collect(
-        "results/{{study}}/peers/{{preset}}/{peer}/B{batch}/T{T}.json",
+        "<results>/peers/{{preset}}/{peer}/B{batch}/T{T}.json",
         peer=config["peers"],
         batch=config["batch_size"],
         T=config["T_values"],
     ),
     "executions": collect(
-        "results/{{study}}/executions/{{preset}}/{mode_version}/B{batch}/T{T}.json",
+        "<results>/executions/{{preset}}/{mode_version}/B{batch}/T{T}.json",
         mode_version=MODES["versions"],
         batch=config["batch_size"],
         T=MODES["T_values"],
@@ -71,14 +69,14 @@ rule figure:
         cells=figure_cells,
     output:
         report(
-            "results/{study}/figures/{figure}_{preset}.svg",
+            "<results>/figures/{figure}_{preset}.svg",
             caption="../report/figure.rst",
             category=chapter,
             labels={"model": "{preset}", "shows": "{figure}", "as": "figure"},
         ),
-        "results/{study}/figures/{figure}_{preset}.png",
+        "<results>/figures/{figure}_{preset}.png",
     log:
-        "logs/{study}/figures/{figure}_{preset}.log",
+        "<logs>/figures/{figure}_{preset}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -91,15 +89,15 @@ rule table:
         code=code("table.py"),
         cells=table_cells,
     output:
-        md="results/{study}/tables/{table}_{preset}.md",
+        md="<results>/tables/{table}_{preset}.md",
         csv=report(
-            "results/{study}/tables/{table}_{preset}.csv",
+            "<results>/tables/{table}_{preset}.csv",
             caption="../report/table.rst",
             category=chapter,
             labels={"model": "{preset}", "shows": "{table}", "as": "table"},
         ),
     log:
-        "logs/{study}/tables/{table}_{preset}.log",
+        "<logs>/tables/{table}_{preset}.log",
     wildcard_constraints:
         table="|".join(TABLES),
     conda:
@@ -148,8 +146,7 @@ rule capacity:
     """The largest batch in a byte budget: a target of its own, not part of `all`."""
     input:
         collect(
-            "results/{study}/tables/capacity_{preset}.{ext}",
-            study=config["study"],
+            "<results>/tables/capacity_{preset}.{ext}",
             preset=config["pretrained"],
             ext=["md", "csv"],
         ),

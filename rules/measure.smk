@@ -11,22 +11,22 @@ out   results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replica
 rule measure_latency:
     """Time one fresh process generating T tokens."""
     input:
-        code=measured_code("measure_latency.py"),
+        code=measured_code("measure_latency.py", *POOLED_HERE),
         weights=weights,
-        kernels=kernels,
+        kernels=KERNELS,
     output:
-        "results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json",
+        timed("latency/{preset}/{version}/B{batch}/T{T}"),
     log:
-        "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.r{replicate}.log",
+        timed_log("latency/{preset}/{version}/B{batch}/T{T}"),
     priority: turn
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
         place=place,
     params:
         cell=cell("latency"),
@@ -34,43 +34,46 @@ rule measure_latency:
         "../scripts/measure_latency.py"
 
 
-rule pool_latency:
-    """Pool a cell's processes: medians, intervals, every raw sample."""
-    input:
-        code=code("pool.py"),
-        samples=collect(
-            "results/{{study}}/samples/latency/{{preset}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
-            replicate=range(1, config["replicates"] + 1),
-        ),
-    output:
-        "results/{study}/latency/{preset}/{version}/B{batch}/T{T}.json",
-    log:
-        "logs/{study}/latency/{preset}/{version}/B{batch}/T{T}.log",
-    conda:
-        "../envs/figures.yaml"
-    script:
-        "../scripts/pool.py"
+if not ALONE:
+
+    rule pool_latency:
+        """Pool a cell's processes: medians, intervals, every raw sample."""
+        input:
+            code=code("pool.py"),
+            samples=collect(
+                "<results>/samples/latency/{{preset}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
+                replicate=range(1, config["replicates"] + 1),
+            ),
+        output:
+            "<results>/latency/{preset}/{version}/B{batch}/T{T}.json",
+        log:
+            "<logs>/latency/{preset}/{version}/B{batch}/T{T}.log",
+        localrule: True
+        conda:
+            "../envs/figures.yaml"
+        script:
+            "../scripts/pool.py"
 
 
 rule measure_decode:
     """Time one fresh process decoding at one depth, or the same steps of a tiny model: dispatch."""
     input:
-        code=measured_code("measure_decode.py"),
+        code=measured_code("measure_decode.py", *POOLED_HERE),
         weights=stepped_weights,
-        kernels=kernels,
+        kernels=KERNELS,
     output:
-        "results/{study}/samples/{stepped}/{preset}/{version}/B{batch}/D{depth}/r{replicate}.json",
+        timed("{stepped}/{preset}/{version}/B{batch}/D{depth}"),
     log:
-        "logs/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.r{replicate}.log",
+        timed_log("{stepped}/{preset}/{version}/B{batch}/D{depth}"),
     priority: turn
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
         place=place,
     params:
         cell=cell(),
@@ -78,22 +81,25 @@ rule measure_decode:
         "../scripts/measure_decode.py"
 
 
-rule pool_decode:
-    """Pool a decode or dispatch cell's processes."""
-    input:
-        code=code("pool.py"),
-        samples=collect(
-            "results/{{study}}/samples/{{stepped}}/{{preset}}/{{version}}/B{{batch}}/D{{depth}}/r{replicate}.json",
-            replicate=range(1, config["replicates"] + 1),
-        ),
-    output:
-        "results/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.json",
-    log:
-        "logs/{study}/{stepped}/{preset}/{version}/B{batch}/D{depth}.log",
-    conda:
-        "../envs/figures.yaml"
-    script:
-        "../scripts/pool.py"
+if not ALONE:
+
+    rule pool_decode:
+        """Pool a decode or dispatch cell's processes."""
+        input:
+            code=code("pool.py"),
+            samples=collect(
+                "<results>/samples/{{stepped}}/{{preset}}/{{version}}/B{{batch}}/D{{depth}}/r{replicate}.json",
+                replicate=range(1, config["replicates"] + 1),
+            ),
+        output:
+            "<results>/{stepped}/{preset}/{version}/B{batch}/D{depth}.json",
+        log:
+            "<logs>/{stepped}/{preset}/{version}/B{batch}/D{depth}.log",
+        localrule: True
+        conda:
+            "../envs/figures.yaml"
+        script:
+            "../scripts/pool.py"
 
 
 rule measure_vram:
@@ -101,19 +107,19 @@ rule measure_vram:
     input:
         code=measured_code("measure_vram.py"),
         weights=weights,
-        kernels=kernels,
+        kernels=KERNELS,
     output:
-        "results/{study}/vram/{preset}/{version}/B{batch}/T{T}.json",
+        "<results>/vram/{preset}/{version}/B{batch}/T{T}.json",
     log:
-        "logs/{study}/vram/{preset}/{version}/B{batch}/T{T}.log",
+        "<logs>/vram/{preset}/{version}/B{batch}/T{T}.log",
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
     params:
         cell=cell("vram"),
     script:
@@ -126,17 +132,17 @@ rule measure_capacity:
         code=measured_code("measure_capacity.py"),
         weights=weights,
     output:
-        "results/{study}/capacity/{preset}/{version}.json",
+        "<results>/capacity/{preset}/{version}.json",
     log:
-        "logs/{study}/capacity/{preset}/{version}.log",
+        "<logs>/capacity/{preset}/{version}.log",
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
     params:
         cell=cell("capacity"),
     script:
@@ -148,19 +154,19 @@ rule measure_phase:
     input:
         code=measured_code("measure_phase.py"),
         weights=weights,
-        kernels=kernels,
+        kernels=KERNELS,
     output:
-        "results/{study}/phase/{preset}/{version}/B{batch}/T{T}.json",
+        "<results>/phase/{preset}/{version}/B{batch}/T{T}.json",
     log:
-        "logs/{study}/phase/{preset}/{version}/B{batch}/T{T}.log",
+        "<logs>/phase/{preset}/{version}/B{batch}/T{T}.log",
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
     params:
         cell=cell("phase"),
     script:

@@ -13,17 +13,17 @@ rule measure_perplexity:
         reference=own_weights,
         tokens=tokens,
     output:
-        "results/{study}/perplexity/{preset}/{version}.json",
+        "<results>/perplexity/{preset}/{version}.json",
     log:
-        "logs/{study}/perplexity/{preset}/{version}.log",
+        "<logs>/perplexity/{preset}/{version}.log",
     conda:
         environment("measure")
     threads: 1  # nothing is timed: as many at once as there are cores
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
     params:
         cell=cell("perplexity"),
     script:

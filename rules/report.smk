@@ -9,7 +9,7 @@ rule collect_records:
     output:
         config["log_file"],
     log:
-        f"logs/{config['study']}/collect.log",
+        "<logs>/collect.log",
     conda:
         "../envs/figures.yaml"
     script:

@@ -9,28 +9,28 @@ out   results/{study}/roofline/roofs.json
 from kvbench.settings import roofline_source
 
 SOURCE = roofline_source(config)
-EXPORTS = config["roofline"]["csv_dir"] if SOURCE == "csv" else "results/{study}/roofline/ncu"
+EXPORTS = config["roofline"]["csv_dir"] if SOURCE == "csv" else "<results>/roofline/ncu"
 PROFILE = "{preset}_{version}_{phase}_B{batch}_P{P}"
-CALIBRATION = "results/{study}/roofline/ncu/calibration.json"
+CALIBRATION = "<results>/roofline/ncu/calibration.json"
 
 
 rule measure_roofs:
     """Measure this machine's roofs: bandwidths, and the rate of a large product."""
     input:
         code=code("measure_roofs.py"),
-        library=kernels,
+        library=KERNELS,
     output:
-        "results/{study}/samples/roofline/roofs.json",
+        "<results>/samples/roofline/roofs.json",
     log:
-        "logs/{study}/roofline/roofs.log",
+        "<logs>/roofline/roofs.log",
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
     params:
         settings={key: config[key] for key in ("device", "dtype", "threads")},
     script:
@@ -44,9 +44,9 @@ rule place_roofs:
         peaks="src/kvbench/peaks.yaml",
         roofs=f"{EXPORTS}/roofs.json" if SOURCE == "csv" else rules.measure_roofs.output[0],
     output:
-        "results/{study}/roofline/roofs.json",
+        "<results>/roofline/roofs.json",
     log:
-        "logs/{study}/roofline/place_roofs.log",
+        "<logs>/roofline/place_roofs.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -60,19 +60,19 @@ if SOURCE == "model":
         input:
             code=measured_code("measure_roofline.py"),
             weights=weights,
-            kernels=kernels,
+            kernels=KERNELS,
         output:
-            "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
+            "<results>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:
-            "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+            "<logs>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
         conda:
             environment("measure")
         threads: measuring_threads
         resources:
-            gpu=gpus,
+            gpu=GPUS,
             mem_mb=memory_mb,
             runtime=minutes,
-            slurm_extra=slurm_extra,
+            slurm_extra=SLURM_EXTRA,
         params:
             cell=cell("roofline"),
         script:
@@ -89,15 +89,15 @@ if SOURCE == "ncu":
         output:
             CALIBRATION,
         log:
-            "logs/{study}/roofline/calibrate_ncu.log",
+            "<logs>/roofline/calibrate_ncu.log",
         conda:
             environment("measure")
         threads: measuring_threads
         resources:
-            gpu=gpus,
+            gpu=GPUS,
             mem_mb=memory_mb,
             runtime=minutes,
-            slurm_extra=slurm_extra,
+            slurm_extra=SLURM_EXTRA,
         params:
             settings={key: config[key] for key in ("device", "dtype", "threads")},
         script:
@@ -114,15 +114,15 @@ if SOURCE == "ncu":
             report=f"{EXPORTS}/{PROFILE}.ncu-rep",
             run=f"{EXPORTS}/{PROFILE}.run.json",
         log:
-            f"logs/{{study}}/roofline/{PROFILE}.profile.log",
+            f"<logs>/roofline/{PROFILE}.profile.log",
         conda:
             environment("measure")
         threads: measuring_threads
         resources:
-            gpu=gpus,
+            gpu=GPUS,
             mem_mb=memory_mb,
             runtime=minutes,
-            slurm_extra=slurm_extra,
+            slurm_extra=SLURM_EXTRA,
         params:
             cell=cell("roofline"),
         script:
@@ -136,7 +136,7 @@ if SOURCE == "ncu":
         output:
             f"{EXPORTS}/{PROFILE}.csv",
         log:
-            f"logs/{{study}}/roofline/{PROFILE}.export.log",
+            f"<logs>/roofline/{PROFILE}.export.log",
         localrule: True
         conda:
             "../envs/figures.yaml"
@@ -153,9 +153,9 @@ if SOURCE in ("ncu", "csv"):
             csv=f"{EXPORTS}/{PROFILE}.csv",
             calibration=CALIBRATION if SOURCE == "ncu" else [],
         output:
-            f"results/{{study}}/samples/roofline/{PROFILE}.json",
+            f"<results>/samples/roofline/{PROFILE}.json",
         log:
-            f"logs/{{study}}/roofline/{PROFILE}.count.log",
+            f"<logs>/roofline/{PROFILE}.count.log",
         localrule: True
         conda:
             "../envs/figures.yaml"
@@ -170,9 +170,9 @@ if SOURCE in ("ncu", "csv"):
             roofs=rules.place_roofs.output[0],
             run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else kept_run,
         output:
-            "results/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
+            "<results>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:
-            "logs/{study}/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
+            "<logs>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
         localrule: True
         conda:
             environment("measure")

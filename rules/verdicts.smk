@@ -15,16 +15,16 @@ rule verdicts:
         cells=timed_cells,
         controls=made_controls,
     output:
-        record="results/{study}/verdicts/{preset}.json",
-        md="results/{study}/tables/verdicts_{preset}.md",
+        record="<results>/verdicts/{preset}.json",
+        md="<results>/tables/verdicts_{preset}.md",
         csv=report(
-            "results/{study}/tables/verdicts_{preset}.csv",
+            "<results>/tables/verdicts_{preset}.csv",
             caption="../report/verdicts.rst",
             category="1 Speed",
             labels={"model": "{preset}", "shows": "verdicts", "as": "table"},
         ),
     log:
-        "logs/{study}/verdicts/{preset}.log",
+        "<logs>/verdicts/{preset}.log",
     conda:
         "../envs/figures.yaml"
     params:
@@ -40,15 +40,15 @@ rule depth:
         cells=timed_cells,
         roofs=own_roofs,
     output:
-        md="results/{study}/tables/depth_{preset}.md",
+        md="<results>/tables/depth_{preset}.md",
         csv=report(
-            "results/{study}/tables/depth_{preset}.csv",
+            "<results>/tables/depth_{preset}.csv",
             caption="../report/depth.rst",
             category="1 Speed",
             labels={"model": "{preset}", "shows": "depth", "as": "table"},
         ),
     log:
-        "logs/{study}/depth/{preset}.log",
+        "<logs>/depth/{preset}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -62,15 +62,15 @@ rule batch:
         cells=lambda wildcards: CELLS["decode"],
         roofs=own_roofs,
     output:
-        md="results/{study}/tables/batch_{preset}.md",
+        md="<results>/tables/batch_{preset}.md",
         csv=report(
-            "results/{study}/tables/batch_{preset}.csv",
+            "<results>/tables/batch_{preset}.csv",
             caption="../report/depth.rst",
             category="2 Depth and batch",
             labels={"model": "{preset}", "shows": "batch", "as": "table"},
         ),
     log:
-        "logs/{study}/batch/{preset}.log",
+        "<logs>/batch/{preset}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -83,17 +83,17 @@ rule attribution:
         code=code("attribution.py"),
         cells=lambda wildcards: CELLS["decode"],
         dispatch=lambda wildcards: CELLS["dispatch"],
-        roofs="results/{study}/roofline/roofs.json",
+        roofs="<results>/roofline/roofs.json",
     output:
-        md="results/{study}/tables/attribution_{preset}.md",
+        md="<results>/tables/attribution_{preset}.md",
         csv=report(
-            "results/{study}/tables/attribution_{preset}.csv",
+            "<results>/tables/attribution_{preset}.csv",
             caption="../report/attribution.rst",
             category="2 Depth and batch",
             labels={"model": "{preset}", "shows": "attribution", "as": "table"},
         ),
     log:
-        "logs/{study}/attribution/{preset}.log",
+        "<logs>/attribution/{preset}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -105,20 +105,20 @@ rule measure_control:
     input:
         code=measured_code("measure_latency.py", version="v1"),
         weights=weights,
-        kernels=kernels,
+        kernels=KERNELS,
     output:
-        "results/{study}/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json",
+        "<results>/samples/controls/{preset}/{control}/B{batch}/T{T}/r{replicate}.json",
     log:
-        "logs/{study}/controls/{preset}/{control}/B{batch}/T{T}.r{replicate}.log",
+        "<logs>/controls/{preset}/{control}/B{batch}/T{T}.r{replicate}.log",
     priority: turn
     conda:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=gpus,
+        gpu=GPUS,
         mem_mb=memory_mb,
         runtime=minutes,
-        slurm_extra=slurm_extra,
+        slurm_extra=SLURM_EXTRA,
         place=place,
     params:
         cell=control_cell,
@@ -131,13 +131,13 @@ rule pool_control:
     input:
         code=code("pool.py"),
         samples=collect(
-            "results/{{study}}/samples/controls/{{preset}}/{{control}}/B{{batch}}/T{{T}}/r{replicate}.json",
+            "<results>/samples/controls/{{preset}}/{{control}}/B{{batch}}/T{{T}}/r{replicate}.json",
             replicate=range(1, CONTROLS["replicates"] + 1),
         ),
     output:
-        "results/{study}/controls/{preset}/{control}/B{batch}/T{T}.json",
+        "<results>/controls/{preset}/{control}/B{batch}/T{T}.json",
     log:
-        "logs/{study}/controls/{preset}/{control}/B{batch}/T{T}.log",
+        "<logs>/controls/{preset}/{control}/B{batch}/T{T}.log",
     conda:
         "../envs/figures.yaml"
     script:
@@ -149,22 +149,22 @@ rule judge_controls:
     input:
         code=code("controls.py"),
         cells=collect(
-            "results/{{study}}/controls/{{preset}}/{control}/B{batch}/T{T}.json",
+            "<results>/controls/{{preset}}/{control}/B{batch}/T{T}.json",
             control=CONTROLS["versions"],
             batch=CONTROLS["batch_size"],
             T=CONTROLS["T_values"],
         ),
     output:
-        record="results/{study}/controls/{preset}.json",
-        md="results/{study}/tables/controls_{preset}.md",
+        record="<results>/controls/{preset}.json",
+        md="<results>/tables/controls_{preset}.md",
         csv=report(
-            "results/{study}/tables/controls_{preset}.csv",
+            "<results>/tables/controls_{preset}.csv",
             caption="../report/controls.rst",
             category="1 Speed",
             labels={"model": "{preset}", "shows": "controls", "as": "table"},
         ),
     log:
-        "logs/{study}/controls/{preset}.log",
+        "<logs>/controls/{preset}.log",
     conda:
         "../envs/figures.yaml"
     params:
@@ -177,8 +177,7 @@ rule controls:
     """v1 against itself and against a known delay: what this machine can tell apart."""
     input:
         collect(
-            "results/{study}/tables/controls_{preset}.{ext}",
-            study=config["study"],
+            "<results>/tables/controls_{preset}.{ext}",
             preset=config["pretrained"],
             ext=["md", "csv"],
         ),

@@ -3,7 +3,7 @@
 from kvbench.devices import one_device
 from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
-from kvbench.store import write_record
+from kvbench.timed import numbered, write_timed
 
 with logged(snakemake.log[0]), one_device(snakemake.config):
     from kvbench.bench import decode  # torch, which sees that device alone
@@ -11,6 +11,5 @@ with logged(snakemake.log[0]), one_device(snakemake.config):
     cell, inputs = snakemake.params.cell, snakemake.input
     weights, kernels = inputs.get("weights") or None, inputs.get("kernels") or None
     record = out_of_memory_is_a_result(decode.run, cell, weights, kernels)
-    record |= {"replicate": int(snakemake.wildcards.replicate)}
-    record |= {"place_in_line": snakemake.resources.place}
-    write_record(snakemake.output[0], stamp(record, cell, inputs))
+    record = numbered(record, snakemake.wildcards, snakemake.resources.place)
+    write_timed(snakemake.output[0], stamp(record, cell, inputs), snakemake.wildcards)

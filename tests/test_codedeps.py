@@ -1,15 +1,27 @@
 """What a script reaches is found without running it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kvbench.codedeps import reachable
+from kvbench import codedeps
+from kvbench.codedeps import listed, reachable, write_listing
 
 LIGHT = ["versions", "presets", "config", "checks", "cells", "costs", "layermaps"]
-LIGHT += ["store", "records", "codedeps", "job", "ncu", "provenance", "reconcile", "schema"]
+LIGHT += [
+    "store",
+    "timed",
+    "records",
+    "codedeps",
+    "job",
+    "ncu",
+    "provenance",
+    "reconcile",
+    "schema",
+]
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "transformers", "datasets")
 
 
@@ -47,8 +59,48 @@ def test_imports_are_followed_wherever_they_stand(tmp_path):
     ]
 
 
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A script of one module, and the folder that it is planned in."""
+    package(tmp_path, a="A = 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(codedeps, "LISTINGS", Path("listings"))
+    path = tmp_path / "script.py"
+    path.write_text("import kvbench.a")
+    return path
+
+
+def write(script):
+    return write_listing(script, root=script.parent, src=script.parent / "src")
+
+
+def test_a_listing_names_every_file_and_is_dated_as_the_newest(script):
+    path = write(script)
+    files = ["script.py", "src/kvbench/__init__.py", "src/kvbench/a.py"]
+    assert listed([path]) == files and listed(["other.py"]) == ["other.py"]
+    assert path.stat().st_mtime_ns == max(Path(file).stat().st_mtime_ns for file in files)
+
+
+def test_a_listing_is_written_again_for_an_edit_and_for_nothing_else(script):
+    path, module = write(script), Path("src/kvbench/a.py")
+    before = path.stat().st_mtime_ns
+    os.utime(module, (0, 0))
+    assert write(script).stat().st_mtime_ns == before, "a touch is no edit"
+    module.write_text("A = 2\n")
+    os.utime(module, (0, 0))
+    assert write(script).stat().st_mtime_ns > before, "nor is an old date none"
+
+
+def test_a_lost_listing_comes_back_as_it_was(script):
+    path = write(script)
+    text, before = path.read_text(), path.stat().st_mtime_ns
+    path.unlink()
+    assert write(script).read_text() == text and path.stat().st_mtime_ns == before
+
+
 def test_a_measuring_job_reaches_its_own_cache_and_no_other():
     reached = names("measure_latency.py", "kvbench.caches.int8", "kvbench.models.gpt2")
+    assert "pool" not in reached
     assert {"measure_latency", "latency", "generate", "int8", "gpt2"} <= reached
     assert not reached & {"dense", "none", "vram", "phase", "style", "tables"}
 

@@ -97,6 +97,21 @@ def test_the_flags_of_v2_re_run_v2(project):
     assert cells(planned(project)) == {"v2"}
 
 
+def test_an_edit_taken_back_re_runs_nothing(project):
+    path = project / "src/kvbench/store.py"  # which everything reaches
+    text = path.read_text()
+    append(project, "src/kvbench/store.py")
+    assert "results/default/results.jsonl" in planned(project)
+    path.write_text(text)
+    assert planned(project) == []
+
+
+def test_a_cell_of_one_replicate_is_written_by_what_measures_it(project):
+    outputs = planned(project, "latency", "--configfile", "config/quick.yaml")
+    assert "results/quick/latency/nano/v1/B1/T8.json" in outputs
+    assert not [path for path in outputs if "/samples/latency/" in path]
+
+
 def test_a_comment_in_the_registries_re_runs_nothing(project):
     append(project, "src/kvbench/versions.py", "\n# a comment\n")
     append(project, "src/kvbench/presets.py", "\n# a comment\n")

@@ -1,17 +1,60 @@
 """Which source files a script can reach: found by following its `kvbench` imports statically.
 
-Snakemake notices a changed module only when that module is a declared input, so every rule declares
-the files this module finds. Standard library only; nothing is imported or run.
+Snakemake notices a changed module only through a declared input, and pays for every input of every
+job when it plans. So each rule declares one file, the listing of what its script reaches: a line of
+sha256 and path per file, as `sha256sum` writes them. Snakemake compares so small a file by content:
+an edit re-runs what lists the file, a touch re-runs nothing.
+Standard library only; nothing is imported or run.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
+import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from kvbench.store import replacing
+
 SRC = Path(__file__).resolve().parents[1]
 PACKAGE = "kvbench"
+LISTINGS = Path(".snakemake/code")  # of this working folder alone, never shared or copied
+SUFFIX = ".sha256"
+
+
+def listing(script: Path, *modules: str) -> Path:
+    """The path of the listing of what the script and `modules` reach: named after these alone."""
+    names = [script.stem, *(name.removeprefix(f"{PACKAGE}.") for name in modules)]
+    return LISTINGS / (".".join(names) + SUFFIX)
+
+
+def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Path = SRC) -> Path:
+    """Bring the listing up to date, with paths relative to `root`; returns its path.
+
+    It is written only where it would change. A new one is dated as the newest file in it, so that
+    a listing that got lost makes no result look old.
+    """
+    path, files = listing(script, *modules), reachable(script, *modules, src=src)
+    text = "".join(f"{_sha256(file)}  {file.relative_to(root)}\n" for file in files)
+    known = path.read_text() if path.exists() else None
+    if text != known:
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+            if known is None:
+                newest = max(file.stat().st_mtime_ns for file in files)
+                os.utime(temporary, ns=(newest, newest))
+    return path
+
+
+def listed(paths: Iterable[str | Path]) -> list[str]:
+    """The files themselves: each listing among `paths` replaced by what it lists."""
+    files = []
+    for path in map(Path, paths):
+        lines = path.read_text().splitlines() if path.suffix == SUFFIX else []
+        files += [line.split("  ", 1)[1] for line in lines] or [str(path)]
+    return files
 
 
 def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
@@ -59,3 +102,7 @@ def _imports(path: Path, src: Path, _mtime_ns: int, _size: int) -> tuple[str, ..
                 base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return tuple(name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

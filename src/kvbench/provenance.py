@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import unavailable
+from kvbench.codedeps import listed
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
@@ -32,7 +33,7 @@ def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any
     data = [path for name in read for path in files[name]]
     weights = [weights_digest(path) for path in files.get("weights", [])]
     parts = {
-        "code": digest_files(files["code"], names=True),
+        "code": digest_files(listed(files["code"]), names=True),  # as they are now, not as listed
         "config": digest(cell),
         "weights": digest(weights) if weights else None,
         "data": digest_files(data) if data else None,
