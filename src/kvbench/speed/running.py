@@ -87,7 +87,7 @@ def plan(told: dict[str, Any]) -> dict[str, Any]:
         said, seconds = _snakemake(folder, "--dry-run", "--quiet", "rules", *asked)
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     counts = dict(re.findall(r"^(\w+) +(\d+)$", said, re.M))
-    jobs = {"jobs": int(counts["total"]), "cells": int(counts["pool_latency"])}
+    jobs = {"jobs": int(counts["total"]), "cells": int(counts["measure_latency"])}
     return {"values": [seconds], "ran": {"peak_mib": peak_mib, **jobs}}
 
 
