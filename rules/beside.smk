@@ -23,10 +23,7 @@ rule measure_peer:
         environment("peers")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
         place=place,
     params:
         cell=peer_cell,
@@ -67,10 +64,7 @@ rule measure_execution:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
         place=place,
     params:
         cell=execution_cell,
@@ -100,7 +94,7 @@ rule compare_peers:
     """Compare each runner with v1, process by process, and say whether its tokens are v1's."""
     input:
         code=code("beside.py"),
-        cells=lambda wildcards: CELLS["latency"] + CELLS["peers"],
+        cells=gathered("latency", "peers"),
     output:
         md="<results>/tables/peers_{preset}.md",
         csv="<results>/tables/peers_{preset}.csv",
@@ -118,7 +112,7 @@ rule compare_executions:
     """Compare each way to run a version's step with running it operator by operator."""
     input:
         code=code("beside.py"),
-        cells=lambda wildcards: CELLS["executions"],
+        cells=gathered("executions"),
     output:
         md="<results>/tables/executions_{preset}.md",
         csv="<results>/tables/executions_{preset}.csv",

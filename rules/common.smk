@@ -1,5 +1,6 @@
 """The study's configuration, and the functions that rules share."""
 
+import gc
 import inspect
 import re
 import sys
@@ -21,6 +22,7 @@ from kvbench.settings import quality_presets, shape_of, uses_cuda
 from kvbench.timed import POOLING
 from kvbench.versions import VERSIONS, cache_module
 
+gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
 ROOT = Path(workflow.basedir)
 job.import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
@@ -54,7 +56,6 @@ SCORED = quality_presets(config)  # presets whose perplexity means something
 LINE = cells.line(config)  # every timed sample's place in line
 CONTROLS = cells.control_study(config)
 MODES = cells.execution_study(config)
-GPUS, SLURM_EXTRA = demand.gpus(config), demand.slurm_extra(config)
 NO_NATIVE = config["kernel"] == "torch" or config["execution"] == "compile" or uses_cuda(config)
 KERNELS = [] if NO_NATIVE else NATIVE  # what jobs on a CPU may use
 ALONE = config["replicates"] == 1  # cells of one process: what times it writes the cell
@@ -73,6 +74,7 @@ localrules:
     pool_control,
     judge_controls,
     place_roofs,
+    gather,
     verdicts,
     depth,
     batch,
@@ -96,6 +98,7 @@ wildcard_constraints:
     control="|".join(cells.CONTROLS),
     peer="|".join(map(re.escape, PEERS)),
     mode="[a-z]+-[a-z]+",
+    benchmark="[a-z]+",
     stepped="|".join(cells.STEPPED),
     phase="prefill|decode",
     batch=r"[1-9]\d*",
@@ -216,6 +219,12 @@ def minutes(wildcards):
     return demand.minutes(config, wildcards)
 
 
+# What a measuring job claims. Memory and time are worked out for who looks at them: a cluster, a limit.
+CLAIM = {"gpu": demand.gpus(config), "slurm_extra": demand.slurm_extra(config)}
+if workflow.nodes is not None or {"mem_mb", "runtime"} & set(workflow.global_resources):
+    CLAIM |= {"mem_mb": memory_mb, "runtime": minutes}
+
+
 @once
 def weights(wildcards):
     """The weights file of the wildcards' preset and version."""
@@ -300,6 +309,11 @@ def execution_cell(wildcards):
     return cells.execution(config, **wildcards)
 
 
+def gathered(*benchmarks):
+    """The files that hold a preset's cells of these benchmarks."""
+    return [f"<results>/cells/{benchmark}_{{preset}}.jsonl" for benchmark in benchmarks]
+
+
 # What each figure draws: the benchmarks whose cells it reads.
 FIGURES = {
     "latency": ["latency"],
@@ -314,6 +328,17 @@ FIGURES = {
     "attribution": ["decode"],
     "peers": ["peers"],
     "executions": ["executions"],
+}
+
+
+# What some figures read beside their cells.
+ROOFS = "<results>/roofline/roofs.json"
+BESIDE = {
+    "roofline": [ROOFS],
+    "speedup": ["<results>/verdicts/{preset}.json"],
+    "decode": ["<results>/verdicts/{preset}.json"],
+    "peers": gathered("latency"),
+    "attribution": [*gathered("dispatch"), ROOFS],
 }
 
 
@@ -357,24 +382,20 @@ def figure_code(wildcards):
     return code("figure.py", f"kvbench.figures.{wildcards.figure}")
 
 
+def own_cells(wildcards):
+    """Every cell of one benchmark and preset."""
+    return CELLS[wildcards.benchmark]
+
+
 def figure_cells(wildcards):
-    """The cells a figure draws, of those benchmarks that measure its preset."""
-    beside = {
-        "roofline": ["<results>/roofline/roofs.json"],
-        "speedup": ["<results>/verdicts/{preset}.json"],
-        "decode": ["<results>/verdicts/{preset}.json"],
-        "peers": CELLS["latency"],
-        "attribution": CELLS["dispatch"] + ["<results>/roofline/roofs.json"],
-    }
+    """What a figure draws: the cells of those benchmarks that measure its preset, and what is beside."""
     drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]
-    read = [cell for b in drawn or FIGURES[wildcards.figure][:1] for cell in CELLS[b]]
-    return read + beside.get(wildcards.figure, [])
+    return gathered(*(drawn or FIGURES[wildcards.figure][:1])) + BESIDE.get(wildcards.figure, [])
 
 
 def table_cells(wildcards):
     """The cells a table lists; shares of a roof need the roofs."""
-    roofs = ["<results>/roofline/roofs.json"] if wildcards.table == "roofline" else []
-    return CELLS[wildcards.table] + roofs
+    return gathered(wildcards.table) + ([ROOFS] if wildcards.table == "roofline" else [])
 
 
 def made_controls(wildcards):
@@ -396,7 +417,7 @@ def compared_cells():
         path.format(preset=preset)
         for benchmark in ("latency", "decode", "vram")
         for preset in presets_of(benchmark)
-        for path in CELLS[benchmark]
+        for path in gathered(benchmark)
     ]
 
 
@@ -410,13 +431,13 @@ def baseline(wildcards):
 def own_roofs(wildcards):
     """This machine's roofs, where the study measures them."""
     measures = {"roofline", "decode"} & set(config["benchmarks"])
-    return ["<results>/roofline/roofs.json"] if measures else []
+    return [ROOFS] if measures else []
 
 
 def timed_cells(wildcards):
     """The cells that versions are judged on: latency and decode, where the study measures them."""
     judged = [b for b in ("latency", "decode") if b in config["benchmarks"]]
-    return [cell for benchmark in judged or ["latency"] for cell in CELLS[benchmark]]
+    return gathered(*(judged or ["latency"]))
 
 
 def every_figure(benchmark=None):

@@ -1,7 +1,8 @@
-"""Figures and tables, each from the cells it shows.
+"""Figures and tables, each from the cells it shows, gathered by benchmark and preset.
 
 in    results/{study}/{latency,vram,phase,perplexity,roofline,decode,dispatch}/...
-out   results/{study}/figures/{figure}_{preset}.svg and .png
+out   results/{study}/cells/{benchmark}_{preset}.jsonl
+      results/{study}/figures/{figure}_{preset}.svg and .png
       results/{study}/tables/{table}_{preset}.md and .csv
 """
 
@@ -60,6 +61,21 @@ CELLS = {
     ),
 }
 TABLES = [benchmark for benchmark in CELLS if benchmark not in APART]
+
+
+rule gather:
+    """Gather the cells of one benchmark and preset, as lines: what figures and tables read."""
+    input:
+        code=code("gather.py"),
+        cells=own_cells,
+    output:
+        "<results>/cells/{benchmark}_{preset}.jsonl",
+    log:
+        "<logs>/gather/{benchmark}_{preset}.log",
+    conda:
+        "../envs/figures.yaml"
+    script:
+        "../scripts/gather.py"
 
 
 rule figure:

@@ -23,10 +23,7 @@ rule measure_latency:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
         place=place,
     params:
         cell=cell("latency"),
@@ -70,10 +67,7 @@ rule measure_decode:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
         place=place,
     params:
         cell=cell(),
@@ -116,10 +110,7 @@ rule measure_vram:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
     params:
         cell=cell("vram"),
     script:
@@ -139,10 +130,7 @@ rule measure_capacity:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
     params:
         cell=cell("capacity"),
     script:
@@ -163,10 +151,7 @@ rule measure_phase:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
     params:
         cell=cell("phase"),
     script:

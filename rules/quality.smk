@@ -20,10 +20,7 @@ rule measure_perplexity:
         environment("measure")
     threads: 1  # nothing is timed: as many at once as there are cores
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
     params:
         cell=cell("perplexity"),
     script:

@@ -27,10 +27,7 @@ rule measure_roofs:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
     params:
         settings={key: config[key] for key in ("device", "dtype", "threads")},
     script:
@@ -69,10 +66,7 @@ if SOURCE == "model":
             environment("measure")
         threads: measuring_threads
         resources:
-            gpu=GPUS,
-            mem_mb=memory_mb,
-            runtime=minutes,
-            slurm_extra=SLURM_EXTRA,
+            **CLAIM,
         params:
             cell=cell("roofline"),
         script:
@@ -94,10 +88,7 @@ if SOURCE == "ncu":
             environment("measure")
         threads: measuring_threads
         resources:
-            gpu=GPUS,
-            mem_mb=memory_mb,
-            runtime=minutes,
-            slurm_extra=SLURM_EXTRA,
+            **CLAIM,
         params:
             settings={key: config[key] for key in ("device", "dtype", "threads")},
         script:
@@ -119,10 +110,7 @@ if SOURCE == "ncu":
             environment("measure")
         threads: measuring_threads
         resources:
-            gpu=GPUS,
-            mem_mb=memory_mb,
-            runtime=minutes,
-            slurm_extra=SLURM_EXTRA,
+            **CLAIM,
         params:
             cell=cell("roofline"),
         script:

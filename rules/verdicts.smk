@@ -59,7 +59,7 @@ rule batch:
     """Fit the time per token over batch, beside what the bytes take."""
     input:
         code=code("batch.py"),
-        cells=lambda wildcards: CELLS["decode"],
+        cells=gathered("decode"),
         roofs=own_roofs,
     output:
         md="<results>/tables/batch_{preset}.md",
@@ -81,9 +81,9 @@ rule attribution:
     """Split the time per token into what bytes, FLOP and dispatch take, and the rest."""
     input:
         code=code("attribution.py"),
-        cells=lambda wildcards: CELLS["decode"],
-        dispatch=lambda wildcards: CELLS["dispatch"],
-        roofs="<results>/roofline/roofs.json",
+        cells=gathered("decode"),
+        dispatch=gathered("dispatch"),
+        roofs=ROOFS,
     output:
         md="<results>/tables/attribution_{preset}.md",
         csv=report(
@@ -115,10 +115,7 @@ rule measure_control:
         environment("measure")
     threads: measuring_threads
     resources:
-        gpu=GPUS,
-        mem_mb=memory_mb,
-        runtime=minutes,
-        slurm_extra=SLURM_EXTRA,
+        **CLAIM,
         place=place,
     params:
         cell=control_cell,

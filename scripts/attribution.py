@@ -2,13 +2,12 @@
 
 from kvbench import attribution, tables
 from kvbench.job import logged
-from kvbench.records import provenance, read_cells
+from kvbench.records import apart, provenance, read_cells
 
 with logged(snakemake.log[0]):
     asked = snakemake.input
-    records = read_cells([*asked.cells, *asked.dispatch, asked.roofs])
-    n, roofs = len(asked.cells), records[-1]
-    cells, dispatch = records[:n], records[n:-1]
+    records, (roofs,) = apart(read_cells([*asked.cells, *asked.dispatch, asked.roofs]), "roofs")
+    cells, dispatch = apart(records, "dispatch")
     tables.publish(
         f"Where the time per token of {cells[0]['pretrained']} goes",
         attribution.rows(cells, dispatch, roofs),

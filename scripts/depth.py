@@ -2,12 +2,12 @@
 
 from kvbench import depth, tables
 from kvbench.job import logged
-from kvbench.records import provenance, read_cells
+from kvbench.records import apart, provenance, read_cells
 
 with logged(snakemake.log[0]):
     records = read_cells([*snakemake.input.cells, *snakemake.input.roofs])
-    cells = records[: len(snakemake.input.cells)]
-    roofs = next(iter(records[len(cells) :]), None)
+    cells, own = apart(records, "roofs")
+    roofs = next(iter(own), None)
     tables.publish(
         f"Time per token against depth of {cells[0]['pretrained']}",
         depth.rows(cells, roofs),

@@ -2,13 +2,12 @@
 
 from kvbench import gate, tables
 from kvbench.job import logged
-from kvbench.records import read_cells
+from kvbench.records import each_cell
 from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
-    settings, paths = snakemake.params.settings, snakemake.input.cells
-    now = [(path, *read_cells([path])) for path in paths]
-    record = gate.against(now, gate.read_lines(snakemake.input.baseline), **settings)
+    now, before = each_cell(snakemake.input.cells), gate.read_lines(snakemake.input.baseline)
+    record = gate.against(now, before, **snakemake.params.settings)
     write_record(snakemake.output.record, record)
     tables.publish(
         f"This study against {snakemake.input.baseline}",

@@ -2,13 +2,13 @@
 
 from kvbench import tables, verdicts
 from kvbench.job import logged
-from kvbench.records import provenance, read_cells
+from kvbench.records import apart, provenance, read_cells
 from kvbench.store import write_record
 
 with logged(snakemake.log[0]):
     records = read_cells([*snakemake.input.cells, *snakemake.input.controls])
-    cells = records[: len(snakemake.input.cells)]
-    record = verdicts.judge(cells, snakemake.params.margin, *records[len(cells) :])
+    cells, controls = apart(records, "controls")
+    record = verdicts.judge(cells, snakemake.params.margin, *controls)
     write_record(snakemake.output.record, record)
     tables.publish(
         f"Verdicts on {record['pretrained']}",

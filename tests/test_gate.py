@@ -103,7 +103,7 @@ def test_one_process_shows_nothing_and_passes():
 
 
 def test_a_published_study_is_equivalent_to_itself(tmp_path):
-    lines = gate.read_lines("published/cpu-amd-epyc-avx2/results.jsonl")
+    lines = list(gate.read_lines("published/cpu-amd-epyc-avx2/results.jsonl"))
     path = tmp_path / "again.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for _, record in lines))
     record = gate.against(gate.read_lines(path), lines, margin=0.05)

@@ -8,7 +8,7 @@ only where a difference is shown and larger than the margin.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
 MUST_AGREE = ("device_name", "dtype", "threads", "weights")
+ABOUT = ("commit", "pytorch_version")  # told of both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
 
@@ -29,28 +30,33 @@ class Regression(ValueError):
     """Something got slower or larger: what, where, and by how much."""
 
 
-def read_lines(path: str | Path) -> list[Named]:
-    """The records of a `results.jsonl`, each with its file and line."""
+def read_lines(path: str | Path) -> Iterator[Named]:
+    """The records of a `results.jsonl`, each with its file and line, one at a time."""
     with open(path, encoding="utf-8") as lines:
-        return [(f"{path}, line {n}", json.loads(line)) for n, line in enumerate(lines, start=1)]
+        for n, line in enumerate(lines, start=1):
+            yield f"{path}, line {n}", json.loads(line)
 
 
 def against(
-    now: Sequence[Named], before: Sequence[Named], margin: float, allow: Iterable[str] = ()
+    now: Iterable[Named], before: Iterable[Named], margin: float, allow: Iterable[str] = ()
 ) -> Record:
     """Every cell of `now` that `before` has too: ratio now / before, interval and word.
+
+    Both are read once, and of `before` only what is compared is kept.
 
     Times are compared as two independent sets of processes (Welch's t on logs), one family;
     memory, which repeats to the byte, by its peak. Raises MixedRecords, naming both records, where
     a pair differs in device, dtype, threads or weights and `allow` does not name the key, and
     ValueError where the two have no cell in common.
     """
-    earlier = {_place(record): (name, record) for name, record in before if "error" not in record}
+    earlier = {
+        _place(record): (name, _kept(record)) for name, record in before if _compared(record)
+    }
     rows: list[Record] = []
     timed: list[tuple[Record, Comparison]] = []
     alone = 0
     for name, record in now:
-        if "error" in record or record["benchmark_name"] not in (*TIMED, "vram_vs_T"):
+        if not _compared(record):
             continue
         if _place(record) not in earlier:
             alone += 1
@@ -59,7 +65,7 @@ def against(
         _check_alike(name, record, other_name, other, set(allow))
         row = {"benchmark": record["benchmark_name"], **_where(record)}
         if record["benchmark_name"] in TIMED:
-            timed.append((row, compare_apart(_times(record), _times(other), margin)))
+            timed.append((row, compare_apart(_times(record), other["times"], margin)))
         else:
             row |= _bytes(record, other)
         rows.append(row)
@@ -71,7 +77,7 @@ def against(
         row |= {"verdict": verdict.word, "replicates": verdict.replicates}
     for row in rows:
         row["regression"] = row["verdict"] in (SLOWER, LARGER) and row["ratio"] > 1 + margin
-    about = [{key: r.get(key) for key in ("commit", "pytorch_version")} for r in (record, other)]
+    about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
     return {
         "benchmark_name": "compare",
         "margin": margin,
@@ -112,6 +118,18 @@ def check(record: Record) -> None:
         raise Regression("; ".join(worse))
 
 
+def _compared(record: Record) -> bool:
+    return "error" not in record and record["benchmark_name"] in (*TIMED, "vram_vs_T")
+
+
+def _kept(record: Record) -> Record:
+    """What a later study is compared with: not every step of every run."""
+    kept = {key: record.get(key) for key in ("provenance", *MUST_AGREE, *ABOUT)}
+    if record["benchmark_name"] in TIMED:
+        return kept | {"times": _times(record)}
+    return kept | {"peak_memory_bytes": record["peak_memory_bytes"]}
+
+
 def _place(record: Record) -> tuple[Any, ...]:
     return (record["benchmark_name"], *(record.get(key) for key in PLACE))
 
@@ -134,7 +152,7 @@ def _bytes(now: Record, before: Record) -> Record:
 def _check_alike(name: str, now: Record, other: str, before: Record, allow: set[str]) -> None:
     """One comparison shares its device, dtype, threads and weights."""
     pairs = {key: (now.get(key), before.get(key)) for key in MUST_AGREE}
-    digests = [r.get("provenance", {}).get("weights") for r in (now, before)]
+    digests = [(r.get("provenance") or {}).get("weights") for r in (now, before)]
     if all(digests):
         pairs["weights "] = (digests[0], digests[1])  # by digest, where both records have one
     for key, (mine, theirs) in pairs.items():

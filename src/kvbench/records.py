@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kvbench.costs import Cost, forward, kv_heads
+from kvbench.gather import gathered
 from kvbench.layouts import Layout, equal_rows
 from kvbench.provenance import PARTS
 from kvbench.reconcile import check_bytes
-from kvbench.store import read_record
 
+Record = dict[str, Any]
 SAME = ("device_name", "dtype", "threads", "pytorch_version")  # what one comparison must share
 
 
@@ -19,7 +20,7 @@ class MixedRecords(ValueError):
 
 
 def read_cells(paths: Iterable[str], replicates: bool = False) -> list[dict[str, Any]]:
-    """The records of cells that belong together, in the order given.
+    """The records of cells that belong together, in the order given, from their files or gathered.
 
     Raises MixedRecords, naming two files that disagree, where device, dtype, threads or library
     differ, or one preset's weights do, by name or by digest; for `replicates`, samples of one cell,
@@ -28,9 +29,7 @@ def read_cells(paths: Iterable[str], replicates: bool = False) -> list[dict[str,
     """
     seen: dict[tuple[str, str], tuple[Any, str]] = {}
     records = []
-    for path in paths:
-        record = read_record(path)
-        check_bytes(record, path)
+    for path, record in each_cell(paths):
         for key, scope, value in _identity(record, replicates):
             known, first = seen.setdefault((key, scope), (value, path))
             if known != value:
@@ -40,6 +39,17 @@ def read_cells(paths: Iterable[str], replicates: bool = False) -> list[dict[str,
                 )
         records.append(record)
     return records
+
+
+def each_cell(paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every record of the files, gathered ones too, beside the path of its cell, one at a time.
+
+    Raises BytesDoNotAddUp and IncompleteRecord, as `read_cells`.
+    """
+    for path in paths:
+        for cell, record in gathered(path):
+            check_bytes(record, cell)
+            yield cell, record
 
 
 def _identity(record: dict[str, Any], replicates: bool) -> Iterator[tuple[str, str, Any]]:
@@ -66,6 +76,12 @@ def by(records: Sequence[dict[str, Any]], *keys: str) -> dict[Any, list[dict[str
         name = tuple(record[key] for key in keys) if len(keys) > 1 else record[keys[0]]
         groups.setdefault(name, []).append(record)
     return groups
+
+
+def apart(records: Sequence[Record], benchmark: str) -> tuple[list[Record], list[Record]]:
+    """The records of every other benchmark, and those of this one."""
+    its = [record for record in records if record.get("benchmark_name") == benchmark]
+    return [r for r in records if r.get("benchmark_name") != benchmark], its
 
 
 def measured(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
