@@ -69,7 +69,7 @@ def test_a_benchmark_module_re_runs_its_cells_and_what_shows_them(project):
     append(project, "src/kvbench/bench/vram.py")
     outputs = planned(project)
     kinds = {path.removeprefix("results/default/").split("/")[0] for path in outputs}
-    assert kinds == {"vram", "figures", "tables", "results.jsonl"}
+    assert kinds == {"vram", "cells", "figures", "tables", "results.jsonl"}
     assert cells(outputs) == {"v0", "v1", "v2", "v3", "v4"}
     assert {p for p in outputs if "/figures/" in p or "/tables/" in p} == {
         f"results/default/{where}/vram_gpt2.{ext}"
@@ -162,7 +162,7 @@ def test_a_map_of_batch_and_depth_needs_its_steps_their_dispatch_and_the_roofs(p
     outputs = planned(project, "decode", "--configfile", "config/depth_batch.yaml")
     results = [path.removeprefix("results/depth_batch/") for path in outputs if "results/" in path]
     kinds = {path.split("/")[0] for path in results}
-    made = {"samples", "decode", "dispatch", "roofline", "verdicts", "figures", "tables"}
+    made = {"samples", "decode", "dispatch", "roofline", "verdicts", "cells", "figures", "tables"}
     assert kinds == made
     dispatched = [path for path in results if path.startswith("dispatch/")]
     assert dispatched and all("/B1/" in path for path in dispatched)  # one batch serves all
@@ -183,7 +183,7 @@ def test_one_figure_makes_only_what_it_needs(project):
     shutil.rmtree(project / "results")
     outputs = planned(project, "results/default/figures/latency_gpt2.png")
     kinds = {path.removeprefix("results/default/").split("/")[0] for path in outputs}
-    assert kinds == {"samples", "latency", "figures"}
+    assert kinds == {"samples", "latency", "cells", "figures"}
 
 
 def test_overrides_on_the_command_line(project):
