@@ -12,6 +12,7 @@ from pathlib import Path
 from kvbench import cells
 from kvbench.config import load_schema, resolve
 from kvbench.pool import pool
+from kvbench.reconcile import closed_form
 from kvbench.store import write_record
 
 PUBLISHED = Path(__file__).parents[1] / "published/cpu-amd-epyc-avx2/results.jsonl"
@@ -78,20 +79,18 @@ def decode(config, version, batch, depth, draw=random):
 
 
 def vram(config, version, batch, T, draw=random):
-    """A memory cell whose cache is what its tokens take."""
+    """A memory cell whose parts are its whole."""
     told = cells.cell(config, "vram", config["pretrained"][0], version, batch=batch, T=T)
     like = published("vram_vs_T")[version]
-    used = like["cache_bytes_per_token"] * batch * (told["prompt_length"] + T - 1)
+    tokens = told["prompt_length"] + T - 1 if told["use_cache"] else 0
+    record = like | frame(told, "vram_vs_T") | {"T": T, "cache_tokens": tokens}
+    used = closed_form(record)
     parts = {"cache_used_bytes": used, "cache_reserved_bytes": int(1.2 * used)}
     parts |= {"transient_bytes": like["transient_bytes"] * batch}
     active = parts["cache_reserved_bytes"] + parts["transient_bytes"]
-    parts |= {"peak_activation_bytes": active}
-    return (
-        like
-        | frame(told, "vram_vs_T")
-        | {"T": T, **parts}
-        | {"peak_memory_bytes": like["baseline_memory_bytes"] + active}
-    )
+    peaks = ("peak_activation_bytes", "prefill_peak_bytes", "decode_peak_bytes")
+    whole = {"peak_memory_bytes": like["baseline_memory_bytes"] + active}
+    return record | parts | dict.fromkeys(peaks, active) | whole
 
 
 def phase(config, version, batch, T, draw=random):

@@ -10,10 +10,8 @@ Symbols: L layers, d = n_embd, V = vocab_size, B batch, T new tokens, C tokens a
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import reduce
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kvbench.layouts import Layout, equal_rows
@@ -30,9 +28,6 @@ class Cost:
     kv_read_bytes: int
     kv_write_bytes: int
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
     @property
     def bytes(self) -> int:
         """All compulsory bytes."""
@@ -46,6 +41,12 @@ class Cost:
     def to_dict(self) -> dict[str, Any]:
         """The parts and their total, for a record."""
         return {**asdict(self), "bytes": self.bytes, "intensity": self.intensity}
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum of costs, part by part."""
+    parts = ((c.flop, c.weight_bytes, c.kv_read_bytes, c.kv_write_bytes) for c in costs)
+    return Cost(*map(sum, zip(*parts, strict=True)))
 
 
 def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
@@ -104,15 +105,32 @@ def forward(
     its owner's rows again: sharing saves memory and K/V weights, not reads. An on-chip cache may
     serve that second read: without `reread`, shared rows count once, the strict lower bound.
     """
+    return stepper(shape, owner, dtype, batch, row_bytes, reread)(depth, T)
+
+
+def stepper(
+    shape: dict[str, Any],
+    owner: Sequence[int],
+    dtype: str,
+    batch: int,
+    row_bytes: int | Layout | None,
+    reread: bool = True,
+) -> Callable[[int, int], Cost]:
+    """`forward` as a function of depth and T alone, for those who ask it of many."""
     L, d, V = shape["n_layer"], shape["n_embd"], shape["vocab_size"]
     params = n_params(shape, owner)
     matrices = sum(_parts(shape, owner)[part][0] for part in ("attention", "mlp"))
     kept = row_bytes if isinstance(row_bytes, Layout) else equal_rows(row_bytes or 0)
-    flop = 2 * batch * (T * matrices + d * V) + 4 * batch * d * kept.pairs(depth, T) * L
-    written = kv_heads(shape, owner, batch) * T * kept.row
-    read = kv_heads(shape, range(L) if reread else owner, batch) * kept.bytes(depth + T)
     touched = params["attention"] + params["mlp"] + params["ln_f"] + params["wte"]  # head reads wte
-    return Cost(flop, touched * ITEMSIZE[dtype], read, written)
+    weights = touched * ITEMSIZE[dtype]
+    written = kv_heads(shape, owner, batch) * kept.row
+    heads = kv_heads(shape, range(L) if reread else owner, batch)
+
+    def step(depth: int, T: int) -> Cost:
+        flop = 2 * batch * (T * matrices + d * V) + 4 * batch * d * kept.pairs(depth, T) * L
+        return Cost(flop, weights, heads * kept.bytes(depth + T), T * written)
+
+    return step
 
 
 def ceiling(baseline: Cost, version: Cost) -> float:
@@ -136,14 +154,15 @@ def generation(
     block_size every version does. `decode` is absent where T is 1.
     """
 
+    one = stepper(shape, owner, dtype, batch, row_bytes, reread)
+
     def step(end: int) -> Cost:
         cached = end - 1 if row_bytes is not None and prompt < end <= shape["block_size"] else 0
-        window = min(end, shape["block_size"]) - cached
-        return forward(shape, owner, dtype, batch, cached, window, row_bytes, reread)
+        return one(cached, min(end, shape["block_size"]) - cached)
 
     parts = {"prefill": step(prompt)}
     if T > 1:
-        parts["decode"] = reduce(operator.add, map(step, range(prompt + 1, prompt + T)))
+        parts["decode"] = total(map(step, range(prompt + 1, prompt + T)))
     return parts
 
 

@@ -10,9 +10,12 @@ import pandas as pd
 from kvbench import quality
 from kvbench.records import provenance
 from kvbench.roofline import plausible, point, ratios
+from kvbench.spread import spread
 from kvbench.store import write_text
 
 Row = dict[str, Any]
+MOST = 400  # rows of a Markdown table; of more it shows these places, and the CSV beside it has all
+PLACES = {"batch_size": 4, "T": 8, "depth": 8}
 
 
 def latency(cell: Row) -> Row:
@@ -157,7 +160,8 @@ def publish(
 ) -> None:
     """Write one table as Markdown, with its notes below it, and as CSV, atomically.
 
-    `shown` is what Markdown shows where that is not the CSV's own columns.
+    `shown` is what Markdown shows where that is not the CSV's own columns. Of a table of too many
+    rows it shows a few batches and lengths.
     """
     table = pd.DataFrame(rows)
     for name in {"T", "depth"} & set(table):  # whole numbers, also where some rows have none
@@ -165,6 +169,23 @@ def publish(
     write_text(csv, table.to_csv(index=False, lineterminator="\n"))
     worded = shown is not None  # its numbers are text already, with the digits they should have
     shown = table if shown is None else shown
+    if len(shown) > MOST:
+        shown, note = few(shown)
+        notes = [note, *notes]
     shown = shown.astype(object).where(shown.notna(), None)  # None, not NaN, is shown as missing
     body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-", disable_numparse=worded)
     write_text(markdown, "\n\n".join([f"# {title}", body, *notes]).rstrip() + "\n")
+
+
+def few(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of a few batches and lengths, and a line that says so."""
+    kept, said = table, []
+    for name, most in PLACES.items():
+        if name in table:
+            chosen = spread(map(int, table[name].dropna()), most)
+            kept = kept[kept[name].isin(chosen) | kept[name].isna()]
+            said.append(f"{name} {', '.join(map(str, chosen))}")
+    return (
+        kept,
+        f"{len(kept):,} of {len(table):,} rows, those of {'; '.join(said)}: all are in the CSV.",
+    )

@@ -39,6 +39,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     drift = exponents(cells)
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
+        costs = {version: _costs(cell) for version, cell in of.items() if "error" not in cell}
         for version, baseline in pairs(list(of)):
             row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if "error" in of[name]]
@@ -48,7 +49,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
                 pair = of[version], of[baseline], drift
                 row["clock_ratio"] = _by_clock(*pair)
                 compared.append((row, compare_cells(*pair, margin)))
-                limits.append(generation_ceiling(_costs(of[baseline]), _costs(of[version])))
+                limits.append(generation_ceiling(costs[baseline], costs[version]))
             rows.append(row)
     level = _put_words(compared, margin)
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):

@@ -12,8 +12,10 @@ from matplotlib.patches import Patch
 from kvbench import attribution
 from kvbench.figures import style
 from kvbench.records import by, provenance
+from kvbench.spread import spread, told
 
 Records = list[dict[str, Any]]
+MOST = 4  # batches, and depths, that are drawn
 ROOM = 1.8  # the axis ends at this many times the tallest bar; a whisker without a cap goes on
 PARTS = {
     "bandwidth_ms": ("#0072B2", "bytes / bandwidth"),
@@ -31,7 +33,8 @@ def draw(records: Records) -> Figure:
     of = by(records, "benchmark_name")
     cells, roofs = of["decode"], of["roofs"][0]
     rows = attribution.rows(cells, of.get("dispatch", []), roofs)
-    batches, depths = (sorted({row[key] for row in rows}) for key in ("batch_size", "depth"))
+    every = [{row[key] for row in rows} for key in ("batch_size", "depth")]
+    batches, depths = (spread(values, MOST) for values in every)
     figure, grid = plt.subplots(
         max(1, len(batches)),
         max(1, len(depths)),
@@ -47,7 +50,12 @@ def draw(records: Records) -> Figure:
     handles = [Patch(color=colour, label=label) for colour, label in PARTS.values()]
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     figure.suptitle(f"Where a decode step of {cells[0]['pretrained']} spends its time")
-    style.foot(figure, f"{provenance(cells)} · bars: 95 % intervals over processes")
+    parts = [provenance(cells), "bars: 95 % intervals over processes"]
+    parts += [
+        told(len(batches), len(every[0]), "batches"),
+        told(len(depths), len(every[1]), "depths"),
+    ]
+    style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
 

@@ -21,6 +21,7 @@ KEY = (
     "▼ faster   ▲ slower   = equivalent   ? inconclusive   ! above its ceiling   "
     "≥ the least ratio that bytes and FLOP allow"
 )
+MOST = 60  # squares of a map that have room for their numbers
 LEAST = 0.1  # the colours span at least this much on either side of 1, so that noise stays pale
 
 
@@ -40,13 +41,15 @@ def draw(records: Records) -> Figure:
     reach = max([math.log2(1 + LEAST), *logs])
     across = max(1, min(len(versions), 3))
     down = max(1, -(-len(versions) // across))
+    roomy = len(depths) * len(batches) <= MOST
+    wide, high = (0.85, 0.6) if roomy else (0.22, 0.19)
     figure, grid = plt.subplots(
         down,
         across,
         squeeze=False,
         figsize=(
-            1.4 + across * (1.0 + 0.85 * len(depths)),
-            1.3 + down * (0.9 + 0.6 * len(batches)),
+            1.4 + across * (1.0 + wide * len(depths)),
+            1.3 + down * (0.9 + high * len(batches)),
         ),
     )
     image = None
@@ -55,34 +58,42 @@ def draw(records: Records) -> Figure:
             axes.axis("off")
             continue
         mine = [row for row in rows if row["version"] == versions[place]]
-        image = _map(axes, mine, batches, depths, reach)
+        image = _map(axes, mine, batches, depths, reach, roomy)
     if image is not None:
         _scale(figure, image, grid, reach)
     figure.suptitle(f"Time per token of {cells[0]['pretrained']} against batch and depth")
-    style.foot(figure, f"{KEY}\n{provenance(cells)}")
+    key = KEY if roomy else KEY.rpartition("   ")[0]
+    style.foot(figure, f"{key}\n{provenance(cells)}")
     return figure
 
 
 def _map(
-    axes: Axes, rows: Records, batches: list[int], depths: list[int], reach: float
+    axes: Axes,
+    rows: Records,
+    batches: list[int],
+    depths: list[int],
+    reach: float,
+    roomy: bool,
 ) -> AxesImage:
-    """One version's squares."""
+    """One version's squares; without room for numbers the marks alone."""
     ratios = [[math.nan] * len(depths) for _ in batches]
     for row in rows:
         y, x = batches.index(row["batch_size"]), depths.index(row["depth"])
-        text = "out of\nmemory"
+        text = "out of\nmemory" if roomy else "x"
         if "ratio" in row:
             ratios[y][x] = math.log2(row["ratio"])
             mark = "!" if row["flag"] else MARKS[row["verdict"]]
-            text = f"{row['ratio']:.2f} {mark}\n≥ {1 / row['ceiling']:.2f}"
+            text = f"{row['ratio']:.2f} {mark}\n≥ {1 / row['ceiling']:.2f}" if roomy else mark
         dark = "ratio" in row and abs(ratios[y][x]) > 0.65 * reach
-        axes.text(
-            x, y, text, ha="center", va="center", fontsize=8, color="white" if dark else "black"
-        )
+        colour, size = "white" if dark else "black", 8 if roomy else 6
+        axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
     norm = Normalize(-reach, reach)
     image = axes.imshow(ratios, cmap="RdBu_r", norm=norm, origin="lower", aspect="auto")
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     axes.set_yticks(range(len(batches)), [str(batch) for batch in batches])
+    if not roomy:
+        axes.tick_params(axis="x", rotation=90)
+        axes.tick_params(labelsize=7)
     axes.set_xlabel("depth, tokens in the cache")
     axes.set_ylabel("batch")
     axes.grid(False)

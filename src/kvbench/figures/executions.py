@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from kvbench.beside import foot, step_interval, ways
 from kvbench.figures import style
 from kvbench.records import by, measured
+from kvbench.spread import spread, told
 
 Records = list[dict[str, Any]]
+MOST = 4  # batches that are drawn
 ROOM = 2.0  # the axis ends at this many times the slowest step
 WAYS = {  # what asked for it: colour and marker
     "eager-torch": ("#6b6b6b", "o"),
@@ -26,7 +28,8 @@ WAYS = {  # what asked for it: colour and marker
 
 def draw(records: Records) -> Figure:
     """Milliseconds a step per version, a line per way, a panel per batch, with 95 % intervals."""
-    batches = by(records, "batch_size")
+    every = by(records, "batch_size")
+    batches = {batch: every[batch] for batch in spread(every, MOST)}
     figure, row = plt.subplots(
         1, len(batches), squeeze=False, figsize=(2.6 + 4.2 * len(batches), 4.0)
     )
@@ -50,7 +53,9 @@ def draw(records: Records) -> Figure:
     first = records[0]
     settings = f"prompt {first['prompt_length']}, T = {first['T']}"
     figure.suptitle(f"Ways to run a step of {first['pretrained']}, {settings}")
-    style.foot(figure, f"{foot(records)} · a step is the forward and the pick · bars: 95 %")
+    parts = [foot(records), "a step is the forward and the pick", "bars: 95 %"]
+    parts += [told(len(batches), len(every), "batches")]
+    style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
 

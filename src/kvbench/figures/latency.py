@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.figures import style
+from kvbench.figures import facets, style
 from kvbench.records import by, measured, provenance
 
 Records = list[dict[str, Any]]
 
 
 def draw(records: Records) -> Figure:
-    """Total time and time per token over T, a row per batch size, with 95 % intervals."""
+    """Total time and time per token over T, two panels per batch size, with 95 % intervals."""
     batches = by(records, "batch_size")
-    figure, rows = plt.subplots(
-        len(batches), 2, figsize=(9.6, 0.9 + 3.3 * len(batches)), squeeze=False
-    )
+    figure, rows = facets.grid(len(batches), 2, width=3.7, height=3.3)
     for (batch, cells), (left, right) in zip(batches.items(), rows, strict=True):
         for version in style.ordered(by(cells, "version")):
             mine = [cell for cell in cells if cell["version"] == version]
             _lines(left, right, version, mine)
-        left.set_title(f"T tokens, batch {batch}")
+        few = not facets.many(len(batches))
+        left.set_title(f"T tokens, batch {batch}" if few else f"batch {batch}")
         left.set_ylabel("ms")
-        right.set_title(f"per token (whole time / T), batch {batch}")
+        right.set_title(f"per token (whole time / T), batch {batch}" if few else "per token")
         right.set_ylabel("ms per token")
         for axes in (left, right):
             style.log_y(axes)
@@ -41,22 +39,13 @@ def draw(records: Records) -> Figure:
 
 
 def _lines(left: Axes, right: Axes, version: str, cells: Records) -> None:
-    colour, marker = style.look(version)
     whole = sorted(measured(cells), key=lambda cell: cell["T"])
     T = [cell["T"] for cell in whole]
     for axes, scale in ((left, [1] * len(T)), (right, T)):
         middle = [c["time_total_ms_median"] / s for c, s in zip(whole, scale, strict=True)]
         errors = [_error(cell, s) for cell, s in zip(whole, scale, strict=True)]
-        axes.errorbar(
-            T,
-            middle,
-            yerr=list(zip(*errors, strict=True)) if errors else None,
-            color=colour,
-            marker=marker,
-            markersize=5,
-            linewidth=1.6,
-            capsize=2.5,
-        )
+        below, above = zip(*errors, strict=True) if errors else ((), ())
+        facets.line(axes, version, T, middle, below, above)
     for cell in cells:
         if "error" in cell:
             style.mark_out_of_memory(left, cell["T"], version)

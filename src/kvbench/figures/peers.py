@@ -11,15 +11,18 @@ from matplotlib.figure import Figure
 from kvbench.beside import foot
 from kvbench.figures import style
 from kvbench.records import by, measured
+from kvbench.spread import spread, told
 
 Records = list[dict[str, Any]]
 PEER = "#444444"
+MOST = 4  # batches, and lengths, that are drawn
 
 
 def draw(records: Records) -> Figure:
     """A row per runner, a panel per batch and T; what is not installed says so."""
     panels = by(records, "batch_size", "T")
-    batches, lengths = (sorted({key[axis] for key in panels}) for axis in (0, 1))
+    every = [{key[axis] for key in panels} for axis in (0, 1)]
+    batches, lengths = (spread(values, MOST) for values in every)
     runners = _runners(records)
     figure, grid = plt.subplots(
         len(batches),
@@ -36,7 +39,8 @@ def draw(records: Records) -> Figure:
     figure.suptitle(f"Runners of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
     libraries = sorted({r["peer_library"] for r in records if "peer_library" in r})
     parts = [foot(records), *libraries, "bars: 95 % intervals over processes"]
-    style.foot(figure, " · ".join(parts))
+    parts += [told(len(batches), len(every[0]), "batches"), told(len(lengths), len(every[1]), "T")]
+    style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from kvbench.figures import style
+from kvbench.figures import facets, style
 from kvbench.records import by, measured, provenance
 
 AGREE = 1.10  # versions compare by phase where their instrumented / plain ratios differ by less
@@ -20,10 +19,9 @@ def draw(records: list[dict[str, Any]]) -> Figure:
     difference between two bars may be one of the instruments.
     """
     batches = by(records, "batch_size")
-    figure, panels = plt.subplots(
-        len(batches), 1, squeeze=False, figsize=(9.0, 1.2 + len(batches) * 2.6)
-    )
-    for (batch, cells), axes in zip(batches.items(), panels[:, 0], strict=True):
+    few = not facets.many(len(batches))
+    figure, places = facets.grid(len(batches), 1, width=8.7, height=2.9, margin=0.3)
+    for (batch, cells), (axes,) in zip(batches.items(), places, strict=True):
         versions = style.ordered(by(cells, "version"))
         whole = sorted(measured(cells), key=lambda cell: versions.index(cell["version"]))
         names = [style.label(cell["version"], cell["version_description"]) for cell in whole]
@@ -42,14 +40,15 @@ def draw(records: list[dict[str, Any]]) -> Figure:
             )
             left = [a + b for a, b in zip(left, spent, strict=True)]
         for cell, name, end in zip(whole, names, left, strict=True):
-            note = f" {end:,.0f} ms (instrumented / plain {cell['instrumented_ratio']:.2f})"
+            ratio = f"{cell['instrumented_ratio']:.2f}"
+            note = f" {end:,.0f} ms ({'instrumented / plain ' if few else ''}{ratio})"
             axes.annotate(note, (end, name), va="center", fontsize=8)
         axes.set_xlim(0, max(left, default=1) * 1.35)
         style.bars(axes)
-        axes.set_title(f"Batch {batch}{refused}")
+        axes.set_title(f"Batch {batch}{refused if few else refused.partition(' across')[0]}")
         axes.set_xlabel("ms of one generation")
     figure.legend(
-        *panels[0, 0].get_legend_handles_labels(),
+        *places[0][0].get_legend_handles_labels(),
         ncols=len(style.PHASES),
         fontsize=8,
         loc="outside upper right",
@@ -58,7 +57,8 @@ def draw(records: list[dict[str, Any]]) -> Figure:
     figure.suptitle(
         f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}"
     )
-    style.foot(figure, provenance(records))
+    bracket = "" if few else " · in brackets: instrumented / plain time"
+    style.foot(figure, provenance(records) + bracket)
     return figure
 
 

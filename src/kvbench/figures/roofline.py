@@ -27,8 +27,10 @@ from kvbench.figures.roofline_panel import (
 )
 from kvbench.records import by, measured, provenance
 from kvbench.roofline import companion, is_counted, plausible, point, predecessors, ratios
+from kvbench.spread import spread, told
 
 Record = dict[str, Any]
+MOST = 4  # batches that are drawn
 WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
 KEYED = 5.0  # height of the panels over that of their key
 
@@ -43,6 +45,7 @@ def draw(records: list[Record]) -> Figure:
     cells = [r for r in records if r["benchmark_name"] == "roofline"]
     batches = {batch: measured(mine) for batch, mine in by(cells, "batch_size").items()}
     batches = {batch: mine for batch, mine in batches.items() if mine}
+    every, batches = len(batches), {batch: batches[batch] for batch in spread(batches, MOST)}
     if not batches:
         return _nothing(cells)
     heights = []
@@ -57,7 +60,8 @@ def draw(records: list[Record]) -> Figure:
         if any(map(is_counted, mine)):
             _counters(next(rows), mine, roofs)
     figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}", x=0.01, ha="left")
-    style.foot(figure, "\n".join(textwrap.wrap(_foot(cells, roofs), 165)))
+    text = " · ".join(filter(None, [_foot(cells, roofs), told(len(batches), every, "batches")]))
+    style.foot(figure, "\n".join(textwrap.wrap(text, 165)))
     figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
     figure.set_layout_engine("none")
     _round(figure)

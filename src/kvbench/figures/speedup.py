@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from kvbench.figures import style
+from kvbench.figures import facets, style
 from kvbench.records import by, measured, provenance
 from kvbench.steady import Exponents, compare_cells, exponents
 
@@ -29,38 +28,26 @@ def draw(records: Records) -> Figure:
     versions = style.ordered(by(records, "version"))
     against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
     batches = by(records, "batch_size")
-    figure, rows = plt.subplots(
-        len(batches),
-        len(against),
-        squeeze=False,
-        figsize=(2.6 + 3.8 * len(against), 0.9 + 3.3 * len(batches)),
-    )
+    figure, rows = facets.grid(len(batches), len(against), width=3.8, height=3.3, margin=2.6)
     for (batch, cells), row in zip(batches.items(), rows, strict=True):
+        lengths = by(measured(cells), "T")
+        measured_at = {T: {c["version"]: c for c in here} for T, here in lengths.items()}
         for axes, baseline in zip(row, against, strict=True):
             others = versions[versions.index(baseline) + 1 :]
             ratios = [1.0]
             for place, version in enumerate(others):
-                points = [_ratio(cells, baseline, version, T, drift, level) for T in by(cells, "T")]
+                points = [
+                    _ratio(of, baseline, version, T, drift, level) for T, of in measured_at.items()
+                ]
                 found = sorted(point for point in points if point)
                 if not found:
                     continue
-                colour, marker = style.look(version)
                 nudge = 1 + 0.02 * (place - (len(others) - 1) / 2)  # keeps bars off one another
                 T, middle, low, high = (list(column) for column in zip(*found, strict=True))
                 ratios += middle
-                axes.errorbar(
-                    [t * nudge for t in T],
-                    middle,
-                    yerr=(
-                        [m - x for m, x in zip(middle, low, strict=True)],
-                        [x - m for m, x in zip(middle, high, strict=True)],
-                    ),
-                    color=colour,
-                    marker=marker,
-                    markersize=5,
-                    linewidth=1.6,
-                    capsize=2.5,
-                )
+                below = [m - x for m, x in zip(middle, low, strict=True)]
+                above = [x - m for m, x in zip(middle, high, strict=True)]
+                facets.line(axes, version, [t * nudge for t in T], middle, below, above)
             axes.axhline(1, color="#444444", linewidth=1)
             # An interval of two or three noisy processes may span decades: points stay readable.
             bottom, top = axes.get_ylim()
@@ -78,10 +65,9 @@ def draw(records: Records) -> Figure:
 
 
 def _ratio(
-    cells: Records, baseline: str, version: str, T: int, drift: Exponents, level: float
+    chosen: dict[str, Any], baseline: str, version: str, T: int, drift: Exponents, level: float
 ) -> tuple[float, ...] | None:
     """(T, ratio, low, high) of baseline time over version time, paired by process."""
-    chosen = {c["version"]: c for c in measured(cells) if c["T"] == T}
     if baseline not in chosen or version not in chosen:
         return None
     found = compare_cells(chosen[baseline], chosen[version], drift, level=level)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from kvbench.spread import doublings
 from kvbench.store import replacing
 
 # Okabe & Ito's palette: told apart with any colour vision, and by marker in grey.
@@ -27,6 +28,7 @@ STYLE = {
 # Versions beyond the table: five more colours and seven markers, so that 35 differ in one of them.
 SPARE = ("#CC79A7", "#56B4E9", "#000000", "#8c6bb1", "#a6761d")
 MARKERS = "PX*hp<>"
+TICKS = 8  # lengths that an axis names one by one
 SHORT = {
     "v0": "no cache",
     "v1": "KV cache",
@@ -115,8 +117,9 @@ def bars(axes: Axes) -> None:
 
 
 def t_axis(axes: Axes, values: Iterable[int]) -> None:
-    """A log2 axis of generation lengths, with a tick at each."""
+    """A log2 axis of generation lengths, with a tick at each, or of many at every doubling."""
     ticks = sorted(set(values))
+    ticks = ticks if len(ticks) <= TICKS else doublings(ticks)
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()

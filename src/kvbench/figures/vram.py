@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.figures import style
+from kvbench.figures import facets, style
 from kvbench.records import by, measured, provenance
 
 Records = list[dict[str, Any]]
@@ -18,18 +17,18 @@ PARTS = (("cache_reserved_bytes", "cache, reserved"), ("transient_bytes", "trans
 def draw(records: Records) -> Figure:
     """Cache bytes over T; then the peak above the baseline at the largest T, by part."""
     batches = by(records, "batch_size")
-    figure, rows = plt.subplots(
-        len(batches), 2, figsize=(9.6, 0.9 + 3.3 * len(batches)), squeeze=False
-    )
+    figure, rows = facets.grid(len(batches), 2, width=3.7, height=3.3)
+    few = not facets.many(len(batches))
     for (batch, cells), (left, right) in zip(batches.items(), rows, strict=True):
         _cache(left, cells)
-        left.set_title(f"KV cache, batch {batch}: used, dotted: reserved")
-        _parts(right, cells)
+        left.set_title(f"KV cache, batch {batch}" + (": used, dotted: reserved" if few else ""))
+        _parts(right, cells, few)
     style.legend(figure, {cell["version"]: cell["version_description"] for cell in records})
-    figure.legend(*rows[0, 1].get_legend_handles_labels(), loc="outside right lower", fontsize=8)
+    figure.legend(*rows[0][1].get_legend_handles_labels(), loc="outside right lower", fontsize=8)
     figure.suptitle(f"Memory of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
     accounting = next((r["accounting"] for r in measured(records)), "nothing")
-    style.foot(figure, f"{provenance(records)} · counted by: {accounting}")
+    dotted = "" if few else " · solid: used, dotted: reserved"
+    style.foot(figure, f"{provenance(records)} · counted by: {accounting}{dotted}")
     return figure
 
 
@@ -45,6 +44,7 @@ def _cache(axes: Axes, cells: Records) -> None:
             color=colour,
             marker=marker,
             markersize=5,
+            markevery=None if len(T) <= facets.DENSE else 0.15,
         )
         axes.plot(T, [c["cache_reserved_bytes"] / 1e6 for c in whole], color=colour, ls=":", lw=1.2)
         for cell in mine:
@@ -55,8 +55,8 @@ def _cache(axes: Axes, cells: Records) -> None:
     style.t_axis(axes, [cell["T"] for cell in cells])
 
 
-def _parts(axes: Axes, cells: Records) -> None:
-    """Bars of peak minus baseline, split by part, with the baseline in the label."""
+def _parts(axes: Axes, cells: Records, few: bool) -> None:
+    """Bars of peak minus baseline, split by part, with the peak beside; of few, weights as well."""
     T = max(cell["T"] for cell in cells)
     whole = [cell for cell in measured(cells) if cell["T"] == T]
     whole.sort(key=lambda cell: style.ordered(by(cells, "version")).index(cell["version"]))
@@ -69,12 +69,13 @@ def _parts(axes: Axes, cells: Records) -> None:
     for cell, end in zip(whole, left, strict=True):
         peak, weights = (style.bytes_label(cell[k]) for k in ("peak_memory_bytes", "weight_bytes"))
         axes.annotate(
-            f" peak {peak}, weights {weights}",
+            f" peak {peak}" + (f", weights {weights}" if few else ""),
             (end, cell["version"]),
             va="center",
             fontsize=8,
         )
     style.bars(axes)
-    axes.set_title(f"peak above weights and prompt, batch {cells[0]['batch_size']}, T = {T}")
+    where = f"batch {cells[0]['batch_size']}, T = {T}"
+    axes.set_title(f"peak above weights and prompt, {where}" if few else f"peak, T = {T}")
     axes.set_xlabel("MB")
     axes.set_xlim(0, max(left, default=1) * 1.9 or 1)
