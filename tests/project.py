@@ -16,6 +16,7 @@ pretrained: null
 model_config: {n_layer: 2, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 128}
 weights: toy.safetensors
 benchmarks: [vram]
+kernel: torch  # nothing to compile first
 versions: [v1]
 T_values: [4]
 T_star: 4
