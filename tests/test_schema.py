@@ -9,7 +9,7 @@ from kvbench import schema
 from kvbench.store import SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = sorted(ROOT.glob("published/*/results.jsonl"))
+PUBLISHED = sorted(ROOT.glob("published/**/results.jsonl"))
 LOST = {"benchmark_name": "vram_vs_T", "version": "v1", "pretrained": "nano", "batch_size": 1}
 LOST |= {"weights": "random", "dtype": "float32", "seed": 42, "error": "out of memory"}
 LOST |= {"model_config": dict.fromkeys(("n_layer", "n_head", "n_embd"), 1)}
