@@ -25,10 +25,11 @@ def draw(records: Records) -> Figure:
         _parts(right, cells, few)
     style.legend(figure, {cell["version"]: cell["version_description"] for cell in records})
     figure.legend(*rows[0][1].get_legend_handles_labels(), loc="outside right lower", fontsize=8)
-    figure.suptitle(f"Memory of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
+    dotted = "" if few else "; cache solid: used, dotted: reserved"
+    first = records[0]
+    figure.suptitle(f"Memory of {first['pretrained']}, prompt {first['prompt_length']}{dotted}")
     accounting = next((r["accounting"] for r in measured(records)), "nothing")
-    dotted = "" if few else " · solid: used, dotted: reserved"
-    style.foot(figure, f"{provenance(records)} · counted by: {accounting}{dotted}")
+    style.foot(figure, f"{provenance(records)} · counted by: {accounting}")
     return figure
 
 

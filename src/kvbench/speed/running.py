@@ -83,8 +83,7 @@ def plan(told: dict[str, Any]) -> dict[str, Any]:
     study |= {"benchmarks": ["latency"], "perplexity": {"presets": []}}
     with copied() as folder:
         (folder / "config/many.yaml").write_text(json.dumps(study))  # JSON is YAML
-        asked = ["results/many/results.jsonl", "--configfile", "config/many.yaml"]
-        said, seconds = _snakemake(folder, "--dry-run", "--quiet", "rules", *asked)
+        said, seconds = _snakemake(folder, "--dry-run", "all", "--configfile", "config/many.yaml")
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     counts = dict(re.findall(r"^(\w+) +(\d+)$", said, re.M))
     jobs = {"jobs": int(counts["total"]), "cells": int(counts["measure_latency"])}
