@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from kvbench.bench import roofs
+from kvbench.models import build
 from kvbench.speed import here, judge, report, turns
 from kvbench.speed.run import chosen, main, sample
-from kvbench.speed.targets import AT_MOST, EXACTLY, TARGETS, Target, small
+from kvbench.speed.targets import AT_MOST, EXACTLY, SHAPE, TARGETS, Target, small
+from kvbench.weights import random_tensors, save
 
 IN_TORCH = [name for name, t in TARGETS.items() if not t.by.startswith(("running.", "others."))]
 
@@ -60,6 +62,14 @@ def test_other_runners_are_measured_beside_v1_where_they_are_installed(library):
 def test_a_cell_s_own_time_needs_what_the_workflow_makes():
     target = small(TARGETS["cell"])
     assert "is not there" in sample(target, told(target))["reason"]
+
+
+def test_a_cell_s_own_time_is_that_of_the_real_script_s_process(library, tmp_path):
+    target, path = small(TARGETS["cell"]), tmp_path / "random.safetensors"
+    model = build({"arch": "gpt2", **SHAPE}, dtype="float32", device="cpu")
+    save(path, dict(random_tensors(model, 1)))
+    found = sample(target, told(target, library) | {"weights": str(path)})
+    assert found["values"][0] > 0 and found["ran"]["kernel"] == "native"
 
 
 def pairs(*ratios, disturbed=(), cpu=1.0):

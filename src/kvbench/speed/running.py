@@ -58,7 +58,7 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="kvbench-cell-") as folder:
         job = {
             "script": str(ROOT / "scripts/measure_latency.py"),
-            "input_": {"code": [__file__], "weights": weights, "kernels": library},
+            "input_": {"code": __file__, "weights": weights, "kernels": library},
             "params": {"cell": one},
             "wildcards": {"replicate": "1"},
             "resources": {"place": 1},

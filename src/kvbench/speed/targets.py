@@ -63,6 +63,7 @@ TARGETS: dict[str, Target] = {
     "int8-fp32":          Target("v2 over v1 at its worst batch and depth, float32", 0.98, "steps.over_v1", _grid("v2", FP32), processes=3),
     "int8-b16-bf16":      Target("v2 over v1, batch 16, depth 1024, bfloat16", 1.35, "steps.over_v1", _full("v2")),
     "int8-b16-fp32":      Target("v2 over v1, batch 16, depth 1024, float32", 1.35, "steps.over_v1", _full("v2", FP32)),
+    "int4-b16-fp32":      Target("v5 over v1, batch 16, depth 1024, float32", None, "steps.over_v1", _full("v5", FP32), processes=3),
     "int8-b16-deep-bf16": Target("v2 over v1, batch 16, depth 4096, bfloat16", 1.55, "steps.over_v1", _deep("v2"), processes=3),
     "int8-b16-deep-fp32": Target("v2 over v1, batch 16, depth 4096, float32", 1.55, "steps.over_v1", _deep("v2", FP32), processes=3),
     "both-medium-bf16":   Target("v4 over v1, gpt2-medium, batch 16, depth 1024, bfloat16", 1.45, "steps.over_v1", _full("v4", preset="gpt2-medium"), processes=3),
