@@ -186,6 +186,12 @@ def test_one_figure_makes_only_what_it_needs(project):
     assert kinds == {"samples", "latency", "cells", "figures"}
 
 
+def test_memory_is_worked_out_where_it_is_limited(project):
+    cell = ("--dry-run", "--force", "results/default/vram/gpt2/v1/B1/T8.json")
+    assert "mem_mb" not in snakemake(project, *cell)
+    assert re.search(r"mem_mb=\d{4}", snakemake(project, *cell, "--resources", "mem_mb=9000"))
+
+
 def test_overrides_on_the_command_line(project):
     outputs = planned(project, "all", "--config", "versions=[v0,v1]", "T_values=[4,12]")
     assert {re.search(r"/T(\d+)", p)[1] for p in outputs if "/T" in p} == {"4", "12"}
