@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -146,6 +147,14 @@ def test_rows_are_merged_in_the_table_s_order_and_written_whole(tmp_path, capsys
     path.write_text("[{}]")
     assert main(["--output", str(path), "cell"]) == 2
     assert "is not a list of rows" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_published_rows():
+    root = Path(__file__).parents[1]
+    page = (root / "docs/speed.md").read_text()
+    rows = report.read(root / "published/cpu-amd-epyc-avx2/bench/speed.json")
+    assert {row["row"] for row in rows} == set(TARGETS)
+    assert report.markdown(rows) in page
 
 
 def test_rows_are_chosen_by_name():
