@@ -75,7 +75,12 @@ def settle(cell: dict[str, Any], device: str, library: str | None = None) -> Cho
 
 
 def can_prepack(dtype: str) -> bool:
-    """Whether oneDNN packs weights of this dtype here; bfloat16 needs a processor that has it."""
+    """Whether oneDNN packs weights of this dtype here, and it pays: packed, they are held twice.
+
+    bfloat16 needs a processor that has it. On AVX2 plain weights are read as fast (docs/speed.md).
+    """
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return False
     probe = torch.zeros(2, 2, dtype=getattr(torch, dtype))
     try:
         torch.ops.mkldnn._reorder_linear_weight(probe, 1)
