@@ -68,8 +68,8 @@ def beside(
     if not setup.cell.get("yardstick") or setup.device == "cuda":
         setup.begin()
         return [run() for _ in range(n)], {}
+    Yardstick(setup, 1, prefill)()  # warm
     read = Yardstick(setup, steps, prefill)
-    read()  # warm
     setup.begin()
     runs, readings = [], [read()]
     for _ in range(n):
