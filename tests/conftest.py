@@ -5,6 +5,7 @@ Without a GPU Triton kernels are interpreted, which is settled when they are fir
 
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from kvbench.kernels.make import build_or_say_why
 from kvbench.store import SCHEMA_VERSION
 
 torch.set_num_threads(1)
+# Started in the background it would be ignored, here and in all that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
