@@ -17,19 +17,19 @@ import venv
 from importlib import metadata
 from pathlib import Path
 
-import rattler
-from rattler.index import index_fs
-
-HERE = str(rattler.Subdir.current())
 PACKAGES = Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
 
 
 async def make(folder):
     """The channel, indexed, in a new `folder`."""
-    for subdir in (HERE, "noarch"):
+    from rattler import Subdir  # here, since pytest reads this file where py-rattler is not, too
+    from rattler.index import index_fs
+
+    here = str(Subdir.current())
+    for subdir in (here, "noarch"):
         (folder / subdir).mkdir(parents=True)
-    pack(folder / HERE, lay_python, "python", platform.python_version())
-    pack(folder / HERE, lay_pip, "pip", metadata.version("pip"), needs=["python"])
+    pack(folder / here, lay_python, "python", platform.python_version())
+    pack(folder / here, lay_pip, "pip", metadata.version("pip"), needs=["python"])
     await index_fs(folder)
 
 
