@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -36,6 +37,7 @@ def logged(path: str) -> Iterator[None]:
     A failure keeps its traceback in the log and ends the job with exit code 1.
     """
     global _terminal
+    gc.set_threshold(500_000)  # torch's import makes half as many objects, all there to stay
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     _terminal = os.dup(2)
     with open(path, "wb") as file:

@@ -78,7 +78,7 @@ def run(
         for span in spans:
             ids = torch.from_numpy(tokens[slice(*span[:2])].astype(np.int64)).to(setup.device)
             found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers))
-        asked = probes.probes(tokens, cell["probes"], model.config.block_size, cell["seed"])
+        asked = probes.probes(tokens, cell["probes"], cell["context"], cell["seed"])
         sums = {
             "teacher_forced": [float(one.nll_plain.sum()) for one in found],
             "cached": [float(one.nll_cached.sum()) for one in found],

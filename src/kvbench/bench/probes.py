@@ -26,7 +26,7 @@ from kvbench.models.base import LanguageModel
 
 SPAN = 48  # tokens of a copied span; 24 pairs
 KEY, VALUE = 6, 4  # tokens of a needle
-NEEDLE_CONTEXT = 256  # tokens of a needle's text, at most
+LONGEST = 256  # tokens of a needle's text, at most
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Probe:
     scored: np.ndarray
 
 
-def probes(tokens: np.ndarray, sequences: int, block_size: int, seed: int) -> dict[str, Probe]:
-    """Every probe on a tokenised text, the same for the same seed; none longer than block_size."""
+def probes(tokens: np.ndarray, sequences: int, context: int, seed: int) -> dict[str, Probe]:
+    """Every probe on a tokenised text, the same for the same seed; none longer than `context`."""
     rng = np.random.default_rng(seed)
-    span = min(SPAN, block_size // 2) // 2 * 2
-    context = min(NEEDLE_CONTEXT, block_size)
+    span = min(SPAN, context // 2) // 2 * 2
+    context = min(LONGEST, context)
     known = np.unique(tokens)
     return {
         "copy": _stack(_copy(_distinct(rng, known, span)) for _ in range(sequences)),
