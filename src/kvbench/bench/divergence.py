@@ -20,9 +20,9 @@ def first_divergence(
     """Generated tokens before the first that differs from v1's, for each of `prompts` (B, P).
 
     v1 decodes `n` tokens, one prompt at a time: a processor reads weights for two rows at a
-    fraction of the pace at which it reads them for one. The version reads them in one forward. Until its top token differs both
-    have the same history, so the place is where its own decoding would leave v1's. `first` is None
-    where they agree to the end.
+    fraction of the pace at which it reads them for one. The version reads them in one forward.
+    Until its top token differs both have the same history, so the place is where its own decoding
+    would leave v1's. `first` is None where they agree to the end.
     """
     room = plain.config.block_size - prompts.size(1)
     n = min(n, room)
