@@ -18,7 +18,7 @@ TORCH = {"cpu": "==2.13.0+cpu", "cuda": "===2.13.0"}
 # Packages that a job may come across in code it never calls, or does without.
 NOT_NEEDED = {
     "measure": {"transformers", "datasets", "tiktoken"},  # the hub's weights and texts: converted
-    "peers": {"ctranslate2"},  # optional: a peer that is missing says so
+    "peers": {"ctranslate2", "gguf", "llama_cpp"},  # optional: a peer that is missing says so
     "figures": {"safetensors"},  # read by the jobs that stamp a record
 }
 # Modules that scripts load by name.

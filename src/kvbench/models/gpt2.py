@@ -38,6 +38,11 @@ class Config:
             object.__setattr__(self, "owner", tuple(range(self.n_layer)))
 
     @property
+    def as_published(self) -> bool:
+        """Whether other runners' GPT-2 holds this one: biases, and K/V of its own in each layer."""
+        return self.bias and self.owner == tuple(range(self.n_layer))
+
+    @property
     def owning_layers(self) -> list[int]:
         """The layers that hold K/V, in order."""
         return sorted(set(self.owner))

@@ -40,6 +40,18 @@ PEERS: dict[str, dict[str, Any]] = {
         "module": "ct2",
         "needs": ["ctranslate2", "transformers"],
     },
+    "llama.cpp": {
+        "description": "llama.cpp, weights in the study's dtype, f16 cache",
+        "module": "llamacpp",
+        "needs": ["llama_cpp", "gguf"],
+        "cache": "f16",
+    },
+    "llama.cpp-q8_0": {
+        "description": "llama.cpp, weights in the study's dtype, INT8 cache (q8_0)",
+        "module": "llamacpp",
+        "needs": ["llama_cpp", "gguf"],
+        "cache": "q8_0",
+    },
 }
 
 

@@ -54,8 +54,7 @@ def converted(ours: LanguageModel) -> GPT2LMHeadModel:
     Raises ValueError for a model that is not a GPT-2 with biases and K/V of its own in each layer.
     """
     config = ours.config
-    own = config.owning_layers == list(range(config.n_layer))
-    if not isinstance(config, Config) or not config.bias or not own:
+    if not isinstance(config, Config) or not config.as_published:
         raise ValueError("transformers' GPT-2 has biases, and K and V in every layer")
     like = ours.lm_head.weight
     shape = GPT2Config(
