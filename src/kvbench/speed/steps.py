@@ -77,7 +77,10 @@ def over_v1(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
-    """The time that v1's compulsory bytes take at the read bandwidth, over the time of its step."""
+    """The time that v1's compulsory bytes take at the read bandwidth, over the time of its step.
+
+    The bandwidth is that of the way to read that was fastest in this process.
+    """
     with ready(cell(told), None, told["library"]) as setup:
         source = torch.rand(roofs.BUFFER_BYTES[setup.device] // 4, device=setup.device)
         ways = roofs.ways_to_read(source, setup.device, told["library"])
@@ -89,7 +92,7 @@ def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
             clock: [share * ms for ms in heard.times[best][clock]] for clock in ("wall", "cpu")
         }
         pair = {"above": floor, "below": heard.times["step"]}
-        return {"pairs": {f"read by {best}": pair}, "ran": setup.choice.facts(), **by(heard)}
+        return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(heard)}
 
 
 @contextmanager
