@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -203,11 +204,15 @@ def test_a_phase_can_be_run_again_and_again_at_the_same_depth(version, name):
 
 
 def test_windows_score_each_token_once_and_never_a_first_one():
-    spans = perplexity.windows(n_tokens=100, context=30, stride=12, most=None)
+    spans = perplexity.windows(n_tokens=100, context=30, stride=12)
     scored = [token for _, end, first in spans for token in range(first, end)]
     assert scored == list(range(1, 100))
     assert all(end - begin <= 30 and first > begin for begin, end, first in spans)
-    assert len(perplexity.windows(10_000, 30, 30, most=7)) == 7
+    every = perplexity.windows(10_000, 30, 30)
+    places = [every.index(span) for span in perplexity.evenly(every, 7)]
+    assert len(every) == 334 and places[0] == 0
+    assert {after - before for before, after in pairwise(places)} <= {47, 48}
+    assert perplexity.evenly(every, None) == every
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -417,6 +417,14 @@ def test_the_mean_over_dependent_windows_is_covered(dependence):
     assert 0.90 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.98
 
 
+def test_a_few_windows_spread_over_a_dependent_text_are_covered():
+    noise = np.random.default_rng(0).standard_t(4, (500, 440))
+    few = lfilter([1], [1, -0.6], noise, axis=1)[:, 100::42]  # 9 of 340
+    found = [block_bootstrap_mean(x, seed=1, of=340, resamples=500) for x in few]
+    assert {m.block for m in found} == {1}
+    assert 0.90 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.98
+
+
 def test_the_interval_of_independent_windows_is_students():
     x = stats.norm.ppf((np.arange(10) + 0.5) / 10)
     half = stats.t.isf(0.025, 9) * x.std(ddof=1) / math.sqrt(10)

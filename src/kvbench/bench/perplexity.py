@@ -31,8 +31,8 @@ from kvbench.stats.windows import block_bootstrap_mean
 Span = tuple[int, int, int]
 
 
-def windows(n_tokens: int, context: int, stride: int, most: int | None) -> list[Span]:
-    """(begin, end, first scored) of each window; `most` of them, spread evenly over the text.
+def windows(n_tokens: int, context: int, stride: int) -> list[Span]:
+    """(begin, end, first scored) of each window of a text.
 
     Each window scores the tokens after the previous window's end, and never its own first token.
     """
@@ -43,9 +43,13 @@ def windows(n_tokens: int, context: int, stride: int, most: int | None) -> list[
         scored = end
         if end == n_tokens:
             break
-    if most is None or most >= len(found):
-        return found
-    return [found[i * len(found) // most] for i in range(most)]
+    return found
+
+
+def evenly(found: list[Span], most: int | None) -> list[Span]:
+    """At most `most` of the windows, spread evenly over the text; None is all of them."""
+    n = min(most or len(found), len(found))
+    return [found[i * len(found) // n] for i in range(n)]
 
 
 def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
@@ -72,7 +76,8 @@ def run(
         if shares or cell.get("fold") or reference not in (None, weights):
             source = reference or weights
             plain = build(cell["model"], "own", cell["dtype"], source, cell["seed"], setup.device)
-        spans = windows(len(tokens), cell["context"], cell["stride"], cell["max_windows"])
+        every = windows(len(tokens), cell["context"], cell["stride"])
+        spans = evenly(every, cell["max_windows"])
         setup.begin()
         found, layers = [], LayerError()
         for span in spans:
@@ -87,7 +92,7 @@ def run(
         scored = np.concatenate([tokens[first:end] for _, end, first in spans])
         n_bytes = int(token_bytes[scored].sum())
         modes = {mode: score(part, sum(counts), n_bytes) for mode, part in sums.items()}
-        paired = pair(found, cell["seed"])
+        paired = pair(found, cell["seed"], len(every))
         return setup.record(
             text=cell["text"],
             context=cell["context"],
@@ -165,8 +170,8 @@ def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, fl
     }
 
 
-def pair(found: list[Comparison], seed: int) -> dict[str, Any]:
-    """The version against v1, with block-bootstrap intervals over windows.
+def pair(found: list[Comparison], seed: int, of: int) -> dict[str, Any]:
+    """The version against v1, with block-bootstrap intervals over windows, spread over `of`.
 
     delta_nll and kl in nats a token, the ratio of perplexities exp(delta_nll), the share of tokens
     whose top guess is the same. kl.p99 is over tokens, None below 1000.
@@ -176,7 +181,7 @@ def pair(found: list[Comparison], seed: int) -> dict[str, Any]:
     delta = weight * [float((one.nll_cached - one.nll_plain).mean()) for one in found]
     kl = weight * [float(one.kl.mean()) for one in found]
     every_kl = np.concatenate([one.kl for one in found])
-    delta_nll, divergence = (vars(block_bootstrap_mean(x, seed=seed)) for x in (delta, kl))
+    delta_nll, divergence = (vars(block_bootstrap_mean(x, seed=seed, of=of)) for x in (delta, kl))
     ends = [delta_nll[end] for end in ("low", "high")]
     low, high = (None if end is None else math.exp(end) for end in ends)
     return {

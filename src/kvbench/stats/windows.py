@@ -30,13 +30,16 @@ def block_bootstrap_mean(
     block: int | None = None,
     *,
     seed: int,
+    of: int | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
 ) -> WindowMean:
     """Mean of per-window deltas with a circular block bootstrap interval.
 
     Consecutive windows share a document, so runs of `block` windows are drawn, not single ones
-    (Politis and Romano 1992); None is 2 * windows^(1/3). The percentile interval is stretched
+    (Politis and Romano 1992); None is 2 * windows^(1/3), or the windows that remain of such a run
+    where the values are spread evenly over the `of` windows of a text: distant ones share less. The
+    percentile interval is stretched
     to Student's t of windows / block independent values. Coverage of 95 %, 1500 simulated texts
     with Student-4 noise, stretched (plain): 60 windows 96.7 (91.1) independent, 94.3 (86.1) at
     autocorrelation 0.3, 92.2 (82.5) at 0.6; 280 windows 94.4 (92.7), 94.7 (92.6), 92.9 (90.1).
@@ -45,7 +48,8 @@ def block_bootstrap_mean(
     check_share("level", level)
     x = as_samples(deltas, "deltas")
     n = x.size
-    length = round(2 * n ** (1 / 3)) if block is None else block
+    text = of or n
+    length = max(1, round(2 * text ** (1 / 3) * n / text)) if block is None else block
     if length < 1:
         raise ValueError(f"block is {block}; allowed: 1 and above, in windows")
     mean = float(x.mean())
