@@ -1,7 +1,7 @@
 # make all     the default study, from a fresh clone
 # make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root;
 #              test-conda: with every job in an environment of its own
-# make bench   the speed targets, about 15 minutes; ROWS="int8-* cell" for some of them
+# make bench   the speed targets, half an hour; ROWS="int8-* cell" for some of them
 # Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
