@@ -134,10 +134,10 @@ def test_a_new_version_measures_itself_alone(project):
 
 
 def test_a_new_length_measures_itself_alone(project):
-    edit(project, "config/config.yaml", "T_values: [4, 12]", "T_values: [4, 8, 12]")
+    edit(project, "config/config.yaml", "T_values: [8, 16]", "T_values: [8, 12, 16]")
     made = [path for path in planned(project) if path.endswith(".json")]
     measured = [path for path in made if path != "results/default/verdicts/gpt2.json"]
-    assert measured and all("/T8" in path for path in measured)
+    assert measured and all("/T12" in path for path in measured)
 
 
 def test_a_new_margin_judges_again_and_measures_nothing(project):
@@ -187,7 +187,7 @@ def test_one_figure_makes_only_what_it_needs(project):
 
 
 def test_memory_is_worked_out_where_it_is_limited(project):
-    cell = ("--dry-run", "--force", "results/default/vram/gpt2/v1/B1/T4.json")
+    cell = ("--dry-run", "--force", "results/default/vram/gpt2/v1/B1/T8.json")
     assert "mem_mb" not in snakemake(project, *cell)
     assert re.search(r"mem_mb=\d{4}", snakemake(project, *cell, "--resources", "mem_mb=9000"))
 
