@@ -119,6 +119,14 @@ def test_the_worst_point_is_the_row_s():
     assert row["points"][""]["low"] > 2
 
 
+def test_a_row_over_another_runner_is_bound_by_our_bytes_at_the_bandwidth_of_its_process():
+    samples = pairs(3.0, 3.1, 3.0)  # ms over 1 ms
+    for sample_ in samples:
+        sample_ |= {"bytes": 5_000_000, "machine": {"read_gb_s": [8.0, 10.0]}}  # 0.5 ms at best
+    row = judge.judged("r", Target("", 2.0, "", {}), samples)
+    assert row["bound"] == 6.0 and row["samples"][0]["bytes"] == 5_000_000
+
+
 def test_a_disturbed_row_is_read_by_cpu_time_and_one_process_shows_nothing():
     disturbed = judge.judged("r", Target("", 2.0, "", {}), pairs(1, 9, disturbed=["load"], cpu=3))
     assert disturbed["clock"] == "cpu" and math.isclose(disturbed["measured"], 3)

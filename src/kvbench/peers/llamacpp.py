@@ -31,6 +31,7 @@ PARTS = {
     "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down",
 }
+SILENT = llama.llama_log_callback(lambda *_: None)  # else a line for every tensor of every graph
 OUTER = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
 
 
@@ -47,6 +48,7 @@ class Peer:
         self.prompt, self.T, self.n_vocab = prompt.cpu(), T, ours.config.vocab_size
         B, P = prompt.shape
         llama.llama_backend_init()
+        llama.llama_log_set(SILENT, None)
         with tempfile.TemporaryDirectory(prefix="kvbench-llamacpp-") as folder:
             path = Path(folder, "model.gguf")
             write_gguf(ours, path)

@@ -6,6 +6,7 @@ is what was shown. A row of several points is judged at the one whose interval r
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from kvbench.speed.targets import AT_MOST, EXACTLY, Target
@@ -37,7 +38,7 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
     return {
         **about(name, target),
         **points[where],
-        "bound": samples[0].get("bounds", {}).get(where, target.bound),
+        "bound": bound_of(target, samples, where),
         **verdict(target, points[where]),
         "at": where or None,
         "points": points if len(points) > 1 else None,
@@ -45,9 +46,15 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
         "processes": len(samples),
         "disturbed": sum(bool(sample.get("disturbed_by")) for sample in samples),
         "ran": samples[0].get("ran"),
-        "samples": [{k: s[k] for k in ("pairs", "values") if k in s} for s in samples],
+        "samples": [kept(sample) for sample in samples],
         "machine": samples[0]["machine"],
     }
+
+
+def kept(sample: Sample) -> Sample:
+    """What a row keeps of a process: all that its numbers are worked out from."""
+    read = {"read_gb_s": sample["machine"].get("read_gb_s")}
+    return {key: sample[key] for key in ("pairs", "values", "bytes") if key in sample} | read
 
 
 def not_measured(name: str, target: Target, reason: str, machine: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +73,23 @@ def about(name: str, target: Target) -> dict[str, Any]:
         "sense": target.sense,
         "unit": target.unit,
     }
+
+
+def bound_of(target: Target, samples: list[Sample], where: str) -> float | None:
+    """The best that a row could show: its bytes', or the target's.
+
+    Over another runner, its own step's time over the time that our step's compulsory `bytes` take
+    at the bandwidth that this machine read in the same process; the median over processes.
+    """
+    if "bytes" not in samples[0]:
+        return samples[0].get("bounds", {}).get(where, target.bound)
+    return median(
+        median(s["pairs"][where]["above"]["wall"])
+        * max(s["machine"]["read_gb_s"])
+        * 1e6
+        / s["bytes"]
+        for s in samples
+    )
 
 
 def clock_of(samples: list[Sample]) -> str:

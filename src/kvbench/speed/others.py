@@ -10,7 +10,7 @@ from kvbench.bench.peers import first_difference
 from kvbench.bench.setup import ready
 from kvbench.generate import no_mark
 from kvbench.peers import PEERS, missing
-from kvbench.speed.steps import EAGER, by, study
+from kvbench.speed.steps import EAGER, by, cost, study
 from kvbench.speed.turns import alternate, generated
 from kvbench.unavailable import NotMeasured
 
@@ -32,4 +32,5 @@ def peer(told: dict[str, Any]) -> dict[str, Any]:
         turns = {"other": generated(other, TOKENS), "ours": generated(own, TOKENS)}
         heard = alternate(turns, told["seconds"], setup.device)
         ran = setup.choice.facts() | {"peer": module.LIBRARY, "first_difference": at}
-        return {"pairs": {"": heard.pair("other", "ours")}, "ran": ran, **by(heard)}
+        least = cost(setup, 1, told["depths"][0] + TOKENS // 2).bytes
+        return {"pairs": {"": heard.pair("other", "ours")}, "bytes": least, "ran": ran, **by(heard)}

@@ -49,7 +49,9 @@ def over_eager(told: dict[str, Any]) -> dict[str, Any]:
     with ready(cell(told, **EAGER), None) as eager, ready(cell(told), None, library) as ours:
         turns = {"eager": step(eager, told), "ours": step(ours, told)}
         heard = alternate(turns, told["seconds"], ours.device)
-        return {"pairs": {"": heard.pair("eager", "ours")}, "ran": ours.choice.facts(), **by(heard)}
+        least = cost(ours, told["batches"][0], told["depths"][0]).bytes
+        pairs = {"": heard.pair("eager", "ours")}
+        return {"pairs": pairs, "bytes": least, "ran": ours.choice.facts(), **by(heard)}
 
 
 def over_v1(told: dict[str, Any]) -> dict[str, Any]:
