@@ -92,6 +92,13 @@ def test_a_wrong_scale_of_one_row_is_caught_by_the_copy_probe(copier, monkeypatc
     assert lost == pytest.approx(1 / (probes.SPAN - 1))
 
 
+@pytest.mark.parametrize(("context", "longest"), [(2, 20), (64, 64), (1024, 256)])
+def test_probes_are_no_longer_than_a_window_but_hold_a_needle(context, longest):
+    made = probes.probes(np.arange(3000, dtype=np.uint16), 2, context, seed=0)
+    assert max(probe.ids.shape[1] for probe in made.values()) == longest
+    assert all(probe.scored.any() for probe in made.values())
+
+
 def test_probes_ask_for_what_stood_before():
     text = np.random.default_rng(0).integers(500, size=3000).astype(np.uint16)
     made = probes.probes(text, 4, 256, seed=3)

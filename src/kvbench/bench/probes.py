@@ -26,7 +26,7 @@ from kvbench.models.base import LanguageModel
 
 SPAN = 48  # tokens of a copied span; 24 pairs
 KEY, VALUE = 6, 4  # tokens of a needle
-LONGEST = 256  # tokens of a needle's text, at most
+SHORTEST, LONGEST = 2 * (KEY + VALUE), 256  # tokens of a needle's sequence
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,13 @@ class Probe:
 
 
 def probes(tokens: np.ndarray, sequences: int, context: int, seed: int) -> dict[str, Probe]:
-    """Every probe on a tokenised text, the same for the same seed; none longer than `context`."""
+    """Every probe on a tokenised text, the same for the same seed.
+
+    None is longer than `context`, but for the room that a needle needs.
+    """
     rng = np.random.default_rng(seed)
+    context = max(SHORTEST, min(LONGEST, context))
     span = min(SPAN, context // 2) // 2 * 2
-    context = min(LONGEST, context)
     known = np.unique(tokens)
     return {
         "copy": _stack(_copy(_distinct(rng, known, span)) for _ in range(sequences)),
