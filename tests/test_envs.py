@@ -18,7 +18,8 @@ TORCH = {"cpu": "==2.13.0+cpu", "cuda": "===2.13.0"}
 # Packages that a job may come across in code it never calls, or does without.
 NOT_NEEDED = {
     "measure": {"transformers", "datasets", "tiktoken"},  # the hub's weights and texts: converted
-    "peers": {"ctranslate2", "gguf", "llama_cpp"},  # optional: a peer that is missing says so
+    # optional, a peer that is missing says so; llama_cpp by its module's name where it is missing
+    "peers": {"ctranslate2", "gguf", "llama-cpp", "llama-cpp-python"},
     "figures": {"safetensors"},  # read by the jobs that stamp a record
 }
 # Modules that scripts load by name.
