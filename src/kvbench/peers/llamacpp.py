@@ -21,7 +21,7 @@ from kvbench.models.base import LanguageModel
 from kvbench.models.gpt2 import Config
 
 LIBRARY = f"llama.cpp (llama-cpp-python {llama.__version__})"
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 CACHES = {"f16": llama.GGML_TYPE_F16, "q8_0": llama.GGML_TYPE_Q8_0}
 PARTS = {
     "ln_1": "attn_norm",
@@ -31,8 +31,8 @@ PARTS = {
     "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down",
 }
-SILENT = llama.llama_log_callback(lambda *_: None)  # else a line for every tensor of every graph
 OUTER = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
+SILENT = llama.llama_log_callback(lambda *_: None)  # else a line for every tensor of every graph
 
 
 class Peer:
