@@ -9,6 +9,7 @@ import torch
 
 from kvbench.bench import roofs
 from kvbench.models import build
+from kvbench.peers import PEERS
 from kvbench.speed import here, judge, report, turns
 from kvbench.speed.run import chosen, main, sample
 from kvbench.speed.targets import AT_MOST, EXACTLY, SHAPE, TARGETS, Target, small
@@ -51,13 +52,14 @@ def test_caches_weigh_what_the_closed_form_says():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of its own jit
-def test_other_runners_are_measured_beside_v1_where_they_are_installed(library):
+def test_other_runners_are_measured_beside_v1_where_they_are_installed(library, monkeypatch):
     pytest.importorskip("transformers")
     target = small(TARGETS["transformers-fp32"])
     found = sample(target, told(target, library))
     assert found["ran"]["first_difference"] is None and found["pairs"][""]["below"]["cpu"]
+    monkeypatch.setitem(PEERS["llama.cpp"], "needs", ["no_such_module"])
     absent = small(TARGETS["llama-d32"])
-    assert "llama" in sample(absent, told(absent, library))["reason"]
+    assert "no_such_module" in sample(absent, told(absent, library))["reason"]
 
 
 def test_a_cell_s_own_time_needs_what_the_workflow_makes():
