@@ -211,6 +211,21 @@ def test_linear_equals_its_twin(native, dtype):
             torch.testing.assert_close(out.float(), expected, **close)
 
 
+@pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
+@pytest.mark.parametrize("outputs", [96, 33], ids=["whole panels", "a last one filled up"])
+def test_weights_packed_in_place_multiply_as_packed_aside(native, dtype, outputs):
+    torch.manual_seed(4)
+    w, x = torch.randn(outputs, 64).to(dtype), torch.randn(3, 64).to(dtype)
+    aside = native.linear(w)
+    before = w.clone()
+    expected = aside(x, x.new_empty(3, outputs))
+    assert torch.equal(w, before)
+    placed = native.linear(w, in_place=True)
+    assert torch.equal(placed(x, x.new_empty(3, outputs)), expected)
+    assert torch.equal(placed.panels, aside.panels)
+    assert (placed.panels.data_ptr() == w.data_ptr()) == (outputs % placed.width == 0)
+
+
 def test_bf16_results_are_rounded_to_the_nearest_ties_to_even(native):
     x = torch.randn(4096, 2).bfloat16()
     x[:3] = torch.tensor([[1.0, 2**-8], [1 + 2**-7, 2**-8], [torch.nan, 1.0]])

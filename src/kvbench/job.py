@@ -46,6 +46,7 @@ def logged(path: str) -> Iterator[None]:
     try:
         isolation.check_left()
         yield
+        gc.freeze()  # or the interpreter looks through all of torch once more before it ends
     except Exception as error:
         traceback.print_exc()
         os.write(_terminal, f"{isolation.in_one_line(error)} (log: {path})\n".encode())

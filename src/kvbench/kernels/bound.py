@@ -119,7 +119,8 @@ class Linear:
     """x w^T + bias, then GELU (tanh form) if asked, for few rows x: `linear(x, out)`.
 
     w (N, K) and bias (N): both fp32 or both bf16, K even. The weights are copied, rearranged, so w
-    itself may be freed. Raises ValueError where a tensor does not fit.
+    itself may be freed; `in_place` rearranges w's own memory where N fills whole panels, so w must
+    not be read again. Raises ValueError where a tensor does not fit.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Linear:
         w: Tensor,
         bias: Tensor | None = None,
         gelu: bool = False,
+        in_place: bool = False,
     ) -> None:
         _check("w", w, FLOATS, w.shape)
         if w.dim() != 2 or w.shape[1] % 2:
@@ -138,13 +140,15 @@ class Linear:
         self.dtype, (self.outputs, self.inputs) = w.dtype, w.shape
         self.bias, self.width = bias, kernels.panel
         rows = -(-self.outputs // self.width) * self.width  # the last panel is filled with zeros
-        self.panels = w.new_empty(rows, self.inputs)
+        whole = in_place and rows == self.outputs
+        self.panels = w.detach() if whole else w.new_empty(rows, self.inputs)
         self.weights = abi.Weights(
             FORMATS[w.dtype], threads, self.outputs, self.inputs,
             self.panels.data_ptr(), bias if bias is None else bias.data_ptr(), gelu,
         )  # fmt: skip
         self.address, self.kernel = ctypes.addressof(self.weights), kernels.linear
-        kernels.pack(self.address, w.data_ptr())
+        if kernels.pack(self.address, w.data_ptr()):
+            raise MemoryError(f"no memory to pack w {tuple(w.shape)}")
 
     def rows_of(self, idx: Tensor) -> Tensor:
         """The rows idx (...) of w, read out of the panels: (..., K)."""

@@ -60,9 +60,11 @@ class Native:
         """Bind rows of a cache, floats or codes and scales: `append(x, at)` writes into it."""
         return bound.Append(self.kernels, rows, scale)
 
-    def linear(self, w: Tensor, bias: Tensor | None = None, gelu: bool = False) -> bound.Linear:
-        """Pack and bind weights: `linear(x, out)`."""
-        return bound.Linear(self.kernels, self.threads, w, bias, gelu)
+    def linear(
+        self, w: Tensor, bias: Tensor | None = None, gelu: bool = False, in_place: bool = False
+    ) -> bound.Linear:
+        """Pack and bind weights, in their own memory if told so: `linear(x, out)`."""
+        return bound.Linear(self.kernels, self.threads, w, bias, gelu, in_place)
 
     def read_sum(self, x: Tensor) -> float:
         """Sum of a contiguous fp32 tensor: the roof of every kernel here, one thread reading."""

@@ -20,13 +20,18 @@ FEW = 32  # rows, beyond which a processor with matrix units multiplies faster f
 
 
 class PanelLinear(nn.Module):
-    """A Linear, with its GELU if it has one, over the native kernels' panels."""
+    """A Linear, with its GELU if it has one, over the native kernels' panels.
+
+    They take the place of the plain weights: fresh memory costs several times the packing.
+    """
+
+    in_place = True
 
     def __init__(self, linear: nn.Linear, choice: Choice) -> None:
         super().__init__()
         assert choice.native is not None
         gelu = isinstance(linear, LinearGELU)
-        self.bound = choice.native.linear(linear.weight, linear.bias, gelu)
+        self.bound = choice.native.linear(linear.weight, linear.bias, gelu, self.in_place)
         self.weight = nn.Parameter(self.bound.panels, requires_grad=False)
         self.bias = linear.bias  # counted with the parameters, as the panels are
         self.outputs = linear.out_features
@@ -48,6 +53,8 @@ class PanelEmbedding(nn.Module):
 
 class TwoFormLinear(PanelLinear):
     """Panels for few rows, the plain weights, kept, for many: matrix units (AMX) want them so."""
+
+    in_place = False
 
     def __init__(self, linear: nn.Linear, choice: Choice) -> None:
         super().__init__(linear, choice)

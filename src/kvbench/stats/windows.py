@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # the quantiles alone: scipy.stats takes a second to import
 
 from kvbench.stats.paired import check_share
 from kvbench.stats.samples import as_samples
@@ -60,7 +60,7 @@ def block_bootstrap_mean(
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     independent = n / length
-    stretch = stats.t.isf(tail, independent - 1) / stats.norm.isf(tail)
+    stretch = special.stdtrit(independent - 1, tail) / special.ndtri(tail)
     stretch *= np.sqrt(independent / (independent - 1))
     return WindowMean(
         mean, float(mean + stretch * low), float(mean + stretch * high), level, n, length

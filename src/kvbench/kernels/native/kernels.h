@@ -45,8 +45,9 @@ typedef void Attention(const Cache* cache, int32_t io, const void* q, int64_t q_
 typedef void Append(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
                     int64_t x_head, int64_t x_row, int64_t at);
 
-// w (N, K) row-major to w.panels.
-typedef void Pack(const Weights* weights, const void* w);
+// w (N, K) row-major to w.panels, which may be w itself where N is a multiple of P. Returns 0, or 1
+// without memory for a panel.
+typedef int32_t Pack(const Weights* weights, const void* w);
 
 // out (rows, N) = x (rows, K) w^T + bias, then GELU (tanh form) if asked; all in the weights'
 // format. Returns 0, or 1 without memory for a widened copy of x.

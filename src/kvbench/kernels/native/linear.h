@@ -168,20 +168,26 @@ int32_t linear(const Weights* w, int64_t rows, const void* x, void* out) {
   return 0;
 }
 
-template <class T> void pack_as(const Weights& to, const T* w) {
+// A panel has the place of the rows it is made of, so by way of a buffer w can become its own panels.
+template <class T> int32_t pack_as(const Weights& to, const T* w) {
   constexpr int S = 4 / sizeof(T);  // inputs in a step
-  T* panels = static_cast<T*>(const_cast<void*>(to.panels));
-  for (int64_t p = 0; p < to.outputs; p += kPanel)
+  const int64_t count = kPanel * to.inputs;
+  T* panel = reinterpret_cast<T*>(scratch(count));
+  if (!panel) return 1;
+  char* panels = static_cast<char*>(const_cast<void*>(to.panels));
+  for (int64_t p = 0; p < to.outputs; p += kPanel, panels += count * sizeof(T)) {
+    T* at = panel;
     for (int64_t s = 0; s < to.inputs; s += S)
       for (int64_t o = p; o < p + kPanel; ++o)
-        for (int i = 0; i < S; ++i) *panels++ = o < to.outputs ? w[o * to.inputs + s + i] : T{0};
+        for (int i = 0; i < S; ++i) *at++ = o < to.outputs ? w[o * to.inputs + s + i] : T{0};
+    memcpy(panels, panel, count * sizeof(T));
+  }
+  return 0;
 }
 
-void pack(const Weights* to, const void* w) {
-  if (to->format == kFp32)
-    pack_as(*to, static_cast<const float*>(w));
-  else
-    pack_as(*to, static_cast<const uint16_t*>(w));
+int32_t pack(const Weights* to, const void* w) {
+  return to->format == kFp32 ? pack_as(*to, static_cast<const float*>(w))
+                             : pack_as(*to, static_cast<const uint16_t*>(w));
 }
 
 }  // namespace
