@@ -243,6 +243,7 @@ def test_gelu_is_finite_far_from_zero(native):
 def test_read_sum_reads_every_element(native):
     for count in (1, 31, 1000):
         assert native.read_sum(torch.ones(count)) == count
+        assert native.read_sum(torch.ones(count), times=3) == 3 * count
 
 
 def refused(call, *words):

@@ -46,7 +46,8 @@ def test_the_read_roof_is_the_fastest_way_to_read(monkeypatch):
     assert found["read_gb_s"] == max(found["reads_gb_s"].values())
     assert set(found["reads_gb_s"]) == {"torch sum", "torch dot"}
     assert found["caches"][0] | {"read_gb_s": 0} == {
-        **{"name": "L1", "size_bytes": 1 << 14, "buffer_bytes": 1 << 13, "read_gb_s": 0}
+        **{"name": "L1", "size_bytes": 1 << 14, "buffer_bytes": 1 << 13, "read_gb_s": 0},
+        "read_by": "torch sum",
     }
 
 

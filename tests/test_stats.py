@@ -374,7 +374,7 @@ def test_break_even_outside_the_depths_measured_says_so():
 def test_a_version_that_is_faster_only_at_first_has_no_break_even():
     got = break_even(exact(9.5, 0.002), exact(10, 0.001), 1024)
     assert (got.depth, got.low) == (None, None)
-    assert got.reason == "a is faster only below depth 500"
+    assert got.reason == "faster only below 500"
 
 
 def test_lines_too_close_to_call_leave_the_break_even_open():
@@ -383,6 +383,12 @@ def test_lines_too_close_to_call_leave_the_break_even_open():
     b = fit_line(DEPTHS, times_over_depth(rng, np.ones(4), 10.0, 0.00101))
     got = break_even(a, b, 1024)
     assert (got.low, got.high) == (0, None)
+
+
+def test_a_version_that_may_be_faster_at_first_is_not_said_to_be():
+    a = fit_line(DEPTHS, [10 + start + 0.0011 * DEPTHS for start in (-0.3, 0.1, 0.1)])
+    got = break_even(a, fit_line(DEPTHS, [10 + 0.001 * DEPTHS] * 3), 1024)
+    assert (got.depth, got.reason) == (None, "the lines are too close to tell")
 
 
 def test_lines_of_one_replicate_have_no_interval():

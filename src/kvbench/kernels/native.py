@@ -66,6 +66,6 @@ class Native:
         """Pack and bind weights, in their own memory if told so: `linear(x, out)`."""
         return bound.Linear(self.kernels, self.threads, w, bias, gelu, in_place)
 
-    def read_sum(self, x: Tensor) -> float:
-        """Sum of a contiguous fp32 tensor: the roof of every kernel here, one thread reading."""
-        return bound.read_sum(self.kernels, x)
+    def read_sum(self, x: Tensor, times: int = 1) -> float:
+        """Sum of a contiguous fp32 tensor, `times` over: the roof of every kernel, one thread's."""
+        return bound.read_sum(self.kernels, x, times)

@@ -9,6 +9,8 @@ from scipy import stats
 from kvbench.stats.paired import ONE_BLOCK, check_share, t_critical, t_interval
 from kvbench.stats.samples import as_samples
 
+TOO_CLOSE = "the lines are too close to tell"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -112,9 +114,10 @@ def break_even(fit_a: Line, fit_b: Line, max_depth: float) -> BreakEven:
     )
     start, gain = gaps.mean(axis=1)
     if start < 0 <= start + gain:
-        until = -start / gain * max_depth
-        only = f"a is faster only below depth {until:.0f}"
-        return BreakEven(None, None, None, fit_a.level, False, only)
+        until = float(-start / gain)
+        low, high = _undecided(gaps, until, fit_a.level)
+        only = f"faster only below {until * max_depth:.0f}" if low and high else TOO_CLOSE
+        return BreakEven(None, None, None, fit_a.level, False, fit_a.reason or only)
     share = depth = None
     if start + gain < 0:
         share = float(start / -gain) if start > 0 else 0.0

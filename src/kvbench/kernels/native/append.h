@@ -73,14 +73,16 @@ void append(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_b
   run(to, io, rows, x, x_batch, x_head, x_row, at);
 }
 
-float read_sum(const float* x, int64_t count) {
+float read_sum(const float* x, int64_t count, int64_t times) {
   constexpr int U = 8;
   F part[U] = {};
-  int64_t i = 0;
-  for (; i + U * W <= count; i += U * W)
-    for (int u = 0; u < U; ++u) part[u] += load<F>(x + i + u * W);
   float rest = 0.0f;
-  for (; i < count; ++i) rest += x[i];
+  for (int64_t t = 0; t < times; ++t) {
+    int64_t i = 0;
+    for (; i + U * W <= count; i += U * W)
+      for (int u = 0; u < U; ++u) part[u] += load<F>(x + i + u * W);
+    for (; i < count; ++i) rest += x[i];
+  }
   for (int u = 1; u < U; ++u) part[0] += part[u];
   return sum(part[0]) + rest;
 }

@@ -53,8 +53,8 @@ typedef int32_t Pack(const Weights* weights, const void* w);
 // format. Returns 0, or 1 without memory for a widened copy of x.
 typedef int32_t Linear(const Weights* weights, int64_t rows, const void* x, void* out);
 
-// Sum of count floats: reads memory as fast as one thread can.
-typedef float ReadSum(const float* x, int64_t count);
+// Sum of count floats, added up again and again: reads memory, or a cache, as fast as one thread can.
+typedef float ReadSum(const float* x, int64_t count, int64_t times);
 
 struct Kernels {
   Attention* attention;
