@@ -7,8 +7,9 @@ from typing import Any
 from kvbench.bench.decode_step import cell_cost
 from kvbench.ncu import NcuError, implausible
 
-_OF_ROOFS = ("benchmark_name", "copy_gb_s", "read_gb_s", "gemm_gflop_s", "runs_s", "machine_state")
-_OF_FILES = ("datasheet", "schema_version", "complete")
+_RATES = ("copy_gb_s", "read_gb_s", "reads_gb_s", "gemm_gflop_s", "gemms_gflop_s", "caches")
+_OF_ROOFS = {*_RATES, "benchmark_name", "read_by", "gemm_by", "buffer_bytes", "gemm_n", "runs_s"}
+_OF_FILES = {"datasheet", "schema_version", "complete", "machine_state"}
 _SEEDS = {"execution": "eager", "kernel": "torch"}  # how profiles from elsewhere were made
 _FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
@@ -41,7 +42,7 @@ def run(
     shape = {key: value for key, value in cell["model"].items() if key != "arch"}
     return {
         "implementation_name": cell["implementation_name"],
-        **{key: roofs[key] for key in roofs if key not in (*_OF_ROOFS, *_OF_FILES)},
+        **{key: roofs[key] for key in roofs if key not in _OF_ROOFS | _OF_FILES},
         "dtype": cell["dtype"],
         "model_config": shape,
         "pretrained": cell["preset"],

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kvbench import devices, machine
 from kvbench.bench import hierarchy
-from kvbench.kernels import native
+from kvbench.kernels import bound, native
 from kvbench.models import DTYPES
 
 BUFFER_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}  # at least; and LARGER times the largest cache
@@ -31,8 +32,8 @@ CACHE_SECONDS = 0.2
 def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
     """Measure the roofs for one dtype. GB/s and GFLOP/s are 1e9; a roof is its best run.
 
-    The read roof is the fastest of the ways to read once that a version may use: torch's sum, its
-    dot product, and with `library`, the native kernels' file, their sum.
+    A roof is the fastest of the ways that a version may go: reading once by torch's sum, its dot
+    product and, with `library`, the native kernels' file, their sum; multiplying by torch or them.
     """
     device = machine.use_device(settings["device"], settings["threads"])
     with devices.device_lock(device) as held:
@@ -44,9 +45,13 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
         copies = _times(lambda: target.copy_(source), device, SECONDS)
         reads = read_times(source, device, library, SECONDS)
         a, b = (torch.rand(n, n, device=device).sub_(0.5).to(dtype) for _ in range(2))
-        products = _times(lambda: a @ b, device, SECONDS)
+        products = {
+            way: _times(multiply, device, SECONDS)
+            for way, multiply in _ways_to_multiply(a, b, _native(device, library)).items()
+        }
         rates = {way: size / min(times) / 1e9 for way, times in reads.items()}
-        best = max(rates, key=lambda way: rates[way])
+        gemms = {way: 2 * n**3 / min(times) / 1e9 for way, times in products.items()}
+        best, gemm_by = (max(ways, key=lambda way: ways[way]) for ways in (rates, gemms))
         return {
             **machine.facts(device),
             "benchmark_name": "roofs",
@@ -55,24 +60,26 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
             "read_gb_s": rates[best],
             "read_by": best,
             "reads_gb_s": rates,
-            "gemm_gflop_s": 2 * n**3 / min(products) / 1e9,
+            "gemm_gflop_s": gemms[gemm_by],
+            "gemm_by": gemm_by,
+            "gemms_gflop_s": gemms,
             "caches": [_cache(cache, device, library) for cache in caches],
             "buffer_bytes": size,
             "gemm_n": n,
-            "runs_s": {"copy": copies, "read": reads[best], "gemm": products},
+            "runs_s": {"copy": copies, "read": reads[best], "gemm": products[gemm_by]},
             "machine_state": {**watch.report(), **held.facts()},
         }
 
 
 def read_times(
-    source: torch.Tensor, device: str, library: str | None, seconds: float
+    source: Tensor, device: str, library: str | None, seconds: float
 ) -> dict[str, list[float]]:
     """Seconds of each read of all of `source`, by each way to read it."""
     ways = ways_to_read(source, device, library)
     return {way: _times(read, device, seconds) for way, read in ways.items()}
 
 
-def ways_to_read(source: torch.Tensor, device: str, library: str | None) -> dict[str, Callable]:
+def ways_to_read(source: Tensor, device: str, library: str | None) -> dict[str, Callable]:
     """Ways to read every byte of `source` once."""
     ways: dict[str, Callable] = {"torch sum": source.sum, "torch dot": lambda: source.dot(source)}
     if kernels := _native(device, library):
@@ -80,8 +87,16 @@ def ways_to_read(source: torch.Tensor, device: str, library: str | None) -> dict
     return ways
 
 
+def _ways_to_multiply(a: Tensor, b: Tensor, kernels: native.Native | None) -> dict[str, Callable]:
+    ways: dict[str, Callable] = {"torch": lambda: a @ b}
+    if kernels and a.dtype in bound.FLOATS:
+        linear, out = kernels.linear(b), torch.empty_like(a)
+        ways["native"] = lambda: linear(a, out)
+    return ways
+
+
 def _native(device: str, library: str | None) -> native.Native | None:
-    """The native kernels where they can read for a roof: their sum is one thread's."""
+    """The native kernels where they can work for a roof: their sum is one thread's."""
     if library and device == "cpu" and torch.get_num_threads() == 1:
         with suppress(OSError, ValueError):  # a file that says why there is no library
             return native.load(Path(library))

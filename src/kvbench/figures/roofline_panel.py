@@ -45,8 +45,8 @@ def slopes(roofs: Record) -> list[Roof]:
 
 def ceilings(roofs: Record) -> list[Roof]:
     """Compute roofs, the one that shares are counted of first."""
-    rate = roofs["gemm_gflop_s"]
-    found = [(rate, f"{roofs['dtype']} product {unit(rate, 'GFLOP/s')}, measured", "-")]
+    rate, way = roofs["gemm_gflop_s"], f" ({roofs['gemm_by']})" if "gemm_by" in roofs else ""
+    found = [(rate, f"{roofs['dtype']} product {unit(rate, 'GFLOP/s')}{way}, measured", "-")]
     sheet = roofs.get("datasheet") or {}
     if rate := sheet.get("gflop_s"):
         name = f"{roofs['dtype']} dense {unit(rate, 'GFLOP/s')}, datasheet"
