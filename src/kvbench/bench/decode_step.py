@@ -20,9 +20,8 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.caches import Cache, layout_of
 
 PHASES = ("prefill", "decode")
-LEAST_MS = (
-    500.0  # a step is over before the machine's mood has turned: this long, however few asked
-)
+# A step is over before the machine's mood has turned: it runs again, this long or this often.
+LEAST_MS, ENOUGH = 500.0, 30
 
 
 def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
@@ -75,7 +74,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
             once()
         setup.begin()
         runs = [timed(setup, once) for _ in range(cell["num_measure_runs"])]
-        while sum(run["wall_ms"] for run in runs) < LEAST_MS:
+        while len(runs) < ENOUGH and sum(run["wall_ms"] for run in runs) < LEAST_MS:
             runs.append(timed(setup, once))
         times = [run["device_ms"] for run in runs]
         cost = cell_cost(cell)

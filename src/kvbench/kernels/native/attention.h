@@ -12,9 +12,11 @@ constexpr int kBlock = 512;    // keys in a block: its K and V stay in L2 for a 
 constexpr int kHeads = 8;      // query heads that share one pass; larger groups take several
 constexpr int kMaxSize = 512;  // head size
 
-// A format: how W of a row's numbers become floats. Vector i holds columns i * W ..., as they are.
+// A format: how W of a row's numbers become floats. Vector i holds columns i * W ..., as they are;
+// `shared` neighbouring vectors come from the same bytes.
 struct PlainRow {
   static constexpr bool scaled = false;
+  static constexpr int shared = 1;
   static int column(int i, int lane) { return i * W + lane; }
   static float unit(int) { return 1.0f; }
 };
@@ -40,6 +42,7 @@ struct Int8Row : PlainRow {
 // and outputs are laid out to match and carry the inverse.
 struct Int4Row {
   static constexpr bool scaled = true;
+  static constexpr int shared = 2;
   static int64_t bytes(int64_t size) { return size / 2; }
   static F at(const char* row, int i) {
     I b = load_i8(row + W * (i / 2));
@@ -66,11 +69,12 @@ void scores(const float* q, const char* k, int keys, int size, float* s) {
     for (int t = 0; t < T; ++t) row[t] = k + bytes * (j + t < keys ? j + t : keys - 1);
     prefetch<Row>(row[0], T * bytes);
     F dot[T][G] = {};
-    for (int i = 0; i < size / W; ++i)
-      for (int t = 0; t < T; ++t) {
-        F x = Row::at(row[t], i);
-        for (int g = 0; g < G; ++g) dot[t][g] += load<F>(q + g * size + i * W) * x;
-      }
+    for (int i = 0; i < size / W; i += Row::shared)
+      for (int t = 0; t < T; ++t)
+        for (int u = 0; u < Row::shared; ++u) {
+          F x = Row::at(row[t] + Row::bytes(i * W), u);
+          for (int g = 0; g < G; ++g) dot[t][g] += load<F>(q + g * size + (i + u) * W) * x;
+        }
     if constexpr (G == 1)
       store(s + j, sum4(dot[0][0], dot[1][0], dot[2][0], dot[3][0]));
     else
@@ -126,7 +130,7 @@ void values(const float* p, const char* v, int keys, int size, int first, float*
     for (int u = 0; u < U; ++u) {
       const char* row = v + bytes * u < last ? v + bytes * u : last;
       for (int i = 0; i < N; ++i) {
-        F x = Row::at(row, first + i);
+        F x = Row::at(row + Row::bytes(first * W), i);
         for (int g = 0; g < G; ++g) part[u][g][i] += p[g * kBlock + j + u] * x;
       }
     }
@@ -187,7 +191,8 @@ void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int hea
       constexpr int N = G > 1 ? 2 : W == 16 ? 4 : 8;
       int i = 0;
       for (; i + N <= size / W; i += N) values<Row, G, N>(s, c.v + j * bytes, keys, size, i, a);
-      for (; i < size / W; ++i) values<Row, G, 1>(s, c.v + j * bytes, keys, size, i, a);
+      for (; i < size / W; i += Row::shared)
+        values<Row, G, Row::shared>(s, c.v + j * bytes, keys, size, i, a);
     }
   }
   for (int h = 0; h < heads; ++h) {
