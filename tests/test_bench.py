@@ -203,6 +203,14 @@ def test_a_phase_can_be_run_again_and_again_at_the_same_depth(version, name):
     assert (record["kv_read_bytes"] == 0) == (version == "v0")
 
 
+def test_a_short_phase_runs_on_until_it_was_watched_long_enough(monkeypatch):
+    def runs(least_ms):
+        monkeypatch.setattr(decode_step, "LEAST_MS", least_ms)
+        return len(decode_step.run(told("roofline", "v1", phase="decode", P=20), None)["runs"])
+
+    assert (runs(0), runs(math.inf)) == (CONFIG["num_measure_runs"], decode_step.ENOUGH)
+
+
 def test_windows_score_each_token_once_and_never_a_first_one():
     spans = perplexity.windows(n_tokens=100, context=30, stride=12)
     scored = [token for _, end, first in spans for token in range(first, end)]

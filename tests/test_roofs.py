@@ -35,13 +35,18 @@ def test_caches_that_hold_data_are_listed_with_their_sizes(system):
     assert hierarchy.caches("cpu", system / "absent") == []
 
 
-def test_the_read_roof_is_the_fastest_way_to_read(monkeypatch):
+@pytest.fixture
+def small(monkeypatch):
+    """Roofs of small buffers, one run each, and one cache level."""
     for name, small in (("BUFFER_BYTES", 1 << 16), ("GEMM_N", 16), ("CACHE_READS", 1 << 16)):
         monkeypatch.setattr(roofs, name, {"cpu": small})
     monkeypatch.setattr(roofs, "SECONDS", 0.0)
     monkeypatch.setattr(roofs, "CACHE_SECONDS", 0.0)
     listed = [{"name": "L1", "size_bytes": 1 << 14}]
     monkeypatch.setattr(hierarchy, "caches", lambda device: listed)
+
+
+def test_the_read_roof_is_the_fastest_way_to_read(small):
     found = roofs.run({"device": "cpu", "dtype": "float32", "threads": 1}, "no library here")
     assert found["read_gb_s"] == max(found["reads_gb_s"].values())
     assert set(found["reads_gb_s"]) == {"torch sum", "torch dot"}
@@ -49,6 +54,24 @@ def test_the_read_roof_is_the_fastest_way_to_read(monkeypatch):
         **{"name": "L1", "size_bytes": 1 << 14, "buffer_bytes": 1 << 13, "read_gb_s": 0},
         "read_by": "torch sum",
     }
+    assert set(found["gemms_gflop_s"]) == {found["gemm_by"]} == {"torch"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_native_kernels_may_set_the_roofs(small, monkeypatch, library, dtype):
+    def told(work, device, seconds):  # the fastest way is the one that is tried last
+        work()
+        runs.append(1 / (len(runs) + 1))
+        return [runs[-1]]
+
+    runs: list[float] = []
+    monkeypatch.setattr(roofs, "_times", told)
+    found = roofs.run({"device": "cpu", "dtype": dtype, "threads": 1}, str(library))
+    ways = {"read_by": "reads_gb_s", "gemm_by": "gemms_gflop_s"}
+    assert {key: found[key] for key in ways} == {"read_by": "native sum", "gemm_by": "native"}
+    for key, rates in (("read_gb_s", "reads_gb_s"), ("gemm_gflop_s", "gemms_gflop_s")):
+        assert found[key] == max(found[rates].values())
+    assert [cache["read_by"] for cache in found["caches"]] == ["native sum"]
 
 
 def test_memory_controllers_are_detected_and_their_traffic_is_counted(system, monkeypatch):

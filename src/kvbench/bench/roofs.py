@@ -45,28 +45,28 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
         copies = _times(lambda: target.copy_(source), device, SECONDS)
         reads = read_times(source, device, library, SECONDS)
         a, b = (torch.rand(n, n, device=device).sub_(0.5).to(dtype) for _ in range(2))
+        kernels = _native(device, library)
         products = {
             way: _times(multiply, device, SECONDS)
-            for way, multiply in _ways_to_multiply(a, b, _native(device, library)).items()
+            for way, multiply in _ways_to_multiply(a, b, kernels).items()
         }
-        rates = {way: size / min(times) / 1e9 for way, times in reads.items()}
-        gemms = {way: 2 * n**3 / min(times) / 1e9 for way, times in products.items()}
-        best, gemm_by = (max(ways, key=lambda way: ways[way]) for ways in (rates, gemms))
+        read_by, rates = _rates(size, reads)
+        gemm_by, gemms = _rates(2 * n**3, products)
         return {
             **machine.facts(device),
             "benchmark_name": "roofs",
             "dtype": settings["dtype"],
             "copy_gb_s": 2 * size / min(copies) / 1e9,
-            "read_gb_s": rates[best],
-            "read_by": best,
+            "read_gb_s": rates[read_by],
+            "read_by": read_by,
             "reads_gb_s": rates,
             "gemm_gflop_s": gemms[gemm_by],
             "gemm_by": gemm_by,
             "gemms_gflop_s": gemms,
-            "caches": [_cache(cache, device, library) for cache in caches],
+            "caches": [_cache(cache, device, kernels) for cache in caches],
             "buffer_bytes": size,
             "gemm_n": n,
-            "runs_s": {"copy": copies, "read": reads[best], "gemm": products[gemm_by]},
+            "runs_s": {"copy": copies, "read": reads[read_by], "gemm": products[gemm_by]},
             "machine_state": {**watch.report(), **held.facts()},
         }
 
@@ -103,7 +103,7 @@ def _native(device: str, library: str | None) -> native.Native | None:
     return None
 
 
-def _cache(cache: dict[str, Any], device: str, library: str | None) -> dict[str, Any]:
+def _cache(cache: dict[str, Any], device: str, kernels: native.Native | None) -> dict[str, Any]:
     """A cache with `read_gb_s`: the rate of the faster of torch's and the native kernels' sums,
     over and over a buffer that half fills it.
     """
@@ -111,12 +111,17 @@ def _cache(cache: dict[str, Any], device: str, library: str | None) -> dict[str,
     again = max(1, CACHE_READS[device] // (4 * len(buffer)))
     rows = buffer.expand(again, -1)  # the same bytes in each: one call reads them many times
     ways: dict[str, Callable] = {"torch sum": lambda: rows.sum(1)}
-    if kernels := _native(device, library):
+    if kernels:
         ways["native sum"] = lambda: kernels.read_sum(buffer, again)
-    seconds = {way: min(_times(read, device, CACHE_SECONDS)) for way, read in ways.items()}
-    best = min(seconds, key=lambda way: seconds[way])
-    rate = 4 * rows.numel() / seconds[best] / 1e9
-    return {**cache, "buffer_bytes": 4 * len(buffer), "read_gb_s": rate, "read_by": best}
+    times = {way: _times(read, device, CACHE_SECONDS) for way, read in ways.items()}
+    best, rates = _rates(4 * rows.numel(), times)
+    return {**cache, "buffer_bytes": 4 * len(buffer), "read_gb_s": rates[best], "read_by": best}
+
+
+def _rates(amount: int, times: dict[str, list[float]]) -> tuple[str, dict[str, float]]:
+    """The fastest way, and 1e9 units a second of each way's best run, `amount` units a run."""
+    rates = {way: amount / min(seconds) / 1e9 for way, seconds in times.items()}
+    return max(rates, key=lambda way: rates[way]), rates
 
 
 def _times(work: Callable[[], Any], device: str, seconds: float) -> list[float]:
