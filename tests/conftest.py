@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from kvbench.kernels.account import NAME
-from kvbench.kernels.build import NoCompiler, find_compiler, source_sha256
+from kvbench.kernels.build import ISAS, NoCompiler, find_compiler, source_sha256
 from kvbench.kernels.make import build_or_say_why
+from kvbench.kernels.native import load
 from kvbench.store import SCHEMA_VERSION
 
 torch.set_num_threads(1)
@@ -46,3 +47,14 @@ def library(pytestconfig):
                 old.unlink()
             build_or_say_why(path, record, account)
     return path
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, library):
+    """Each instruction set in turn; one that the library or this processor lacks is skipped."""
+    try:
+        return load(library, request.param).isa
+    except ValueError as error:
+        if request.param == "portable":
+            raise
+        pytest.skip(str(error).removeprefix(f"{library} "))
