@@ -4,7 +4,7 @@ from kvbench import attribution, tables
 from kvbench.job import logged
 from kvbench.records import apart, provenance, read_cells
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     asked = snakemake.input
     records, (roofs,) = apart(read_cells([*asked.cells, *asked.dispatch, asked.roofs]), "roofs")
     cells, dispatch = apart(records, "dispatch")

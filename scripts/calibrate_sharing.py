@@ -6,7 +6,7 @@ from kvbench.text import load_tokens
 from kvbench.unavailable import passed_on
 from kvbench.weights import save
 
-with logged(snakemake.log[0]), passed_on(*snakemake.output):
+with logged(snakemake.log[0], snakemake.input.code), passed_on(*snakemake.output):
     job, inputs = snakemake.params.job, snakemake.input
     model, record = fit(job, inputs.init, load_tokens(inputs.train))
     print(record)

@@ -5,7 +5,7 @@ from kvbench.sharing import choose
 from kvbench.store import write_record
 from kvbench.text import load_tokens
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     job, inputs = snakemake.params.job, snakemake.input
     record = choose(job, inputs.init, load_tokens(inputs.train))
     print(record)

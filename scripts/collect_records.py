@@ -3,5 +3,5 @@
 from kvbench.job import logged
 from kvbench.store import read_record, write_lines
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     write_lines(snakemake.output[0], (read_record(path) for path in snakemake.input.cells))

@@ -5,7 +5,7 @@ from kvbench.job import logged
 from kvbench.records import provenance, read_cells
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     cells = read_cells(snakemake.input.cells)
     record = verdicts.judge_controls(cells, snakemake.params.margin)
     write_record(snakemake.output.record, record)

@@ -8,7 +8,7 @@ from kvbench.store import write_text
 from kvbench.unavailable import passed_on
 from kvbench.weights import save
 
-with logged(snakemake.log[0]), passed_on(*snakemake.output):
+with logged(snakemake.log[0], snakemake.input.code), passed_on(*snakemake.output):
     reader = gguf_model.open_gguf(snakemake.input.gguf)
     tensors = gguf_model.tensors(reader, snakemake.params.shape)
     origin = {"preset": snakemake.wildcards.preset, "file": Path(snakemake.input.gguf).name}

@@ -4,7 +4,7 @@ from kvbench import depth, tables
 from kvbench.job import logged
 from kvbench.records import apart, provenance, read_cells
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     records = read_cells([*snakemake.input.cells, *snakemake.input.roofs])
     cells, own = apart(records, "roofs")
     roofs = next(iter(own), None)

@@ -3,7 +3,7 @@
 from kvbench.job import logged
 from kvbench.weights import from_hub, save
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     preset = snakemake.wildcards.preset
     tensors, revision = from_hub(preset)
     save(snakemake.output[0], tensors, source="hub", preset=preset, revision=revision)

@@ -3,5 +3,5 @@
 from kvbench.fetch import fetch
 from kvbench.job import logged
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     fetch(snakemake.params.entry, snakemake.output[0])

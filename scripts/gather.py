@@ -3,5 +3,5 @@
 from kvbench.gather import gather
 from kvbench.job import logged
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     gather(snakemake.input.cells, snakemake.output[0])

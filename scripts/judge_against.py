@@ -5,7 +5,7 @@ from kvbench.job import logged
 from kvbench.records import each_cell
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     now, before = each_cell(snakemake.input.cells), gate.read_lines(snakemake.input.baseline)
     record = gate.against(now, before, **snakemake.params.settings)
     write_record(snakemake.output.record, record)

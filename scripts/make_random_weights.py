@@ -4,7 +4,7 @@ from kvbench.job import logged
 from kvbench.models import build
 from kvbench.weights import save
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     origin = {"source": "random", "preset": snakemake.wildcards.preset}
     seed = int(snakemake.wildcards.seed)
     model = build(snakemake.params.shape, dtype="bfloat16", seed=seed, device="cpu")

@@ -5,7 +5,7 @@ from kvbench.job import logged, out_of_memory_is_a_result
 from kvbench.provenance import stamp
 from kvbench.timed import numbered, write_timed
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     from kvbench.bench import decode  # torch, which sees that device alone
 
     cell, inputs = snakemake.params.cell, snakemake.input

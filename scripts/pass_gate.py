@@ -4,6 +4,6 @@ from kvbench import gate
 from kvbench.job import logged
 from kvbench.store import read_record, write_text
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     gate.check(read_record(snakemake.input.record))
     write_text(snakemake.output[0], "nothing got slower or larger\n")

@@ -8,7 +8,7 @@ from kvbench.job import logged
 from kvbench.provenance import stamp
 from kvbench.store import read_record, write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     found, run = read_record(snakemake.input.counted), snakemake.input.get("run")
     found = {key: found[key] for key in found if key not in ("schema_version", "complete")}
     ran = json.loads(Path(run).read_text()) if run else None

@@ -9,7 +9,7 @@ from kvbench.job import logged
 from kvbench.ncu import runner
 from kvbench.store import read_record, write_text
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     report, run = Path(snakemake.output.report), Path(snakemake.output.run)
     cell = report.with_suffix(".cell.json")
     write_text(cell, json.dumps(snakemake.params.cell))

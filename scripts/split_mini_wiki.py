@@ -5,7 +5,7 @@ from kvbench.fetch import verify
 from kvbench.job import logged
 from kvbench.store import write_text
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     entries = snakemake.params.entries
     articles = wiki.dump_articles(verify(snakemake.input.dump, entries))
     extracts = wiki.extract_articles(verify(snakemake.input.extracts, entries))

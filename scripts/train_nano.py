@@ -5,7 +5,7 @@ from kvbench.text import load_tokens
 from kvbench.train import keep_freed_memory, train
 from kvbench.weights import save
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     keep_freed_memory()
     inputs, job = snakemake.input, snakemake.params.job
     texts = load_tokens(inputs.train), load_tokens(inputs.valid)

@@ -5,7 +5,7 @@ from kvbench.job import logged
 from kvbench.records import apart, provenance, read_cells
 from kvbench.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     records = read_cells([*snakemake.input.cells, *snakemake.input.controls])
     cells, controls = apart(records, "controls")
     record = verdicts.judge(cells, snakemake.params.margin, *controls)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvbench import codedeps
-from kvbench.codedeps import listed, reachable, write_listing
+from kvbench.codedeps import reachable, write_listing
+from kvbench.provenance import listed
 
 LIGHT = ["versions", "presets", "config", "checks", "cells", "costs", "layermaps"]
 LIGHT += [

@@ -111,6 +111,15 @@ def test_a_second_run_of_the_same_cell_is_refused_and_the_first_goes_on(folder, 
     assert is_whole(folder)
 
 
+def test_a_job_that_loads_what_its_rule_does_not_declare_fails_by_name(folder):
+    module = folder / "src/kvbench/bench/vram.py"
+    loads = "import importlib\n\nimportlib.import_module('kvbench.caches.none')\n"
+    module.write_text(loads + module.read_text())
+    said = run(folder, check=False)
+    assert "loaded kvbench.caches.none, which its rule does not declare" in said
+    assert not (folder / CELL).exists()
+
+
 def mounted(folder, mount, *script):
     """Run shell lines on a file system of its own at results/; $RUN makes the cell there."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:

@@ -21,7 +21,7 @@ import snakemake.iocontainers
 import kvbench
 {{before}}
 from kvbench.job import logged
-with logged("log"):
+with logged("log", "code.sha256"):
     {{within}}
 """
 
@@ -38,6 +38,8 @@ def environment(tmp_path_factory):
 
 def run(prefix, cwd, host=sys.prefix, **code):
     """A script's exit status and what it said, in a job that is isolated from `host`."""
+    code_files = (ROOT / "src/kvbench").rglob("*.py")
+    (cwd / "code.sha256").write_text("".join(f"0  {path}\n" for path in code_files))
     lines = {"first": "", "before": "", "within": "pass"} | code
     told = {"PYTHONPATH": str(ROOT / "src")} | ({HOST: host} if host else {})
     command = [f"{prefix}/bin/python", "-c", SCRIPT.format(**lines)]

@@ -87,6 +87,13 @@ def test_the_int8_module_re_runs_the_int8_versions(project):
     assert cells(planned(project)) == {"v2", "v4"}
 
 
+@pytest.mark.parametrize("module", ["none", "dense"])
+def test_the_caches_that_perplexity_compares_with_re_run_it(project, module):
+    append(project, f"src/kvbench/caches/{module}.py")
+    scored = [path for path in planned(project) if "/perplexity/" in path]
+    assert cells(scored) == {"v0", "v1", "v2", "v3", "v4"}
+
+
 def test_the_flags_of_v2_re_run_v2(project):
     edit(
         project,

@@ -12,22 +12,21 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from kvbench.provenance import LISTING
 from kvbench.store import replacing
 
 SRC = Path(__file__).resolve().parents[1]
 PACKAGE = "kvbench"
 LISTINGS = Path(".snakemake/code")  # of this working folder alone, never shared or copied
-SUFFIX = ".sha256"
 
 
 def listing(script: Path, *modules: str) -> Path:
     """The path of the listing of what the script and `modules` reach: named after these alone."""
     names = [script.stem, *(name.removeprefix(f"{PACKAGE}.") for name in modules)]
-    return LISTINGS / (".".join(names) + SUFFIX)
+    return LISTINGS / (".".join(names) + LISTING)
 
 
 def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Path = SRC) -> Path:
@@ -46,15 +45,6 @@ def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Pat
                 newest = max(file.stat().st_mtime_ns for file in files)
                 os.utime(temporary, ns=(newest, newest))
     return path
-
-
-def listed(paths: Iterable[str | Path]) -> list[str]:
-    """The files themselves: each listing among `paths` replaced by what it lists."""
-    files = []
-    for path in map(Path, paths):
-        lines = path.read_text().splitlines() if path.suffix == SUFFIX else []
-        files += [line.split("  ", 1)[1] for line in lines] or [str(path)]
-    return files
 
 
 def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:

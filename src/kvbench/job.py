@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import isolation
+from kvbench.provenance import listed
 from kvbench.unavailable import NotMeasured
 
+PACKAGE = __name__.split(".")[0]
 _terminal: int | None = None  # where `tell` writes, inside `logged`
 
 
@@ -30,10 +32,30 @@ def import_from(src: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(src), *([before] if before else [])])
 
 
+class UndeclaredCode(RuntimeError):
+    """A job that has loaded a module whose edit would not run it again; in one line."""
+
+
+def check_declared(code: str | Path) -> None:
+    """Raise UndeclaredCode where this process has loaded a file of the package not in `code`.
+
+    `code` is the listing of the job's rule, with paths relative to the working folder.
+    """
+    declared = {Path(file).resolve() for file in listed([code])}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.split(".")[0] == PACKAGE and file and Path(file).resolve() not in declared:
+            raise UndeclaredCode(
+                f"this job has loaded {name}, which its rule does not declare, so that an edit of "
+                f"it would re-run nothing: name the module in the rule's `code` input ({code})"
+            )
+
+
 @contextmanager
-def logged(path: str) -> Iterator[None]:
+def logged(path: str, code: str | Path) -> Iterator[None]:
     """Send this process's output, of libraries too, to `path`; say a failure on the terminal.
 
+    `code` is the listing of the job's code, which at the end must hold every module loaded.
     A failure keeps its traceback in the log and ends the job with exit code 1.
     """
     global _terminal
@@ -46,6 +68,7 @@ def logged(path: str) -> Iterator[None]:
     try:
         isolation.check_left()
         yield
+        check_declared(code)
         gc.freeze()  # or the interpreter looks through all of torch once more before it ends
     except Exception as error:
         traceback.print_exc()

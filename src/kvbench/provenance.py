@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import unavailable
-from kvbench.codedeps import listed
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
 DEVICE = ("device", "device_name", "cpu_name", "cpu_capability", "gpu_total_vram")
+LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256sum` does
 DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
 
 
@@ -41,6 +41,15 @@ def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any
         "device": _facts(record, DEVICE),
     }
     return {**record, "provenance": {"key": digest(parts), **parts}}
+
+
+def listed(paths: Iterable[str | Path]) -> list[str]:
+    """The files themselves: each listing among `paths` replaced by what it lists."""
+    files = []
+    for path in map(Path, paths):
+        lines = path.read_text().splitlines() if path.suffix == LISTING else []
+        files += [line.split("  ", 1)[1] for line in lines] or [str(path)]
+    return files
 
 
 def digest(value: Any) -> str:
