@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench import cells, codedeps, demand, isolation, job, runlock, target_check
-from kvbench.config import ConfigError, load_schema, resolve
+from kvbench.config import ConfigError, check_written, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.settings import quality_presets, shape_of, uses_cuda
@@ -34,6 +34,8 @@ if workflow.is_main_process:
 
 _files = workflow.overwrite_configfiles
 try:
+    for _file in _files or [ROOT / "config/config.yaml"]:
+        check_written(_file)
     config = resolve(
         dict(config),
         load_schema(),
