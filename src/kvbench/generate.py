@@ -62,12 +62,13 @@ def generate(
     model: LanguageModel,
     prompt: Tensor,
     n: int,
-    cache: Cache,
+    cache: Cache | None = None,
     pick: Pick = greedy,
     mark: Callable[[], None] = no_mark,
 ) -> Tensor:
     """Append `n` tokens to `prompt` (B, T) and return all of them (B, T + n).
 
+    Without a `cache`, a new one of the version that `load_model_for_version` loaded.
     `mark()` is called before the first step, after each forward and after each pick: 2 n + 1 times.
     Past block_size the window slides and every absolute position in it moves, so cached K/V are
     stale: the cache is emptied and the slid window prefilled again, as recomputing would.
@@ -75,6 +76,8 @@ def generate(
     B, start = prompt.shape
     tokens = torch.empty(B, start + n, dtype=torch.long, device=prompt.device)
     tokens[:, :start] = prompt
+    if cache is None:
+        cache = model.new_cache(B, start + n)
     cache.reset()
     mark()
     extend(model, tokens, range(start, start + n), cache, pick, mark)
