@@ -24,7 +24,7 @@ quick: $(READY)
 # The rows take the workflow's own kernels and weights.
 bench: $(READY)
 	$(BIN)/snakemake $(BENCH) --cores $(CORES) --quiet
-	$(BIN)/python -m kvbench.speed $(ROWS)
+	$(BIN)/python -m perf $(ROWS)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile

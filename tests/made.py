@@ -9,11 +9,11 @@ import random
 from functools import cache
 from pathlib import Path
 
-from kvbench import cells
-from kvbench.config import load_schema, resolve
-from kvbench.pool import pool
-from kvbench.reconcile import closed_form
-from kvbench.store import write_record
+from kvbench.analysis.pool import pool
+from kvbench.plan import cells
+from kvbench.plan.config import load_schema, resolve
+from kvbench.records.byte_sums import closed_form
+from kvbench.records.store import write_record
 
 PUBLISHED = Path(__file__).parents[1] / "published/cpu-amd-epyc-avx2/results.jsonl"
 RESULTS = ("benchmark_name", "T", "depth", "time_", "ttft", "tpot", "sampling", "step_ms")

@@ -8,29 +8,34 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench import cells, schema, tables
-from kvbench.bench import capacity, decode, decode_step, latency, perplexity, phase, vram
-from kvbench.bench.memory import CpuPeak, ProfilerPeak, peak_meter
+from kvbench.analysis.pool import pool
+from kvbench.analysis.verdicts import judge
+from kvbench.bench import capacity, decode, latency, phase, vram
+from kvbench.bench import roofline as decode_step
+from kvbench.bench.meters.peak_memory import CpuPeak, ProfilerPeak, peak_meter
+from kvbench.bench.quality import perplexity
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
-from kvbench.cells import cell, run_order
-from kvbench.config import load_schema, resolve
-from kvbench.figures import degradation, speedup, style, tradeoff
-from kvbench.figures import latency as latency_figure
-from kvbench.figures import perplexity as perplexity_figure
-from kvbench.figures import phase as phase_figure
-from kvbench.figures import roofline as roofline_figure
-from kvbench.figures import vram as vram_figure
-from kvbench.job import out_of_memory_is_a_result
-from kvbench.models import build, gpt2
-from kvbench.pool import pool
-from kvbench.provenance import stamp
-from kvbench.reconcile import BytesDoNotAddUp, check_bytes
-from kvbench.records import MixedRecords, read_cells
-from kvbench.store import read_record, write_lines, write_record
-from kvbench.unavailable import NotMeasured
-from kvbench.verdicts import judge
+from kvbench.job.log import out_of_memory_is_a_result
+from kvbench.models import gpt2
+from kvbench.models.build import build
+from kvbench.placeholder import NotMeasured
+from kvbench.plan import cells
+from kvbench.plan.cells import cell, run_order
+from kvbench.plan.config import load_schema, resolve
+from kvbench.records import schema
+from kvbench.records.byte_sums import BytesDoNotAddUp, check_bytes
+from kvbench.records.provenance import stamp
+from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.store import read_record, write_lines, write_record
+from kvbench.report import tables
+from kvbench.report.figures import degradation, speedup, style, tradeoff
+from kvbench.report.figures import latency as latency_figure
+from kvbench.report.figures import perplexity as perplexity_figure
+from kvbench.report.figures import phase as phase_figure
+from kvbench.report.figures import roofline as roofline_figure
+from kvbench.report.figures import vram as vram_figure
 
 VERSIONS = ["v0", "v1", "v2", "v3", "v4"]
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
@@ -366,7 +371,7 @@ def test_every_line_of_a_made_study_is_a_record(drawn, tmp_path):
     paths = []
     for i, record in enumerate([*whole, *(pool([one]) for one in steps), lost, sizes]):
         paths.append(tmp_path / f"{i}.json")
-        told_files = {"code": ["src/kvbench/store.py"]}
+        told_files = {"code": ["src/kvbench/records/store.py"]}
         write_record(paths[-1], stamp(record, {"some": "cell"}, told_files))
     write_lines(tmp_path / "results.jsonl", map(read_record, paths))
     with open(tmp_path / "results.jsonl") as lines:

@@ -4,18 +4,19 @@ from importlib import import_module
 
 import pytest
 
-from kvbench import beside, peers
+from kvbench import peers
+from kvbench.analysis import runners as beside
+from kvbench.analysis.pool import pool
 from kvbench.bench import latency
 from kvbench.bench import peers as peers_bench
 from kvbench.caches import make
-from kvbench.cells import cell, execution, line, modes, peer, turn
-from kvbench.config import load_schema, resolve
-from kvbench.figures import executions as executions_figure
-from kvbench.figures import peers as peers_figure
-from kvbench.figures import style
-from kvbench.generate import generate, no_mark
-from kvbench.models import build
-from kvbench.pool import pool
+from kvbench.engine.generate import generate, no_mark
+from kvbench.models.build import build
+from kvbench.plan.cells import cell, execution, line, modes, peer, turn
+from kvbench.plan.config import load_schema, resolve
+from kvbench.report.figures import executions as executions_figure
+from kvbench.report.figures import peers as peers_figure
+from kvbench.report.figures import style
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
 STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 5, "num_measure_runs": 2}

@@ -5,8 +5,8 @@ import torch
 
 from kvbench.caches import BLOCK, causal_sdpa, layout_of, make
 from kvbench.caches.coded import folded_attention
+from kvbench.costs.layer_map import owners
 from kvbench.kernels.reference import quantise_int8
-from kvbench.layermaps import owners
 from kvbench.models.gpt2 import Config
 
 

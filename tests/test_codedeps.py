@@ -7,22 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from kvbench import codedeps
-from kvbench.codedeps import reachable, write_listing
-from kvbench.provenance import listed
+from kvbench.plan import code_inputs as codedeps
+from kvbench.plan.code_inputs import reachable, write_listing
+from kvbench.records.provenance import listed
 
-LIGHT = ["versions", "presets", "config", "checks", "cells", "costs", "layermaps"]
-LIGHT += [
-    "store",
-    "timed",
-    "records",
-    "codedeps",
-    "job",
-    "ncu",
-    "provenance",
-    "reconcile",
-    "schema",
+LIGHT = [
+    "versions",
+    "presets",
+    "plan.config",
+    "plan.config_checks",
+    "plan.cells",
+    "plan.code_inputs",
 ]
+LIGHT += ["costs.forward", "costs.layer_map", "job.log", "job.timed", "ncu"]
+LIGHT += [f"records.{name}" for name in ("store", "read", "provenance", "byte_sums", "schema")]
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "transformers", "datasets")
 
 
@@ -115,7 +113,7 @@ def test_measuring_jobs_do_not_reach_the_registries():
         "measure_roofline.py",
     ):
         reached = names(script, "kvbench.caches.dense", "kvbench.models.gpt2")
-        assert not reached & {"versions", "presets", "config", "checks", "cells"}
+        assert not reached & {"versions", "presets", "config", "config_checks", "cells"}
 
 
 def test_a_module_that_does_not_exist_is_refused():

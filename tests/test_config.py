@@ -5,12 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvbench.config import (
-    ConfigError,
-    load_schema,
-    resolve,
-)
-from kvbench.settings import for_preset, quality_presets, weights_source
+from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan.study import for_preset, quality_presets, weights_source
 
 SCHEMA = load_schema()
 STUDIES = sorted(Path("config").glob("*.yaml"))

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kvbench import costs
 from kvbench.caches import make
-from kvbench.layermaps import owners
-from kvbench.models import build
+from kvbench.costs import forward as costs
+from kvbench.costs.layer_map import owners
+from kvbench.models.build import build
 from kvbench.models.gpt2 import Config, Model
 from kvbench.presets import get_preset
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from kvbench import costs, demand
-from kvbench.config import load_schema, resolve
+from kvbench.costs import forward as costs
+from kvbench.plan import resources as demand
+from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
 
 CONFIG = resolve({"device": "cpu"}, load_schema())

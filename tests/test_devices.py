@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from project import snakemake, toy
 
-from kvbench import devices
-from kvbench.config import ConfigError, load_schema, resolve
+from kvbench.job import devices
+from kvbench.plan.config import ConfigError, load_schema, resolve
 
 STUDY = ["--configfile", "config/toy.yaml", "--config"]
 

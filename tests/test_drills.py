@@ -17,10 +17,10 @@ import pytest
 import torch
 from project import Running, command, environment, snakemake, toy
 
-from kvbench.bench import clock
-from kvbench.devices import lock_path
-from kvbench.store import read_record, write_record
-from kvbench.weights import WeightsError, load, save
+from kvbench.bench.meters import clock
+from kvbench.job.devices import lock_path
+from kvbench.models.weights import WeightsError, load, save
+from kvbench.records.store import read_record, write_record
 
 STUDY = ("--configfile", "config/toy.yaml")
 CELL = "results/toy/vram/custom/v1/B1/T4.json"

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from project import ROOT
 
-from kvbench.codedeps import reachable
+from kvbench.plan.code_inputs import reachable
 
 FILES = sorted((ROOT / "envs").glob("*.yaml"))
 TORCH = {"cpu": "==2.13.0+cpu", "cuda": "===2.13.0"}
@@ -23,7 +23,7 @@ NOT_NEEDED = {
     "figures": {"safetensors"},  # read by the jobs that stamp a record
 }
 # Modules that scripts load by name.
-BY_NAME = {"measure": ("caches", "models"), "peers": ("peers",), "figures": ("figures",)}
+BY_NAME = {"measure": ("caches", "models"), "peers": ("peers",), "figures": ("report/figures",)}
 MODULES = metadata.packages_distributions()
 LOCK = {
     canonicalize_name(line.split("==")[0]): line
@@ -57,7 +57,7 @@ def scripts():
 def imported(environment):
     """The packages that the code of an environment's jobs imports, anywhere in it."""
     by_name = [
-        f"kvbench.{package}.{path.stem}"
+        f"kvbench.{package.replace('/', '.')}.{path.stem}"
         for package in BY_NAME.get(environment, ())
         for path in (ROOT / "src/kvbench" / package).glob("[a-z]*.py")
     ]

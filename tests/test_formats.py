@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from kvbench import fold, versions
-from kvbench.bench.through import logits_through
+from kvbench import versions
+from kvbench.bench.quality.one_forward import logits_through
 from kvbench.caches import BLOCK, layout_of, make, window
 from kvbench.caches.channel import quantise_channels
 from kvbench.kernels.reference import widen
-from kvbench.models import build
+from kvbench.models import rotation as fold
+from kvbench.models.build import build
 
 SIZES = {"n_layer": 2, "n_head": 4, "n_embd": 64, "block_size": 256, "vocab_size": 211}
 SHAPES = {"gpt2": {"arch": "gpt2", **SIZES}}

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from kvbench import gate
-from kvbench.records import MixedRecords
+from kvbench.analysis import regression as gate
+from kvbench.records.read import MixedRecords
 
 
 def latency(version, ms, T=16, noise=0.004, replicates=6, **more):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kvbench.caches import make
-from kvbench.generate import Sampler, generate, greedy, overflow_steps
-from kvbench.layermaps import owners
+from kvbench.costs.layer_map import owners
+from kvbench.engine.generate import Sampler, generate, greedy, overflow_steps
 from kvbench.models import gpt2, llama
 
 BOTH = pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvbench import gguf_model, text, weights
-from kvbench.models import build
+from kvbench.inputs import gguf as gguf_model
+from kvbench.inputs import tokens as text
+from kvbench.models import weights
+from kvbench.models.build import build
 
 SHAPE = {
     **{"arch": "llama", "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 64, "n_inner": 96},

@@ -10,7 +10,7 @@ from ast import Import, ImportFrom
 import pytest
 from project import ROOT
 
-from kvbench.isolation import HOST, NotIsolated, isolate_jobs
+from kvbench.job.isolation import HOST, NotIsolated, isolate_jobs
 
 # As Snakemake begins every script: the host's search path, after the environment's own.
 SCRIPT = f"""
@@ -20,7 +20,7 @@ import snakemake.iocontainers
 {{first}}
 import kvbench
 {{before}}
-from kvbench.job import logged
+from kvbench.job.log import logged
 with logged("log", "code.sha256"):
     {{within}}
 """

@@ -8,11 +8,12 @@ from itertools import product
 import pytest
 import torch
 
-from kvbench import unavailable
-from kvbench.kernels import account, reference
-from kvbench.kernels.build import BuildError, NoCompiler, build, source_sha256
-from kvbench.kernels.make import build_or_say_why
-from kvbench.kernels.native import load
+from kvbench import placeholder as unavailable
+from kvbench.inputs.build_kernels import build_or_say_why
+from kvbench.kernels import reference
+from kvbench.kernels.cpu import memory_account as account
+from kvbench.kernels.cpu.build import BuildError, NoCompiler, build, source_sha256
+from kvbench.kernels.cpu.library import load
 
 FP32, BF16 = torch.float32, torch.bfloat16
 CLOSE = {FP32: {"rtol": 1e-5, "atol": 1e-5}, BF16: {"rtol": 2**-8, "atol": 1e-3}}  # half a step

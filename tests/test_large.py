@@ -10,11 +10,13 @@ import made
 import pytest
 from matplotlib import pyplot as plt
 
-from kvbench import gate, tables, verdicts
-from kvbench.gather import gather, gathered
-from kvbench.records import each_cell, read_cells
-from kvbench.spread import doublings, spread
-from kvbench.store import IncompleteRecord, read_record, write_lines, write_record
+from kvbench.analysis import regression as gate
+from kvbench.analysis import verdicts
+from kvbench.records.gather import gather, gathered
+from kvbench.records.read import each_cell, read_cells
+from kvbench.records.store import IncompleteRecord, read_record, write_lines, write_record
+from kvbench.report import tables
+from kvbench.report.selection import doublings, spread
 
 BATCHES = [1, 2, 3, 4, 6, 8]
 LENGTHS = list(range(2, 62, 3))
@@ -49,7 +51,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_of_many_places_is_a_page_and_not_a_scroll(cells, name):
-    draw = import_module(f"kvbench.figures.{name}").draw
+    draw = import_module(f"kvbench.report.figures.{name}").draw
     figure = draw(read_cells([cells[kind] for kind in FIGURES[name]]))
     figure.draw_without_rendering()
     width, height = figure.get_size_inches()
@@ -61,7 +63,7 @@ def test_a_figure_of_many_places_is_a_page_and_not_a_scroll(cells, name):
 
 
 def test_every_batch_has_its_panels(cells):
-    figure = import_module("kvbench.figures.latency").draw(read_cells([cells["latency"]]))
+    figure = import_module("kvbench.report.figures.latency").draw(read_cells([cells["latency"]]))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [t for t in titles if "batch" in t] == [f"batch {batch}" for batch in BATCHES]
     plt.close(figure)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvbench.merge import Unlike, merge
-from kvbench.store import read_record, write_record
+from kvbench.records.merge import Unlike, merge
+from kvbench.records.store import read_record, write_record
 
 PARTS = {"environment": "e", "device": "d", "weights": "w", "code": "c"}
 

@@ -9,15 +9,15 @@ from torch.nn import functional as F
 
 from kvbench.bench import decode, latency, phase, vram
 from kvbench.caches import make
-from kvbench.cells import cell
-from kvbench.config import load_schema, resolve
-from kvbench.generate import generate
-from kvbench.kernels.choose import PLAIN, Choice, can_prepack, settle
-from kvbench.kernels.native import load
-from kvbench.kernels.native_cache import NativeCache, WidenedCache, native_or_same, quickest
-from kvbench.kernels.packed import PanelEmbedding, TwoFormLinear, copied_bytes, pack
+from kvbench.engine.backend import PLAIN, Choice, can_prepack, settle
+from kvbench.engine.fast_cache import NativeCache, WidenedCache, native_or_same, quickest
+from kvbench.engine.generate import generate
+from kvbench.engine.packed_linear import PanelEmbedding, TwoFormLinear, copied_bytes, pack
+from kvbench.kernels.cpu.library import load
 from kvbench.models import gpt2, llama
-from kvbench.unavailable import MARK
+from kvbench.placeholder import MARK
+from kvbench.plan.cells import cell
+from kvbench.plan.config import load_schema, resolve
 
 APART = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the norm: three layers of roundings
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}

@@ -4,10 +4,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kvbench import machine, provenance, throttling, unavailable, weights
-from kvbench.provenance import PARTS, stamp
-from kvbench.records import MixedRecords, read_cells
-from kvbench.store import write_record
+from kvbench import placeholder as unavailable
+from kvbench.bench.meters import machine, throttling
+from kvbench.models import weights
+from kvbench.records import provenance
+from kvbench.records.provenance import PARTS, stamp
+from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.store import write_record
 
 RECORD = {"device_name": "a machine", "pytorch_version": "2", "dtype": "float32", "threads": 1}
 RECORD |= {"pretrained": "nano", "weights": "trained"}

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench.bench import probes
-from kvbench.bench.compare import ROWS, LayerError, by_depth, compare
-from kvbench.bench.divergence import first_divergence
-from kvbench.bench.perplexity import pair
-from kvbench.bench.through import logits_through
+from kvbench.analysis.quality import calibration
+from kvbench.bench.quality import probes
+from kvbench.bench.quality.divergence import first_divergence
+from kvbench.bench.quality.logits import ROWS, LayerError, by_depth, compare
+from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.perplexity import pair
 from kvbench.caches import dense, make
-from kvbench.generate import generate
-from kvbench.models import build
-from kvbench.quality import calibration
+from kvbench.engine.generate import generate
+from kvbench.models.build import build
 
 SHAPE = {"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 32, "block_size": 96}
 SHAPE |= {"vocab_size": 61}

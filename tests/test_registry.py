@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from kvbench import costs, versions
-from kvbench.generate import generate
-from kvbench.layermaps import owners
-from kvbench.models import build
+from kvbench import versions
+from kvbench.costs import forward as costs
+from kvbench.costs.layer_map import owners
+from kvbench.engine.generate import generate
+from kvbench.models.build import build
+from kvbench.models.weights import save
 from kvbench.presets import PRESETS, get_preset
-from kvbench.weights import save
 
 KNOWN_SIZES = {  # published parameter counts
     "gpt2": 124_439_808,

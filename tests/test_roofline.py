@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from kvbench import peaks, tables
-from kvbench.bench import counted
-from kvbench.bench import profile as program
-from kvbench.cells import cell
-from kvbench.config import ConfigError, load_schema, resolve
-from kvbench.figures import roofline, style
+from kvbench.analysis import datasheet as peaks
+from kvbench.analysis.roofline import plausible, point, predecessors, ratios
+from kvbench.bench import roofline_counted as counted
+from kvbench.cli import profile as program
 from kvbench.ncu import NcuError, parse, runner
-from kvbench.roofline import plausible, point, predecessors, ratios
-from kvbench.settings import roofline_source
+from kvbench.plan.cells import cell
+from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan.study import roofline_source
+from kvbench.report import tables
+from kvbench.report.figures import roofline, style
 
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
 STUDY = {"pretrained": "null", "model_config": SHAPE, "roofline": {"P": 20}, "dtype": "bfloat16"}

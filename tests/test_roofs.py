@@ -2,7 +2,9 @@
 
 import pytest
 
-from kvbench.bench import dram, hierarchy, roofs
+from kvbench.bench import roofs
+from kvbench.bench.meters import cpu_caches as hierarchy
+from kvbench.bench.meters import dram
 
 PERF = """#!/bin/sh
 case "$*" in *sleep*) trap 'printf "{said}" >&2; exit 0' INT; while :; do sleep 0.01; done;; esac

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from kvbench.runlock import hold
+from kvbench.plan.preflight import hold
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_a_stale_lock_is_cleared(folder):
 
 def test_a_living_run_keeps_its_locks(folder):
     program = (
-        "import sys, pathlib; from kvbench.runlock import hold;"
+        "import sys, pathlib; from kvbench.plan.preflight import hold;"
         "file = hold(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

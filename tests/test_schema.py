@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kvbench import schema
-from kvbench.store import SCHEMA_VERSION
+from kvbench.records import schema
+from kvbench.records.store import SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = sorted(ROOT.glob("published/**/results.jsonl"))

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench.bench.through import logits_through
-from kvbench.calibrate import key_map, match_heads
-from kvbench.cells import cell, training_job, weights_file
-from kvbench.config import ConfigError, load_schema, resolve
-from kvbench.layermaps import label, owners
-from kvbench.models import build
+from kvbench.bench.quality.one_forward import logits_through
+from kvbench.costs.layer_map import label, owners
+from kvbench.inputs.least_squares import key_map, match_heads
+from kvbench.inputs.share_kv import choose, fit
+from kvbench.inputs.tokens import Tokens
+from kvbench.models.build import build
 from kvbench.models.llama import rotate, rotation
-from kvbench.sharing import choose, fit
-from kvbench.text import Tokens
-from kvbench.weights import save
+from kvbench.models.weights import save
+from kvbench.plan.cells import cell, training_job, weights_file
+from kvbench.plan.config import ConfigError, load_schema, resolve
 
 SCHEMA = load_schema()
 GPT2 = {"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 32, "block_size": 256}

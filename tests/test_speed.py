@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from kvbench.bench import roofs
-from kvbench.models import build
+from kvbench.models.build import build
+from kvbench.models.weights import random_tensors, save
 from kvbench.peers import PEERS
-from kvbench.speed import here, judge, report, turns
-from kvbench.speed.run import chosen, main, sample
-from kvbench.speed.targets import AT_MOST, EXACTLY, SHAPE, TARGETS, Target, small
-from kvbench.weights import random_tensors, save
+from perf import here, judge, report, turns
+from perf.run import chosen, main, sample
+from perf.targets import AT_MOST, EXACTLY, SHAPE, TARGETS, Target, small
 
 IN_TORCH = [name for name, t in TARGETS.items() if not t.by.startswith(("running.", "others."))]
 

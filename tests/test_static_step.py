@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from kvbench.bench import decode_step, latency
+from kvbench.bench import latency
+from kvbench.bench import roofline as decode_step
 from kvbench.caches import make
-from kvbench.caches.static import StaticView
-from kvbench.cells import cell
-from kvbench.config import load_schema, resolve
-from kvbench.generate import Sampler, generate, greedy
-from kvbench.kernels.choose import settle
-from kvbench.models import build
-from kvbench.static_step import StaticStep
+from kvbench.engine.backend import settle
+from kvbench.engine.generate import Sampler, generate, greedy
+from kvbench.engine.static_step import StaticStep
+from kvbench.engine.static_view import StaticView
+from kvbench.models.build import build
+from kvbench.plan.cells import cell
+from kvbench.plan.config import load_schema, resolve
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 80, "vocab_size": 101}

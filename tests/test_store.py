@@ -5,7 +5,13 @@ import os
 
 import pytest
 
-from kvbench.store import IncompleteRecord, read_record, replacing, write_lines, write_record
+from kvbench.records.store import (
+    IncompleteRecord,
+    read_record,
+    replacing,
+    write_lines,
+    write_record,
+)
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvbench import text, wiki
+from kvbench.inputs import tokens as text
+from kvbench.inputs import wiki
 
 PROSE = "A sentence that is long enough to count as prose of this article. " * 8
 MARKUP = """{{Infobox|name={{nested}}}}

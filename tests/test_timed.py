@@ -5,9 +5,9 @@ import random
 import made
 from snakemake.iocontainers import Wildcards
 
-from kvbench.pool import pool
-from kvbench.store import read_record
-from kvbench.timed import numbered, write_timed
+from kvbench.analysis.pool import pool
+from kvbench.job.timed import numbered, write_timed
+from kvbench.records.store import read_record
 
 
 def sample():

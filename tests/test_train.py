@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench.embeddings import neighbour_embeddings
-from kvbench.muon import orthogonalized
-from kvbench.text import Tokens
-from kvbench.train import Batches, train
-from kvbench.weights import save
+from kvbench.inputs.embeddings import neighbour_embeddings
+from kvbench.inputs.muon import orthogonalized
+from kvbench.inputs.tokens import Tokens
+from kvbench.inputs.train import Batches, train
+from kvbench.models.weights import save
 
 SHAPE = {"arch": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 16}
 SHAPE |= {"vocab_size": 61, "weights": "trained"}

@@ -14,7 +14,7 @@ import torch
 
 from kvbench.kernels import reference
 
-triton_bound = pytest.importorskip("kvbench.kernels.triton_bound", exc_type=ImportError)
+triton_bound = pytest.importorskip("kvbench.kernels.triton.bound", exc_type=ImportError)
 Attention, Append = triton_bound.Attention, triton_bound.Append
 
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -154,7 +154,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line():
 
 def test_kernels_compile_ahead_of_time_for_a_gpu_that_is_not_there(tmp_path):
     """Every format and both ways to multiply, to machine code of compute capability 9.0."""
-    command = [sys.executable, "-m", "kvbench.kernels.triton_ahead", "90"]
+    command = [sys.executable, "-m", "kvbench.kernels.triton.compile_ahead", "90"]
     compiled = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     compiled |= {"TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=compiled)

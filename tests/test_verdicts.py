@@ -5,16 +5,20 @@ from itertools import pairwise
 
 import pytest
 
-from kvbench import attribution, cells, costs, depth, steady
-from kvbench.bench.clock import CpuClock
-from kvbench.bench.delay import Delayed, delaying
-from kvbench.config import load_schema, resolve
-from kvbench.figures import attribution as attribution_figure
-from kvbench.figures import decode as decode_map
-from kvbench.figures import phase, speedup, style
-from kvbench.records import MixedRecords, read_cells
-from kvbench.store import write_record
-from kvbench.verdicts import ABOVE, judge, judge_controls, notes, pairs
+from kvbench.analysis import attribution
+from kvbench.analysis import drift as steady
+from kvbench.analysis import scaling as depth
+from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
+from kvbench.bench.meters.clock import CpuClock
+from kvbench.bench.meters.delay import Delayed, delaying
+from kvbench.costs import forward as costs
+from kvbench.plan import cells
+from kvbench.plan.config import load_schema, resolve
+from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.store import write_record
+from kvbench.report.figures import attribution as attribution_figure
+from kvbench.report.figures import decode as decode_map
+from kvbench.report.figures import phase, speedup, style
 
 SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
 OWN = list(range(12))

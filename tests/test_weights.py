@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kvbench import weights
 from kvbench.caches import make
-from kvbench.models import build
+from kvbench.models import weights
+from kvbench.models.build import build
 
 SHAPE = {
     **{"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 12},

@@ -61,7 +61,7 @@ def test_touching_or_checking_out_again_re_runs_nothing(project):
 
 
 def test_a_figure_module_re_draws_its_figures(project):
-    append(project, "src/kvbench/figures/vram.py")
+    append(project, "src/kvbench/report/figures/vram.py")
     assert planned(project) == [f"results/default/figures/vram_gpt2.{e}" for e in ("png", "svg")]
 
 
@@ -105,9 +105,9 @@ def test_the_flags_of_v2_re_run_v2(project):
 
 
 def test_an_edit_taken_back_re_runs_nothing(project):
-    path = project / "src/kvbench/store.py"  # which everything reaches
+    path = project / "src/kvbench/records/store.py"  # which everything reaches
     text = path.read_text()
-    append(project, "src/kvbench/store.py")
+    append(project, "src/kvbench/records/store.py")
     assert "results/default/results.jsonl" in planned(project)
     path.write_text(text)
     assert planned(project) == []

@@ -1,9 +1,10 @@
 """The registry of versions: what each KV-cache optimisation is, as data.
 
-Standard library only, so that the Snakefile can read it. A version is one line here; one that
-needs its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys
-and what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
-(none: the preset's own weights), `fold` (none: a rotation of `kvbench.fold` folded into weights).
+Standard library only, so that the Snakefile can read it. A version is one line here; one that needs
+its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys and
+what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
+(none: the preset's own weights), `fold` (none: a rotation of `kvbench.models.rotation` folded into
+weights).
 
     python -m kvbench.versions      lists the registry
 """
@@ -32,7 +33,8 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "v9": {"description": "KV-cache + INT4, rotated (Hadamard)", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_hadamard", "fold": "values"},
     "v10": {"description": "KV-cache + sliding window with sinks", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False, "cache": "window"},
     "v11": {"description": "KV-cache + window with sinks, INT4 rotated", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "window_int4", "fold": "values"},
-    # Sharing that works: the same cache and layer map as v3, and weights fitted to them (kvbench.sharing).
+    # Sharing that works: the same cache and layer map as v3, and weights fitted to them.
+    # See kvbench.inputs.share_kv.
     "v12": {"description": "KV-cache + sharing, trained with it", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "shared"},
     "v13": {"description": "KV-cache + sharing, uptrained", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "uptrained"},
     "v14": {"description": "KV-cache + sharing, calibrated", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "calibrated"},
@@ -89,15 +91,15 @@ def load_model_for_version(
 ) -> tuple[LanguageModel, dict[str, Any]]:
     """A model ready to run as one version: on CUDA where there is one, else CPU, in eval mode.
 
-    `kvbench.generate.generate(model, prompt, n)` decodes through the version's own cache, which
-    `model.new_cache(batch, tokens)` makes. `weights` is a safetensors file; without one the
+    `kvbench.engine.generate.generate(model, prompt, n)` decodes through the version's own cache,
+    which `model.new_cache(batch, tokens)` makes. `weights` is a safetensors file; without one the
     parameters are seeded random numbers, which time and weigh the same as trained ones. A version
     of a `weights_variant` takes the file that the workflow fitted to it, where the preset's own
     weights are not random. Returns (model, get_version_config(version)).
     Raises ValueError for an unknown version, preset or dtype, FileNotFoundError where fitted
     weights are not made yet.
     """
-    from kvbench.models import build
+    from kvbench.models.build import build
     from kvbench.presets import get_preset
 
     line = get_version_config(version)

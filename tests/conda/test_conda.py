@@ -18,7 +18,7 @@ import pytest
 import yaml
 from project import ROOT, copy, snakemake
 
-from kvbench import schema
+from kvbench.records import schema
 
 pytestmark = pytest.mark.conda
 QUICK = ("--sdm", "conda", "--configfile", "config/quick.yaml")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import Running, toy
 
-from kvbench.store import read_record
+from kvbench.records.store import read_record
 
 pytestmark = pytest.mark.slurm
 CLUSTER = Path(__file__).parent / "cluster.sh"
