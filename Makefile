@@ -32,12 +32,12 @@ test: lint
 # A real Slurm of one node, from Debian packages, as root.
 test-slurm: $(READY)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,slurm]'
-	$(BIN)/pytest -m slurm tests/slurm
+	$(BIN)/pytest -m slurm tests/workflow/slurm
 
 # The quick study in environments that py-rattler makes: minutes, and gigabytes of TMPDIR meanwhile.
 test-conda: $(READY)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,conda]'
-	$(BIN)/pytest -m conda tests/conda
+	$(BIN)/pytest -m conda tests/workflow/conda
 
 lint: $(READY)
 	$(BIN)/ruff check .

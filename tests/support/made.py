@@ -15,7 +15,7 @@ from kvbench.plan.config import load_schema, resolve
 from kvbench.records.byte_sums import closed_form
 from kvbench.records.store import write_record
 
-PUBLISHED = Path(__file__).parents[1] / "published/cpu-amd-epyc-avx2/results.jsonl"
+PUBLISHED = Path(__file__).parents[2] / "published/cpu-amd-epyc-avx2/results.jsonl"
 RESULTS = ("benchmark_name", "T", "depth", "time_", "ttft", "tpot", "sampling", "step_ms")
 PER_STEP = {"v0": 0.8, "v1": 0.5, "v2": 0.47, "v3": 0.42, "v4": 0.4}  # ms at batch 1, depth 0
 SLOPES = {"v0": 0.04, "v1": 0.004, "v2": 0.002, "v3": 0.002, "v4": 0.001}  # ms a token of depth

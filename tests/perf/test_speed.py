@@ -160,7 +160,7 @@ def test_rows_are_merged_in_the_table_s_order_and_written_whole(tmp_path, capsys
 
 
 def test_the_page_shows_the_published_rows():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     page = (root / "docs/speed.md").read_text()
     rows = report.read(root / "published/cpu-amd-epyc-avx2/bench/speed.json")
     assert {row["row"] for row in rows} == set(TARGETS)

@@ -107,7 +107,7 @@ def test_an_optional_input_that_cannot_be_had_says_so_down_to_the_cell(wheels, t
 
 
 def test_every_entry_of_the_manifest_is_pinned_and_attributed():
-    path = Path(__file__).parents[1] / "resources" / "manifest.yaml"
+    path = Path(__file__).parents[2] / "resources" / "manifest.yaml"
     for name, entry in yaml.safe_load(path.read_text()).items():
         assert re.fullmatch(r"[\w.-]+", name)
         assert re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]) and entry["bytes"] > 0

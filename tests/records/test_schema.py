@@ -8,7 +8,7 @@ import pytest
 from kvbench.records import schema
 from kvbench.records.store import SCHEMA_VERSION
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted(ROOT.glob("published/**/results.jsonl"))
 LOST = {"benchmark_name": "vram_vs_T", "version": "v1", "pretrained": "nano", "batch_size": 1}
 LOST |= {"weights": "random", "dtype": "float32", "seed": 42, "error": "out of memory"}
