@@ -13,12 +13,14 @@ sys.path.insert(0, str(ROOT / "src"))
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
-from kvbench import cells, codedeps, demand, isolation, job, runlock, target_check
-from kvbench.config import ConfigError, check_written, load_schema, resolve
+from kvbench.plan import cells, code_inputs as codedeps, resources as demand, preflight as runlock
+from kvbench.plan import target_check
+from kvbench.job import isolation, log as job
+from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
-from kvbench.settings import quality_presets, shape_of, uses_cuda
-from kvbench.timed import POOLING
+from kvbench.plan.study import quality_presets, shape_of, uses_cuda
+from kvbench.job.timed import POOLING
 from kvbench.versions import VERSIONS, cache_module
 
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
@@ -433,7 +435,7 @@ def presets_of(benchmark):
 
 def figure_code():
     """The drawing script and its family's module."""
-    listings = {name: code("figure.py", f"kvbench.figures.{name}") for name in FIGURES}
+    listings = {name: code("figure.py", f"kvbench.report.figures.{name}") for name in FIGURES}
     return one_of(listings, lambda w: w.figure)
 
 

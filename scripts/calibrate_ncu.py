@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from kvbench.devices import one_device
-from kvbench.job import logged
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged
 from kvbench.ncu import runner
-from kvbench.store import write_record
+from kvbench.records.store import write_record
 
 with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     output, settings = Path(snakemake.output[0]), snakemake.params.settings

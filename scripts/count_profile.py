@@ -1,8 +1,8 @@
 """Add up an export's counters."""
 
-from kvbench.job import logged
+from kvbench.job.log import logged
 from kvbench.ncu import parse
-from kvbench.store import read_record, write_record
+from kvbench.records.store import read_record, write_record
 
 with logged(snakemake.log[0], snakemake.input.code):
     calibration = snakemake.input.get("calibration")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kvbench.job import logged
+from kvbench.job.log import logged
 from kvbench.ncu import runner
 
 with logged(snakemake.log[0], snakemake.input.code):

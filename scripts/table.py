@@ -1,8 +1,8 @@
 """Write one table of cells, as Markdown and CSV."""
 
-from kvbench import tables
-from kvbench.job import logged
-from kvbench.records import read_cells
+from kvbench.job.log import logged
+from kvbench.records.read import read_cells
+from kvbench.report import tables
 
 with logged(snakemake.log[0], snakemake.input.code):
     records = read_cells(snakemake.input.cells)

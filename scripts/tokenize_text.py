@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from kvbench.fetch import verify
-from kvbench.job import logged
-from kvbench.text import load_encoding, tokenize, write_tokens
-from kvbench.unavailable import passed_on
+from kvbench.inputs.tokens import load_encoding, tokenize, write_tokens
+from kvbench.inputs.wheel import verify
+from kvbench.job.log import logged
+from kvbench.placeholder import passed_on
 
 with logged(snakemake.log[0], snakemake.input.code), passed_on(snakemake.output[0]):
     ranks = verify(snakemake.input.ranks, snakemake.params.entries)
