@@ -6,13 +6,13 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from kvbench.costs.layer_map import owners
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
+from kvbench.plan import weights_check
 from kvbench.plan.study import (
     CUSTOM,
     WEIGHT_KINDS,
@@ -22,9 +22,10 @@ from kvbench.plan.study import (
     uses_cuda,
     weights_source,
 )
-from kvbench.presets import HUB_PRESETS, PRESETS
+from kvbench.presets import HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.records.provenance import PROJECT
 from kvbench.versions import VERSIONS, cache_module
+from kvbench.vocabularies import VOCABULARIES
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
@@ -70,7 +71,8 @@ def check_together(config: dict[str, Any]) -> None:
             raise ConfigError(
                 f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
             )
-    measured = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])
+    scored = config["perplexity"]["presets"] if "perplexity" in config["benchmarks"] else []
+    measured = dict.fromkeys([*config["pretrained"], *scored])
     for preset in measured:
         _check_weights(config, preset)
         _check_head_size(config, preset)
@@ -89,6 +91,12 @@ def check_together(config: dict[str, Any]) -> None:
     for preset in dict.fromkeys([*config["perplexity"]["presets"], *quality_presets(config)]):
         context = for_preset(config["perplexity"]["context"], preset)
         block_size = shape_of(config, preset)["block_size"]
+        ids, size = VOCABULARIES[tokenizer_of(preset)], shape_of(config, preset)["vocab_size"]
+        if "perplexity" in config["benchmarks"] and size < ids:
+            raise ConfigError(
+                f"config key 'benchmarks' has perplexity, but {preset} has {size:,} embeddings and "
+                f"its tokenizer {ids:,} ids; leave perplexity out, or give weights for those ids"
+            )
         if context is not None and context > block_size:
             raise ConfigError(
                 f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
@@ -138,8 +146,6 @@ def _check_log_file(name: str, baseline: str | None) -> None:
             problem = "it is the baseline of 'compare'"
         elif path.exists() and not _is_ours(path):
             problem = "it exists and holds no records of kvbench"
-        elif not os.access(next(p for p in path.parents if p.exists()), os.W_OK):
-            problem = "its folder cannot be written"
     except (OSError, RuntimeError) as error:
         problem = str(getattr(error, "strerror", error))
     if problem:
@@ -251,6 +257,21 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
             f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"
         )
+    if source not in WEIGHT_KINDS and Path(source).suffix != ".safetensors":
+        raise ConfigError(
+            f"config key 'weights' is {source!r} for preset {preset!r}; allowed: a .safetensors "
+            f"file; convert it once: python -m kvbench.models.convert {source} FILE.safetensors"
+        )
+    if source not in WEIGHT_KINDS:
+        asked = config["model_config"]["activation"] if preset == CUSTOM else None
+        shape = {**shape_of(config, preset), "activation": asked}
+        if why := weights_check.problem(source, preset, shape, config["dtype"]):
+            alone = f"; for a preset of its own: weights: {{PRESET: {source}}}"
+            several = isinstance(config["weights"], str) and len(config["pretrained"]) > 1
+            raise ConfigError(
+                f"config key 'weights' is {source!r} for preset {preset!r}: {why}"
+                + alone * (several or preset not in config["pretrained"])
+            )
 
 
 def _check_sharing(config: dict[str, Any]) -> None:

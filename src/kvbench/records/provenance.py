@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import placeholder as unavailable
+from kvbench.foreign import safetensors_header
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
@@ -71,10 +72,7 @@ def weights_digest(path: str | Path) -> str:
     A file from elsewhere is read whole: half a second per gigabyte, before anything is timed.
     """
     if Path(path).suffix == ".safetensors" and unavailable.reason(path) is None:
-        from safetensors import safe_open
-
-        with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {}).get("kvbench", "{}"))
+        about = safetensors_header(path).about
         if "sha256" in about:
             return about["sha256"]
     return _sha256(path)
