@@ -146,6 +146,8 @@ def tiny(shape: dict[str, Any]) -> dict[str, Any]:
     small = {"n_head": heads, "n_embd": heads * TINY_HEAD, "vocab_size": TINY_VOCABULARY}
     if "n_kv_head" in shape:
         small["n_kv_head"] = 1
+    if "head_dim" in shape:
+        small["head_dim"] = TINY_HEAD
     if "n_inner" in shape:
         small["n_inner"] = 4 * small["n_embd"]
     return {**shape, **small}

@@ -119,7 +119,7 @@ def cell_cost(cell: dict[str, Any]) -> costs.Cost:
     """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
     shape, dtype = cell["model"], cell["dtype"]
     itemsize = costs.ITEMSIZE[dtype]
-    kept = layout_of(cell["cache"], shape["n_embd"] // shape["n_head"], itemsize)
+    kept = layout_of(cell["cache"], costs.head_dim(shape), itemsize)
     P, decode = cell["P"], cell["phase"] == "decode"
     depth, T = (P, 1) if decode and kept.row else (0, P + decode)
     return costs.forward(shape, cell["owner"], dtype, cell["batch_size"], depth, T, kept)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from kvbench import devices, machine
+from kvbench import costs, devices, machine
 from kvbench.caches import causal_sdpa
 from kvbench.kernels.choose import settle
 from kvbench.kernels.reference import quantise_int8
@@ -29,7 +29,7 @@ def over_sdpa(told: dict[str, Any]) -> dict[str, Any]:
     if choice.native is None:
         raise NotMeasured(f"no native kernels: {choice.reason}")
     batch, depth, heads = told["batches"][0], told["depths"][0], model["n_head"]
-    shape = (batch, heads, depth, model["n_embd"] // heads)
+    shape = (batch, heads, depth, costs.head_dim(model))
     with devices.device_lock("cpu"), torch.inference_mode():
         draw = [torch.randn(shape) for _ in "qkv"]
         q, k, v = (x.to(DTYPES[told["dtype"]]) for x in draw)
