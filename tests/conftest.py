@@ -23,8 +23,12 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a module whose DEVICE is cuda are GPU tests too; without CUDA those are skipped."""
     for item in items:
+        if getattr(getattr(item, "module", None), "DEVICE", None) == "cuda":
+            item.add_marker(pytest.mark.gpu)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 

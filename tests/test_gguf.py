@@ -2,7 +2,6 @@
 
 import base64
 
-import gguf
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,8 @@ from hypothesis import strategies as st
 
 from kvbench import gguf_model, text, weights
 from kvbench.models import build
+
+gguf = pytest.importorskip("gguf")
 
 SHAPE = {
     **{"arch": "llama", "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 64, "n_inner": 96},
