@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from kvbench.speed.evidence.run import main
+from perf.evidence.run import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,8 +15,8 @@ from torch import Tensor
 from kvbench import peers
 from kvbench.bench.latency import one_run, summarise
 from kvbench.bench.setup import ready
-from kvbench.generate import generate, greedy, no_mark, overflow_steps
-from kvbench.job import without_result
+from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
+from kvbench.job.log import without_result
 
 
 def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:

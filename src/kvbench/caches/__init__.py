@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kvbench.layouts import Layout
+from kvbench.costs.layout import Layout
 
 if TYPE_CHECKING:
     from kvbench.models.base import Shape
