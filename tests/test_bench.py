@@ -89,6 +89,25 @@ def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_vers
     assert "yardstick_ms" not in without and len(without["runs"]) == 3
 
 
+def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(samples):
+    """A record names what torch chooses for the cell's own shapes."""
+    for record in (sample for two in samples.values() for sample in two):
+        assert record["sdpa_backend"] == {"prefill": "flash_attention", "decode": "flash_attention"}
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        record = latency.run(told("latency", "v1", T=4), None)
+    assert record["sdpa_backend"] == {"prefill": "math", "decode": "math"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kernel", ["torch", "triton"])
+def test_a_mask_takes_another_backend_on_a_gpu_and_cudnn_is_none(kernel):
+    asked = {"device": "cuda", "dtype": "bfloat16", "kernel": kernel, "execution": "graph"}
+    found = latency.run(told("latency", "v1", T=4) | asked, None)["sdpa_backend"]
+    step = "efficient_attention" if kernel == "torch" else "flash_attention"
+    assert found == {"prefill": "flash_attention", "decode": step}
+
+
 def test_pooling_keeps_all_raw_samples_and_gives_an_interval(samples):
     two = samples["v1", 8]
     pooled = pool(two)

@@ -47,7 +47,11 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
         if not peer.stepwise:  # nothing told when a step was over
             facts |= {"ttft_ms_median": None, "tpot_ms_median": None}
             facts |= {"runs": [run | {"step_ms": [], "ttft_ms": None} for run in runs]}
-        return setup.record(**facts) | {"execution": "peer", "kernel": module.LIBRARY}
+        return setup.record(**facts) | {
+            "execution": "peer",
+            "kernel": module.LIBRARY,
+            "sdpa_backend": None,  # the runner's own affair
+        }
 
 
 def first_difference(ours: Tensor, theirs: Tensor, start: int) -> int | None:
