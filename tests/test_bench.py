@@ -141,6 +141,66 @@ def test_the_cpu_meters_count_every_byte(kind, request):
     assert meter.peaks == [1500, 800]
 
 
+class CudaAllocator:
+    """What torch.cuda tells of an allocator that rounds up to 512 bytes and takes 2 MiB at once."""
+
+    def __init__(self):
+        self.now, self.peak = [0, 0, 0], [0, 0, 0]  # requested, allocated, reserved
+
+    def take(self, n):
+        blocks = math.copysign(-(-abs(n) // 512) * 512, n)
+        now = [self.now[0] + n, self.now[1] + int(blocks), 0]
+        now[2] = max(self.now[2], -(-now[1] // 2**21) * 2**21)
+        self.now, self.peak = now, list(map(max, now, self.peak))
+
+    def memory_stats(self):
+        names = ("requested_bytes", "allocated_bytes", "reserved_bytes")
+        both = {"current": self.now, "peak": self.peak}
+        return {f"{names[i]}.all.{w}": n for w, told in both.items() for i, n in enumerate(told)}
+
+    def reset_peak_memory_stats(self):
+        self.peak = list(self.now)
+
+    def empty_cache(self):
+        self.now[2] = -(-self.now[1] // 2**21) * 2**21
+
+
+def test_the_cuda_meter_counts_what_was_asked_for_and_keeps_the_blocks_beside_it(monkeypatch):
+    allocator = CudaAllocator()
+    for name in ("memory_stats", "reset_peak_memory_stats", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, getattr(allocator, name))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
+    allocator.take(100)  # before the meter starts
+    meter = peak_meter("cuda")
+    meter.start()
+    for n in (1000, 500, -1000):
+        allocator.take(n)
+    meter.split()
+    allocator.take(300)
+    meter.stop()
+    assert meter.peaks == [1500, 800]
+    assert meter.beside == {"peak_allocated_bytes": 2048, "peak_reserved_bytes": 2**21}
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
+    with pytest.raises(RuntimeError, match="backend:cudaMallocAsync.*backend:native"):
+        meter.start()
+
+
+@pytest.mark.gpu
+def test_the_cuda_meter_counts_every_byte():
+    meter = peak_meter("cuda")
+    meter.start()
+    a = torch.empty(1000, dtype=torch.uint8, device="cuda")
+    b = torch.empty(500, dtype=torch.uint8, device="cuda")
+    del a
+    meter.split()
+    c = torch.empty(300, dtype=torch.uint8, device="cuda")
+    meter.stop()
+    del b, c
+    assert meter.peaks == [1500, 800]
+    assert meter.beside["peak_reserved_bytes"] >= meter.beside["peak_allocated_bytes"] >= 1536
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_peak_memory_reconciles(version):
     record = vram.run(told("vram", version, T=40), None)
@@ -408,6 +468,23 @@ def test_capacity_is_predicted_and_confirmed_on_both_sides(version):
     assert each == held * record["cache_bytes_per_token"]
 
 
+def test_a_batch_is_predicted_again_where_small_batches_need_scratch_of_their_own(monkeypatch):
+    asked = []
+
+    def weigh(setup, batch):
+        asked.append(batch)
+        scratch = 3000 * batch if batch < 8 else 50_000  # as a kernel that splits little work
+        return {"batch": batch, "peak_memory_bytes": 1000 * batch + scratch} | {
+            "cache_reserved_bytes": 64 * batch
+        }
+
+    monkeypatch.setattr(capacity, "weigh", weigh)
+    record = capacity.run(told("capacity", "v1") | {"budget_bytes": 250_999}, None)
+    assert asked == [1, 2, 4, 62, 145, 200, 201]  # 62 by the first line, which is redrawn there
+    assert [probe["batch"] for probe in record["probes"]] == [2, 4, 62, 145, 200]
+    assert record["predicted_batch"] == 200 and record["confirmed"]
+
+
 def test_a_budget_that_holds_nothing_is_an_answer():
     record = capacity.run(told("capacity", "v1") | {"budget_bytes": 2**16}, None)
     assert record["predicted_batch"] == 0 and record["confirmed"]
@@ -416,10 +493,12 @@ def test_a_budget_that_holds_nothing_is_an_answer():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_capacity_on_a_gpu_is_what_its_allocator_allows(version):
+def test_capacity_is_confirmed_on_a_gpu(version):
     cell = told("capacity", version) | {"device": "cuda", "budget_bytes": 256 * 2**20}
     record = capacity.run(cell, None)
     assert record["accounting"] == "cuda allocator" and record["confirmed"]
+    for side in record["sides"]:  # blocks are of the whole process
+        assert side["peak_reserved_bytes"] >= side["peak_allocated_bytes"] > side["transient_bytes"]
 
 
 @pytest.mark.gpu

@@ -39,7 +39,8 @@ def vram(cell: Row) -> Row:
     """The peak and its parts, in bytes."""
     keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
     parts = ("cache_used_bytes", "cache_reserved_bytes", "transient_bytes", "peak_phase")
-    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts)}
+    beside = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
+    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *beside)}
 
 
 def phase(cell: Row) -> Row:
@@ -102,6 +103,7 @@ def capacity(cell: Row) -> Row:
     """The predicted batch, what it weighs, and what happened on both sides of it."""
     sides = {side["batch"]: side for side in cell["sides"]}
     within, beyond = (sides.get(cell["predicted_batch"] + n, {}) for n in (0, 1))
+    reserved = {k: within[k] for k in ("peak_reserved_bytes",) if k in within}
     return {
         "tokens": cell["prompt_length"] + cell["T"],
         "budget_bytes": cell["budget_bytes"],
@@ -109,6 +111,7 @@ def capacity(cell: Row) -> Row:
         "confirmed": "yes" if cell["confirmed"] else "no",
         "peak_bytes": within.get("peak_memory_bytes"),
         "peak_bytes_of_one_more": beyond.get("peak_memory_bytes"),
+        **reserved,
         "bytes_per_sequence": cell["bytes_per_sequence"],
         "cache_bytes_per_sequence": cell["cache_bytes_per_sequence"],
     }
