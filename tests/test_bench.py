@@ -141,66 +141,6 @@ def test_the_cpu_meters_count_every_byte(kind, request):
     assert meter.peaks == [1500, 800]
 
 
-class CudaAllocator:
-    """What torch.cuda tells of an allocator that rounds up to 512 bytes and takes 2 MiB at once."""
-
-    def __init__(self):
-        self.now, self.peak = [0, 0, 0], [0, 0, 0]  # requested, allocated, reserved
-
-    def take(self, n):
-        blocks = math.copysign(-(-abs(n) // 512) * 512, n)
-        now = [self.now[0] + n, self.now[1] + int(blocks), 0]
-        now[2] = max(self.now[2], -(-now[1] // 2**21) * 2**21)
-        self.now, self.peak = now, list(map(max, now, self.peak))
-
-    def memory_stats(self):
-        names = ("requested_bytes", "allocated_bytes", "reserved_bytes")
-        both = {"current": self.now, "peak": self.peak}
-        return {f"{names[i]}.all.{w}": n for w, told in both.items() for i, n in enumerate(told)}
-
-    def reset_peak_memory_stats(self):
-        self.peak = list(self.now)
-
-    def empty_cache(self):
-        self.now[2] = -(-self.now[1] // 2**21) * 2**21
-
-
-def test_the_cuda_meter_counts_what_was_asked_for_and_keeps_the_blocks_beside_it(monkeypatch):
-    allocator = CudaAllocator()
-    for name in ("memory_stats", "reset_peak_memory_stats", "empty_cache"):
-        monkeypatch.setattr(torch.cuda, name, getattr(allocator, name))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
-    allocator.take(100)  # before the meter starts
-    meter = peak_meter("cuda")
-    meter.start()
-    for n in (1000, 500, -1000):
-        allocator.take(n)
-    meter.split()
-    allocator.take(300)
-    meter.stop()
-    assert meter.peaks == [1500, 800]
-    assert meter.beside == {"peak_allocated_bytes": 2048, "peak_reserved_bytes": 2**21}
-    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
-    with pytest.raises(RuntimeError, match="backend:cudaMallocAsync.*backend:native"):
-        meter.start()
-
-
-@pytest.mark.gpu
-def test_the_cuda_meter_counts_every_byte():
-    meter = peak_meter("cuda")
-    meter.start()
-    a = torch.empty(1000, dtype=torch.uint8, device="cuda")
-    b = torch.empty(500, dtype=torch.uint8, device="cuda")
-    del a
-    meter.split()
-    c = torch.empty(300, dtype=torch.uint8, device="cuda")
-    meter.stop()
-    del b, c
-    assert meter.peaks == [1500, 800]
-    assert meter.beside["peak_reserved_bytes"] >= meter.beside["peak_allocated_bytes"] >= 1536
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 def test_peak_memory_reconciles(version):
     record = vram.run(told("vram", version, T=40), None)

@@ -35,6 +35,20 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(storages.values())
 
 
+def reserved(device: str) -> dict[str, int]:
+    """On CUDA, bytes that the allocator took from the device, and those in pools of graphs.
+
+    A captured graph keeps its pool: activations that an eager step would give back.
+    """
+    if device != "cuda":
+        return {}
+    pools = [s for s in torch.cuda.memory_snapshot() if tuple(s["segment_pool_id"]) != (0, 0)]
+    return {
+        "memory_reserved_bytes": torch.cuda.memory_reserved(),
+        "graph_pool_bytes": sum(segment["total_size"] for segment in pools),
+    }
+
+
 class Peak(ABC):
     """Peaks of successive sections, in bytes above what was in use when the first began.
 

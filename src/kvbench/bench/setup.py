@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kvbench import devices, machine
-from kvbench.bench.memory import tensor_bytes
+from kvbench.bench.memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.generate import Pick, Sampler, generate, greedy
 from kvbench.kernels.choose import PLAIN, Choice, settle
@@ -139,6 +139,7 @@ class Setup:
             **self.choice.facts(),
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
+            **reserved(self.device),
             **results,
             "machine_state": {**self.watch.report(), **self.held.facts()},
         }
