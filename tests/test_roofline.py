@@ -97,6 +97,8 @@ def test_the_share_of_tensor_cores_and_packed_fp16_stand_apart():
     assert (at.flop, at.tensor) == (4_000, 0.75)  # bfloat16: packed fp16 is not the model's work
     row = tables.roofline({**record, "roofs": ROOFS})
     assert (row["tensor_percent"], row["packed_fp16_gflop"]) == (75, 5e-7)
+    record["counted"]["core_flop_by"] = {"fp32": 1_500}  # not asked for
+    assert tables.roofline({**record, "roofs": ROOFS})["packed_fp16_gflop"] is None
 
 
 def test_a_point_above_its_roof_is_an_error():
@@ -154,6 +156,8 @@ SASS = "smsp__sass_thread_inst_executed_op_{}_pred_on"
 NAMES = ["gpu__time_duration", "dram__bytes", "lts__t_bytes", "l1tex__t_bytes"]
 NAMES += [SASS.format(op) for op in ("fadd", "fmul", "ffma")]
 NAMES += ["sm__ops_path_tensor_src_bf16_dst_fp32", "sm__ops_path_tensor_src_fp16"]
+OTHERS = ["sm__ops_path_tensor_src_tf32_dst_fp32", "sm__ops_path_tensor_src_int8"]
+OTHERS += [SASS.format(f"{family}{op}") for family in "dh" for op in ("add", "mul", "fma")]
 LEAF = "sm__ops_path_tensor_op_hmma_src_bf16_dst_fp32_sparsity_off"
 
 FAKE = """#!{python}
@@ -172,12 +176,17 @@ elif "--import" in a:
     time = "nan" if mode == "2" else "1000"
     row = ["0", "7", "gemm", time, "10", "20", "30", "0", "0", "0", mode, "0"]
     row += ["0"] * (len(columns) - len(row))
+    for line, passes in ((columns, "profiler__replayer_passes"), (units, "pass"), (row, "3")):
+        line.append(passes)
     text = "".join(",".join(f'"{{v}}"' for v in r) + "\\n" for r in (columns, units, row))
-    pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
+    if "--log-file" in a:
+        pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
+    else:
+        print("==PROF== Disconnected\\n" + text)
 elif mode.isdigit():
     pathlib.Path(a[a.index("--export") + 1]).write_text("report")
     print("==PROF== Connected to process 7")
-    print('==PROF== Profiling "gemm" - 0: 0%....100% - 12 passes')
+    print('==PROF== Profiling "gemm": Application replay pass 12')
 elif mode == "silence":
     print("==PROF== Connected to process 7\\n==PROF== Disconnected from process 7")
 else:
@@ -243,10 +252,12 @@ def test_a_profile_says_what_it_ran_with(ncu, tmp_path):
     told = runner.profile(ncu("1000"), ["a.sum", "b.sum"], PROGRAM, out / "p.ncu-rep")
     assert told["flop"] == 1000
     with_ = told["ncu"]
-    assert (with_["version"], with_["passes"]) == ("2025.3.0.0", 12)
+    assert (with_["version"], with_["passes"]) == ("2025.3.0.0", 3)  # of the raw page
     assert with_["command"][-3:] == [Path(sys.executable).name, *PROGRAM[1:]]
     assert with_["clocks_before"] is None  # no nvidia-smi on this PATH
     assert "a.sum,b.sum" in with_["command"] and "--clock-control" in with_["command"]
+    at = with_["command"].index("--target-processes")
+    assert with_["command"][at + 1] == "application-only"  # not nvidia-smi, git or a compiler
 
 
 def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):
@@ -278,6 +289,24 @@ def test_a_missing_family_is_refused_by_name():
         runner.choose(set(NAMES) - {"lts__t_bytes"})
     with pytest.raises(NcuError, match="tensor"):
         runner.choose({name for name in NAMES if "tensor" not in name})
+
+
+@pytest.mark.parametrize(
+    "dtype,source,families",
+    [
+        ("bfloat16", "bf16_dst_fp32", "f"),
+        ("float16", "fp16", "fh"),
+        ("float32", "tf32_dst_fp32", "f"),
+    ],
+)
+def test_only_the_counters_of_the_study_s_dtype_are_asked_for(dtype, source, families):
+    asked = runner.choose({*NAMES, *OTHERS, LEAF}, dtype)
+    assert [name for name in asked if "tensor" in name] == [f"sm__ops_path_tensor_src_{source}.sum"]
+    found = {name.split("_op_")[1][0] for name in asked if "sass" in name}
+    assert found == set(families) and len(asked) == 5 + 3 * len(families)
+    old = {name for name in NAMES if "tensor" not in name}
+    inst = "sm__inst_executed_pipe_tensor_op_hmma"  # V100, T4: whatever the dtype
+    assert f"{inst}.sum" in runner.choose({*old, inst}, dtype)
 
 
 def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):

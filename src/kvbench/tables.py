@@ -79,7 +79,8 @@ def roofline(cell: Row) -> Row:
         row[f"{name}_doubt"] = "" if plausible(ratio) else "outside 0.9-1.3"
     if at.tensor is not None:
         row["tensor_percent"] = 100 * at.tensor
-        row["packed_fp16_gflop"] = cell["counted"].get("core_flop_by", {}).get("fp16", 0) / 1e9
+        packed = cell["counted"].get("core_flop_by", {}).get("fp16")
+        row["packed_fp16_gflop"] = None if packed is None else packed / 1e9
     if traffic := cell.get("dram_bytes_measured"):
         row |= {"dram_mb_measured": traffic / 1e6, "dram_ratio": traffic / cell["bytes"]}
     return row
