@@ -1,48 +1,14 @@
 """What reads clocks and memory on a GPU, with a torch.cuda that is made up; and on a real one."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_gpu import CudaAllocator, Device
 
 from kvbench.bench import decode_step
 from kvbench.bench.clock import clock
 from kvbench.bench.memory import peak_meter, reserved
-
-
-class Device:
-    """A GPU's queue, in ms: work waits for what was launched before it, and takes its time."""
-
-    def __init__(self, monkeypatch):
-        self.host = self.busy_until = 0.0  # the host's clock, and when the device will be idle
-        self.made = []  # the host's time when an event was made, at its first record
-        device = self
-
-        class Event:
-            def __init__(self, enable_timing):
-                self.at = None
-
-            def record(self):
-                if self.at is None:
-                    device.made.append(device.host)
-                    device.host += 0.05
-                self.at = max(device.host, device.busy_until)
-
-            def elapsed_time(self, other):
-                return other.at - self.at
-
-        monkeypatch.setattr(torch.cuda, "Event", Event)
-        monkeypatch.setattr(torch.cuda, "synchronize", self.synchronise)
-        monkeypatch.setattr(decode_step.time, "perf_counter_ns", lambda: round(self.host * 1e6))
-
-    def launch(self, ms, latency=0.01, costs=0.002):
-        """What an idle device begins `latency` after; launching costs the host `costs`."""
-        self.busy_until = max(self.host + latency, self.busy_until) + ms
-        self.host += costs
-
-    def synchronise(self):
-        self.host = max(self.host, self.busy_until)
 
 
 def test_no_event_is_made_between_marks(monkeypatch):
@@ -65,30 +31,6 @@ def test_a_phase_s_device_time_is_of_several_in_a_row(ms, repeats, monkeypatch):
     assert found["repeats"] == repeats
     assert found["wall_ms"] == pytest.approx(ms + 0.01)  # with the latency of its launch
     assert found["device_ms"] == pytest.approx(ms + 0.01 / repeats)
-
-
-class CudaAllocator:
-    """What torch.cuda tells of an allocator that rounds up to 512 bytes and takes 2 MiB at once."""
-
-    def __init__(self):
-        self.now, self.peak = [0, 0, 0], [0, 0, 0]  # requested, allocated, reserved
-
-    def take(self, n):
-        blocks = math.copysign(-(-abs(n) // 512) * 512, n)
-        now = [self.now[0] + n, self.now[1] + int(blocks), 0]
-        now[2] = max(self.now[2], -(-now[1] // 2**21) * 2**21)
-        self.now, self.peak = now, list(map(max, now, self.peak))
-
-    def memory_stats(self):
-        names = ("requested_bytes", "allocated_bytes", "reserved_bytes")
-        both = {"current": self.now, "peak": self.peak}
-        return {f"{names[i]}.all.{w}": n for w, told in both.items() for i, n in enumerate(told)}
-
-    def reset_peak_memory_stats(self):
-        self.peak = list(self.now)
-
-    def empty_cache(self):
-        self.now[2] = -(-self.now[1] // 2**21) * 2**21
 
 
 def test_the_cuda_meter_counts_what_was_asked_for_and_keeps_the_blocks_beside_it(monkeypatch):

@@ -29,7 +29,8 @@ def peer(told: dict[str, Any]) -> dict[str, Any]:
         module = import_module(f"kvbench.peers.{about['module']}")
         other, own = module.Peer(plain.model, plain.prompt, TOKENS, about), setup.runner(TOKENS)
         at = first_difference(own(no_mark), other(no_mark), setup.prompt.size(1))
-        turns = {"other": generated(other, TOKENS), "ours": generated(own, TOKENS)}
+        both = {"other": other, "ours": own}
+        turns = {k: generated(run, TOKENS, setup.device) for k, run in both.items()}
         heard = alternate(turns, told["seconds"], setup.device)
         ran = setup.choice.facts() | {"peer": module.LIBRARY, "first_difference": at}
         least = cost(setup, 1, told["depths"][0] + TOKENS // 2).bytes
