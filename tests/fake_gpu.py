@@ -2,6 +2,7 @@
 
 import math
 import time
+from types import SimpleNamespace
 
 import torch
 
@@ -62,3 +63,45 @@ class CudaAllocator:
 
     def empty_cache(self):
         self.now[2] = -(-self.now[1] // 2**21) * 2**21
+
+
+class Driver:
+    """The functions of NVIDIA's bindings that are used; `slowed` is in ns, by field."""
+
+    NVML_SUCCESS = 0
+    NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP = 74
+    NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN = 270
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self):
+        self.slowed = {74: 1_000_000, 270: 2_000_000}
+        self.asked, self.energy = [], 5_000  # mJ; or a function, or None
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        self.asked.append(index)
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        if uuid == "GPU-none":
+            raise self.NVMLError("Not Found")
+        self.asked.append(uuid)
+        return uuid
+
+    def nvmlDeviceGetFieldValues(self, device, fields):
+        def told(field):
+            code = self.NVML_SUCCESS if field in self.slowed else 3
+            return SimpleNamespace(
+                nvmlReturn=code, value=SimpleNamespace(ullVal=self.slowed.get(field, 0))
+            )
+
+        return [told(field) for field in fields]
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, device):
+        if self.energy is None:
+            raise self.NVMLError("Not Supported")
+        return self.energy() if callable(self.energy) else self.energy

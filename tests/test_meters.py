@@ -1,5 +1,7 @@
 """What reads clocks and memory on a GPU, with a torch.cuda that is made up; and on a real one."""
 
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ from fake_gpu import CudaAllocator, Device
 from kvbench.bench import decode_step
 from kvbench.bench.clock import clock
 from kvbench.bench.memory import peak_meter, reserved
+from kvbench.bench.meters import nvml
 
 
 def test_no_event_is_made_between_marks(monkeypatch):
@@ -87,3 +90,38 @@ def test_a_graph_keeps_its_pool():
     after = reserved("cuda")
     assert after["graph_pool_bytes"] - before["graph_pool_bytes"] >= y.nbytes
     assert after["memory_reserved_bytes"] >= after["graph_pool_bytes"]
+
+
+def test_the_driver_s_counters_are_of_the_gpu_that_this_process_holds(driver, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1234,GPU-5678")
+    assert (nvml.energy_mj(), nvml.slowed_us()) == (5_000, 3_000)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    nvml.energy_mj()
+    assert driver.asked == ["GPU-1234", "GPU-1234", 0]
+    driver.energy = None
+    with pytest.raises(nvml.Unreadable, match="no total energy of this GPU: Not Supported"):
+        nvml.energy_mj()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-none")
+    with pytest.raises(nvml.Unreadable, match="GPU GPU-none: Not Found"):
+        nvml.slowed_us()
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(nvml.Unreadable, match="nvidia-ml-py is not installed"):
+        nvml.slowed_us()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [nvml.energy_mj, nvml.slowed_us])
+def test_a_real_driver_counts_up_while_the_gpu_works(count):
+    try:
+        first = count()
+    except nvml.Unreadable as reason:
+        pytest.skip(str(reason))
+    x = torch.rand(4096, 4096, device="cuda")
+    began = time.monotonic()
+    while time.monotonic() - began < 1.0:
+        x @ x
+        torch.cuda.synchronize()
+    counted = count() - first
+    if count is nvml.energy_mj:
+        assert 10_000 < counted < 2_000_000  # 10 W to 2 kW for a second
+    assert counted >= 0
