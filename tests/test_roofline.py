@@ -12,7 +12,8 @@ from kvbench.bench import profile as program
 from kvbench.cells import cell
 from kvbench.config import ConfigError, load_schema, resolve
 from kvbench.figures import roofline, style
-from kvbench.ncu import NcuError, parse, runner
+from kvbench.ncu import NcuError, command, parse, runner
+from kvbench.ncu.__main__ import main
 from kvbench.roofline import plausible, point, predecessors, ratios
 from kvbench.settings import roofline_source
 
@@ -165,7 +166,7 @@ import json, pathlib, subprocess, sys
 a, here = sys.argv[1:], pathlib.Path({here!r})
 mode = (here / "mode").read_text()
 names = {names!r}
-if "--version" in a:
+if a == ["--version"]:
     print("NVIDIA (R) Nsight Compute Command Line Profiler\\nVersion 2025.3.0.0 (build 1)")
 elif "--query-metrics" in a:
     print("Device NVIDIA H200 (GH100)")
@@ -258,6 +259,59 @@ def test_a_profile_says_what_it_ran_with(ncu, tmp_path):
     assert "a.sum,b.sum" in with_["command"] and "--clock-control" in with_["command"]
     at = with_["command"].index("--target-processes")
     assert with_["command"][at + 1] == "application-only"  # not nvidia-smi, git or a compiler
+
+
+def test_one_command_calibrates_profiles_exports_and_adds_up(ncu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "check_permission", lambda: None)
+    seen = tmp_path / "seen"
+    script = f"""import sys; open({str(seen)!r}, "a").write(" ".join(sys.argv[1:]) + chr(10))
+print('{{"flop": 1000, "wall_ms_median": 2.0}}')"""
+    monkeypatch.setattr(command, "PROGRAM", tmp_path / "program.py")
+    command.PROGRAM.write_text(script)
+    ncu("1000")
+    asked = ["profile", "--out", str(tmp_path / "out"), "--P", "20", "--version"]
+    assert main([*asked, "v2_decode", "--threads", "2"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["dram_bytes"] == 10 and told["tensor_flop"] == 1000 and not told["missing"]
+    names = [Path(name).name for name in told["files"]]
+    assert names == [f"gpt2_v2_decode_B1_P20.{end}" for end in ("ncu-rep", "csv", "run.json")]
+    assert all(Path(name).exists() for name in told["files"])
+    assert json.loads(Path(told["files"][2]).read_text())["ncu"]["passes"] == 3
+    assert main([*asked, "v1_decode"]) == 0  # calibrated already
+    phase = "--version {} --P 20 --model gpt2 --batch 1 --dtype bfloat16{}"
+    calibrate = "--version calibrate --dtype bfloat16"
+    expected = [calibrate, phase.format("v2_decode", " --threads 2"), phase.format("v1_decode", "")]
+    assert seen.read_text().splitlines() == expected
+    assert main([*asked, "v1_decode", "--dtype", "float16"]) == 0
+    assert seen.read_text().splitlines()[3] == "--version calibrate --dtype float16"
+
+
+@pytest.mark.parametrize(
+    "options,line",
+    [
+        (["--version", "v99_decode"], "invalid choice: 'v99_decode'"),
+        (["--version", "v1_decode", "--model", "gpt5"], "invalid choice: 'gpt5'"),
+        (["--version", "v1_decode", "--P", "long"], "invalid int value: 'long'"),
+        (["--P", "3"], "required: --version"),
+    ],
+)
+def test_a_profile_that_was_asked_for_wrongly_says_what_is_allowed(options, line, capsys):
+    with pytest.raises(SystemExit):
+        main(["profile", *options])
+    assert line in capsys.readouterr().err
+
+
+def test_a_profile_that_cannot_be_made_is_one_line(ncu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "check_permission", lambda: None)
+    asked = ["profile", "--out", str(tmp_path), "--version", "v1_decode"]
+    (tmp_path / "calibration.json").write_text("{")
+    assert main(asked) == 1
+    assert "calibration.json is not JSON" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(runner, "FOLDERS", ())
+    assert main(asked) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kvbench.ncu profile: no ncu on PATH") and error.count("\n") == 1
 
 
 def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):

@@ -193,7 +193,7 @@ def calibrate(
 
     The product that `command` runs is in `dtype`.
 
-    Returns metrics, ratio (counted over true FLOP) and flop_per_tensor_inst (None but for V100
+    Returns dtype, metrics, ratio (counted over true FLOP) and flop_per_tensor_inst (None but for V100
     and T4, whose counter is of instructions). Raises NcuError for a ratio outside 0.98-1.02.
     """
     check_permission()
@@ -214,7 +214,8 @@ def calibrate(
             f"a product of {told['flop']} FLOP counts as {ratio:.3g} times that; allowed: "
             f"{CLOSE[0]}-{CLOSE[1]}: these counters are wrong for this GPU, so nothing is plotted"
         )
-    return {"metrics": metrics, "ratio": ratio, "flop_per_tensor_inst": per_inst}
+    counters = {"metrics": metrics, "flop_per_tensor_inst": per_inst}
+    return {"dtype": dtype, "ratio": ratio, **counters}
 
 
 def write_run(path: Path, told: dict) -> None:
