@@ -191,10 +191,9 @@ def calibrate(
 ) -> dict[str, Any]:
     """Counters that were seen to count right: one product of known size, profiled and compared.
 
-    The product that `command` runs is in `dtype`.
-
-    Returns dtype, metrics, ratio (counted over true FLOP) and flop_per_tensor_inst (None but for V100
-    and T4, whose counter is of instructions). Raises NcuError for a ratio outside 0.98-1.02.
+    The product that `command` runs is in `dtype`. Returns dtype, metrics, ratio (counted over true
+    FLOP) and flop_per_tensor_inst (None but for V100 and T4, whose counter is of instructions).
+    Raises NcuError for a ratio outside 0.98-1.02.
     """
     check_permission()
     metrics = query(ncu, dtype)
