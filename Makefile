@@ -24,7 +24,7 @@ quick: $(READY)
 # The rows take the workflow's own kernels and weights.
 bench: $(READY)
 	$(BIN)/snakemake $(BENCH) --cores $(CORES) --quiet
-	$(BIN)/python -m kvbench.speed $(ROWS)
+	$(BIN)/python -m perf $(ROWS)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
@@ -32,12 +32,12 @@ test: lint
 # A real Slurm of one node, from Debian packages, as root.
 test-slurm: $(READY)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,slurm]'
-	$(BIN)/pytest -m slurm tests/slurm
+	$(BIN)/pytest -m slurm tests/workflow/slurm
 
 # The quick study in environments that py-rattler makes: minutes, and gigabytes of TMPDIR meanwhile.
 test-conda: $(READY)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,conda]'
-	$(BIN)/pytest -m conda tests/conda
+	$(BIN)/pytest -m conda tests/workflow/conda
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -14,12 +14,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
-from kvbench import cells, codedeps, demand, isolation, job, runlock
-from kvbench.config import ConfigError, load_schema, resolve
+from kvbench.plan import cells, code_inputs as codedeps, resources as demand, preflight as runlock
+from kvbench.job import isolation, log as job
+from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
-from kvbench.settings import quality_presets, shape_of, uses_cuda
-from kvbench.timed import POOLING
+from kvbench.plan.study import quality_presets, shape_of, uses_cuda
+from kvbench.job.timed import POOLING
 from kvbench.versions import VERSIONS, cache_module
 
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
@@ -379,7 +380,7 @@ def presets_of(benchmark):
 
 def figure_code(wildcards):
     """The drawing script and its family's module."""
-    return code("figure.py", f"kvbench.figures.{wildcards.figure}")
+    return code("figure.py", f"kvbench.report.figures.{wildcards.figure}")
 
 
 def own_cells(wildcards):

@@ -4,8 +4,8 @@ out   resources/kernels/kvbench.so, and .json: compiler, flags, instruction sets
       resources/kernels/account.so: counts the bytes of torch's CPU allocator
 """
 
-from kvbench.kernels.account import NAME, SOURCE
-from kvbench.kernels.build import sources
+from kvbench.kernels.cpu.memory_account import NAME, SOURCE
+from kvbench.kernels.cpu.build import sources
 
 
 rule build_kernels:

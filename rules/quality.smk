@@ -8,7 +8,7 @@ out   results/{study}/perplexity/{preset}/{version}.json
 rule measure_perplexity:
     """Score a text with one version: the plain forward, and through its cache."""
     input:
-        code=measured_code("measure_perplexity.py"),
+        code=measured_code("measure_perplexity.py", "kvbench.caches.none", "kvbench.caches.dense"),
         weights=weights,
         reference=own_weights,
         tokens=tokens,

@@ -6,7 +6,7 @@ out   results/{study}/roofline/roofs.json
       results/{study}/roofline/ncu/*: reports and exports, where ncu counts
 """
 
-from kvbench.settings import roofline_source
+from kvbench.plan.study import roofline_source
 
 SOURCE = roofline_source(config)
 EXPORTS = config["roofline"]["csv_dir"] if SOURCE == "csv" else "<results>/roofline/ncu"
@@ -38,7 +38,7 @@ rule place_roofs:
     """Set the datasheet's peaks of the device beside its measured roofs."""
     input:
         code=code("place_roofs.py"),
-        peaks="src/kvbench/peaks.yaml",
+        peaks="src/kvbench/analysis/datasheet.yaml",
         roofs=f"{EXPORTS}/roofs.json" if SOURCE == "csv" else rules.measure_roofs.output[0],
     output:
         "<results>/roofline/roofs.json",

@@ -1,10 +1,11 @@
 """Fit the time per token over batch: slope, intercept, and break-even against v1."""
 
-from kvbench import depth, tables
-from kvbench.job import logged
-from kvbench.records import apart, provenance, read_cells
+from kvbench.analysis import scaling as depth
+from kvbench.job.log import logged
+from kvbench.records.read import apart, provenance, read_cells
+from kvbench.report import tables
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     records = read_cells([*snakemake.input.cells, *snakemake.input.roofs])
     cells, own = apart(records, "roofs")
     roofs = next(iter(own), None)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from kvbench.job import logged
-from kvbench.kernels.make import build_or_say_why
+from kvbench.inputs.build_kernels import build_or_say_why
+from kvbench.job.log import logged
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     build_or_say_why(*map(Path, snakemake.output))

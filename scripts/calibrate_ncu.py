@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from kvbench.devices import one_device
-from kvbench.job import logged
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged
 from kvbench.ncu import runner
-from kvbench.store import write_record
+from kvbench.records.store import write_record
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     output, settings = Path(snakemake.output[0]), snakemake.params.settings
     told = [item for key, value in settings.items() for item in (f"--{key}", str(value))]
     command = [sys.executable, "scripts/profile_decode_step.py", "--version", "calibrate", *told]

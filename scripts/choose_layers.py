@@ -1,11 +1,11 @@
 """Find the layer map that shares K/V between the pairs of layers of least calibration loss."""
 
-from kvbench.job import logged
-from kvbench.sharing import choose
-from kvbench.store import write_record
-from kvbench.text import load_tokens
+from kvbench.inputs.share_kv import choose
+from kvbench.inputs.tokens import load_tokens
+from kvbench.job.log import logged
+from kvbench.records.store import write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     job, inputs = snakemake.params.job, snakemake.input
     record = choose(job, inputs.init, load_tokens(inputs.train))
     print(record)

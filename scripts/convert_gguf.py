@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from kvbench import gguf_model
-from kvbench.job import logged
-from kvbench.store import write_text
-from kvbench.unavailable import passed_on
-from kvbench.weights import save
+from kvbench.inputs import gguf as gguf_model
+from kvbench.job.log import logged
+from kvbench.models.weights import save
+from kvbench.placeholder import passed_on
+from kvbench.records.store import write_text
 
-with logged(snakemake.log[0]), passed_on(*snakemake.output):
+with logged(snakemake.log[0], snakemake.input.code), passed_on(*snakemake.output):
     reader = gguf_model.open_gguf(snakemake.input.gguf)
     tensors = gguf_model.tensors(reader, snakemake.params.shape)
     origin = {"preset": snakemake.wildcards.preset, "file": Path(snakemake.input.gguf).name}

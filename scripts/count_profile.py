@@ -1,10 +1,10 @@
 """Add up an export's counters."""
 
-from kvbench.job import logged
+from kvbench.job.log import logged
 from kvbench.ncu import parse
-from kvbench.store import read_record, write_record
+from kvbench.records.store import read_record, write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     calibration = snakemake.input.get("calibration")
     worth = read_record(calibration)["flop_per_tensor_inst"] if calibration else None
     told = parse(snakemake.input.csv, flop_per_tensor_inst=worth, families=True)

@@ -2,10 +2,10 @@
 
 from importlib import import_module
 
-from kvbench.figures import style
-from kvbench.job import logged
-from kvbench.records import read_cells
+from kvbench.job.log import logged
+from kvbench.records.read import read_cells
+from kvbench.report.figures import style
 
-with logged(snakemake.log[0]):
-    family = import_module(f"kvbench.figures.{snakemake.wildcards.figure}")
+with logged(snakemake.log[0], snakemake.input.code):
+    family = import_module(f"kvbench.report.figures.{snakemake.wildcards.figure}")
     style.save(family.draw(read_cells(snakemake.input.cells)), *snakemake.output)

@@ -1,7 +1,7 @@
 """Gather the cells of one benchmark and preset, as lines."""
 
-from kvbench.gather import gather
-from kvbench.job import logged
+from kvbench.job.log import logged
+from kvbench.records.gather import gather
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     gather(snakemake.input.cells, snakemake.output[0])

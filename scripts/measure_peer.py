@@ -1,11 +1,11 @@
 """Time one fresh process of another runner generating T tokens."""
 
-from kvbench.devices import one_device
-from kvbench.job import logged, out_of_memory_is_a_result
-from kvbench.provenance import stamp
-from kvbench.timed import numbered, write_timed
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged, out_of_memory_is_a_result
+from kvbench.job.timed import numbered, write_timed
+from kvbench.records.provenance import stamp
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     from kvbench.bench import peers  # torch, which sees that device alone
 
     cell, weights = snakemake.params.cell, snakemake.input.weights

@@ -1,12 +1,12 @@
 """Score a text with one version: the plain forward, and through its cache."""
 
-from kvbench.devices import one_device
-from kvbench.job import logged, out_of_memory_is_a_result
-from kvbench.provenance import stamp
-from kvbench.store import write_record
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged, out_of_memory_is_a_result
+from kvbench.records.provenance import stamp
+from kvbench.records.store import write_record
 
-with logged(snakemake.log[0]), one_device(snakemake.config, timed=False):
-    from kvbench.bench import perplexity  # torch, which sees that device alone
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config, timed=False):
+    from kvbench.bench.quality import perplexity  # torch, which sees that device alone
 
     cell, given = snakemake.params.cell, snakemake.input
     inputs = given.weights, given.tokens, given.reference

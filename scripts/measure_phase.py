@@ -1,11 +1,11 @@
 """Break one generation's time down by phase."""
 
-from kvbench.devices import one_device
-from kvbench.job import logged, out_of_memory_is_a_result
-from kvbench.provenance import stamp
-from kvbench.store import write_record
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged, out_of_memory_is_a_result
+from kvbench.records.provenance import stamp
+from kvbench.records.store import write_record
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     from kvbench.bench import phase  # torch, which sees that device alone
 
     cell, inputs = snakemake.params.cell, snakemake.input

@@ -1,10 +1,10 @@
 """Measure this machine's roofs: bandwidths, and the rate of a large product."""
 
-from kvbench.devices import one_device
-from kvbench.job import logged
-from kvbench.store import write_record
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged
+from kvbench.records.store import write_record
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     from kvbench.bench import roofs  # torch, which sees that device alone
 
     library = snakemake.input.get("library") or None

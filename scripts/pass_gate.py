@@ -1,9 +1,9 @@
 """Fail where something got slower or larger than it was."""
 
-from kvbench import gate
-from kvbench.job import logged
-from kvbench.store import read_record, write_text
+from kvbench.analysis import regression as gate
+from kvbench.job.log import logged
+from kvbench.records.store import read_record, write_text
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     gate.check(read_record(snakemake.input.record))
     write_text(snakemake.output[0], "nothing got slower or larger\n")

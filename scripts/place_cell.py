@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from kvbench.bench import counted
-from kvbench.job import logged
-from kvbench.provenance import stamp
-from kvbench.store import read_record, write_record
+from kvbench.bench import roofline_counted as counted
+from kvbench.job.log import logged
+from kvbench.records.provenance import stamp
+from kvbench.records.store import read_record, write_record
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     found, run = read_record(snakemake.input.counted), snakemake.input.get("run")
     found = {key: found[key] for key in found if key not in ("schema_version", "complete")}
     ran = json.loads(Path(run).read_text()) if run else None

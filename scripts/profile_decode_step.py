@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from kvbench.bench.profile import main
+from kvbench.cli.profile import main
 
 if __name__ == "__main__":
     main()

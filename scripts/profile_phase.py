@@ -4,12 +4,12 @@ import json
 import sys
 from pathlib import Path
 
-from kvbench.devices import one_device
-from kvbench.job import logged
+from kvbench.job.devices import one_device
+from kvbench.job.log import logged
 from kvbench.ncu import runner
-from kvbench.store import read_record, write_text
+from kvbench.records.store import read_record, write_text
 
-with logged(snakemake.log[0]), one_device(snakemake.config):
+with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     report, run = Path(snakemake.output.report), Path(snakemake.output.run)
     cell = report.with_suffix(".cell.json")
     write_text(cell, json.dumps(snakemake.params.cell))

@@ -1,11 +1,11 @@
 """Clean Wikipedia articles of their markup and split them by whole articles."""
 
-from kvbench import wiki
-from kvbench.fetch import verify
-from kvbench.job import logged
-from kvbench.store import write_text
+from kvbench.inputs import wiki
+from kvbench.inputs.wheel import verify
+from kvbench.job.log import logged
+from kvbench.records.store import write_text
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     entries = snakemake.params.entries
     articles = wiki.dump_articles(verify(snakemake.input.dump, entries))
     extracts = wiki.extract_articles(verify(snakemake.input.extracts, entries))

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from kvbench.fetch import verify
-from kvbench.job import logged
-from kvbench.text import load_encoding, tokenize, write_tokens
-from kvbench.unavailable import passed_on
+from kvbench.inputs.tokens import load_encoding, tokenize, write_tokens
+from kvbench.inputs.wheel import verify
+from kvbench.job.log import logged
+from kvbench.placeholder import passed_on
 
-with logged(snakemake.log[0]), passed_on(snakemake.output[0]):
+with logged(snakemake.log[0], snakemake.input.code), passed_on(snakemake.output[0]):
     ranks = verify(snakemake.input.ranks, snakemake.params.entries)
     encoding = load_encoding(ranks, snakemake.wildcards.tokenizer)
     tokens = tokenize(Path(snakemake.input.text).read_text("utf-8"), encoding)

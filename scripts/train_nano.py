@@ -1,11 +1,11 @@
 """Train the nano model on mini-wiki, from counts or on from its own weights; K/V may be shared."""
 
-from kvbench.job import logged
-from kvbench.text import load_tokens
-from kvbench.train import keep_freed_memory, train
-from kvbench.weights import save
+from kvbench.inputs.tokens import load_tokens
+from kvbench.inputs.train import keep_freed_memory, train
+from kvbench.job.log import logged
+from kvbench.models.weights import save
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     keep_freed_memory()
     inputs, job = snakemake.input, snakemake.params.job
     texts = load_tokens(inputs.train), load_tokens(inputs.valid)

@@ -1,11 +1,12 @@
 """Say which version is faster than which, at which batch and length, and what the bytes allow."""
 
-from kvbench import tables, verdicts
-from kvbench.job import logged
-from kvbench.records import apart, provenance, read_cells
-from kvbench.store import write_record
+from kvbench.analysis import verdicts
+from kvbench.job.log import logged
+from kvbench.records.read import apart, provenance, read_cells
+from kvbench.records.store import write_record
+from kvbench.report import tables
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0], snakemake.input.code):
     records = read_cells([*snakemake.input.cells, *snakemake.input.controls])
     cells, controls = apart(records, "controls")
     record = verdicts.judge(cells, snakemake.params.margin, *controls)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from fake_gpu import Driver
 
-from kvbench.kernels.account import NAME
-from kvbench.kernels.build import NoCompiler, find_compiler, source_sha256
-from kvbench.kernels.make import build_or_say_why
-from kvbench.store import SCHEMA_VERSION
+from kvbench.inputs.build_kernels import build_or_say_why
+from kvbench.kernels.cpu.build import NoCompiler, find_compiler, source_sha256
+from kvbench.kernels.cpu.memory_account import NAME
+from kvbench.records.store import SCHEMA_VERSION
 
 torch.set_num_threads(1)
 # Started in the background it would be ignored, here and in all that tests start and interrupt.

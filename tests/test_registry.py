@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from kvbench import costs, versions
-from kvbench.layermaps import owners
+from kvbench import versions
+from kvbench.costs import forward as costs
+from kvbench.costs.layer_map import owners
+from kvbench.engine.generate import generate
+from kvbench.models.build import build
+from kvbench.models.weights import save
 from kvbench.presets import PRESETS, get_preset
 
 KNOWN_SIZES = {  # published parameter counts
@@ -70,6 +75,39 @@ def test_a_model_loads_for_a_version():
     assert line == versions.get_version_config("v3")
     assert not model.training and model.lm_head.weight.dtype.itemsize == 2
     assert model.transformer["h"][1].attn.c_attn.weight.shape == (192, 192)  # a borrower: Q only
+
+
+@pytest.mark.parametrize("version", versions.VERSIONS)
+def test_a_loaded_model_generates_through_its_version_s_cache(version, tmp_path):
+    weights = tmp_path / "random.safetensors"
+    save(weights, dict(build(PRESETS["nano"], device="cpu").named_parameters()))
+    model, _ = versions.load_model_for_version(version, "nano", "float32", str(weights))
+    prompt = torch.randint(0, 8192, (2, 5), generator=torch.Generator().manual_seed(0))
+    cache = model.new_cache(2, 8)
+    assert type(cache).__module__ == f"kvbench.caches.{versions.cache_module(version)}"
+    assert cache.layers == sorted(set(owners(versions.layer_map(version), 4)))
+    tokens = generate(model, prompt.to(model.lm_head.weight.device), 3)
+    assert tokens.shape == (2, 8) and torch.equal(tokens, generate(model, prompt, 3, cache))
+
+
+def test_a_fitted_version_takes_its_fitted_weights_or_says_what_makes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not made yet: run `snakemake .*versions=.v1,v14"):
+        versions.load_model_for_version("v14", "nano")
+    fitted = build(PRESETS["nano"], dtype="bfloat16", seed=7, device="cpu")
+    path = tmp_path / "resources/weights/nano/trained-4000-42.calibrated-pairs.safetensors"
+    save(path, dict(fitted.named_parameters()))
+    model, _ = versions.load_model_for_version("v14", "nano")
+    assert torch.equal(model.lm_head.weight.cpu(), fitted.lm_head.weight)
+    save(path.with_name("trained-20-42.calibrated-pairs.safetensors"), {})
+    with pytest.raises(ValueError, match="several files fit v14.*trained-20-42.*trained-4000-42"):
+        versions.load_model_for_version("v14", "nano")
+
+
+def test_a_model_of_no_version_asks_for_a_cache():
+    model = build(PRESETS["nano"], dtype="float32", device="cpu")
+    with pytest.raises(ValueError, match="not loaded as a version: give the cache"):
+        generate(model, torch.zeros(1, 1, dtype=torch.long), 1)
 
 
 @pytest.mark.parametrize("preset", KNOWN_SIZES)

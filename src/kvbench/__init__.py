@@ -1,5 +1,5 @@
 """kvbench: what a KV-cache optimisation of a GPT really costs and gains."""
 
-from kvbench import isolation
+from kvbench.job import isolation
 
 isolation.leave_host()

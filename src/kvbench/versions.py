@@ -1,9 +1,10 @@
 """The registry of versions: what each KV-cache optimisation is, as data.
 
-Standard library only, so that the Snakefile can read it. A version is one line here; one that
-needs its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys
-and what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
-(none: the preset's own weights), `fold` (none: a rotation of `kvbench.fold` folded into weights).
+Standard library only, so that the Snakefile can read it. A version is one line here; one that needs
+its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys and
+what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
+(none: the preset's own weights), `fold` (none: a rotation of `kvbench.models.rotation` folded into
+weights).
 
     python -m kvbench.versions      lists the registry
 """
@@ -11,10 +12,13 @@ and what they default to: `cache` (from the flags), `layer_map` (from the flags)
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from kvbench.models.base import LanguageModel
+
+WEIGHTS = Path("resources/weights")  # of the project that is worked in
 
 VERSIONS: dict[str, dict[str, Any]] = {
     "v0": {"description": "No cache (baseline)", "use_cache": False, "kv_cache_quant": False, "cross_layer_sharing": False},
@@ -29,7 +33,8 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "v9": {"description": "KV-cache + INT4, rotated (Hadamard)", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_hadamard", "fold": "values"},
     "v10": {"description": "KV-cache + sliding window with sinks", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False, "cache": "window"},
     "v11": {"description": "KV-cache + window with sinks, INT4 rotated", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "window_int4", "fold": "values"},
-    # Sharing that works: the same cache and layer map as v3, and weights fitted to them (kvbench.sharing).
+    # Sharing that works: the same cache and layer map as v3, and weights fitted to them.
+    # See kvbench.inputs.share_kv.
     "v12": {"description": "KV-cache + sharing, trained with it", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "shared"},
     "v13": {"description": "KV-cache + sharing, uptrained", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "uptrained"},
     "v14": {"description": "KV-cache + sharing, calibrated", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "calibrated"},
@@ -83,20 +88,46 @@ def weights_variant(version: str) -> str | None:
 
 def load_model_for_version(
     version: str, preset: str, dtype: str = "bfloat16", weights: str | None = None, seed: int = 42
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[LanguageModel, dict[str, Any]]:
     """A model ready to run as one version: on CUDA where there is one, else CPU, in eval mode.
 
-    `weights` is a safetensors file; without one the parameters are seeded random numbers, which
-    time and weigh the same as trained ones. Returns (model, get_version_config(version)).
-    Raises ValueError for an unknown version, preset or dtype.
+    `kvbench.engine.generate.generate(model, prompt, n)` decodes through the version's own cache,
+    which `model.new_cache(batch, tokens)` makes. `weights` is a safetensors file; without one the
+    parameters are seeded random numbers, which time and weigh the same as trained ones. A version
+    of a `weights_variant` takes the file that the workflow fitted to it, where the preset's own
+    weights are not random. Returns (model, get_version_config(version)).
+    Raises ValueError for an unknown version, preset or dtype, FileNotFoundError where fitted
+    weights are not made yet.
     """
-    from kvbench.models import build
+    from kvbench.models.build import build
     from kvbench.presets import get_preset
 
     line = get_version_config(version)
-    shape, fold = get_preset(preset), line.get("fold")
+    shape = get_preset(preset)
+    if weights is None and shape["weights"] != "random" and weights_variant(version):
+        weights = fitted_weights(version, preset)
+    fold = line.get("fold")
     model = build(shape, layer_map(version), dtype, weights=weights, seed=seed, fold=fold)
+    model.storage = cache_module(version)
     return model, line
+
+
+def fitted_weights(version: str, preset: str, folder: Path = WEIGHTS) -> str:
+    """The one file of weights under `folder` fitted to the version's own layer map.
+
+    Raises FileNotFoundError, with what makes it, where there is none, and ValueError for several.
+    """
+    name = f"*.{weights_variant(version)}-{layer_map(version)}.safetensors"
+    found = sorted(map(str, (folder / preset).glob(name)))
+    if not found:
+        raise FileNotFoundError(
+            f"{version} runs on weights fitted to its layer map, {folder / preset / name}, which "
+            "are not made yet: run `snakemake --cores 1 perplexity --config "
+            f"pretrained={preset} versions=[v1,{version}]`, or give weights="
+        )
+    if len(found) > 1:
+        raise ValueError(f"several files fit {version}: give one as weights=: {', '.join(found)}")
+    return found[0]
 
 
 def listing(markdown: bool = False) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from kvbench.bench import vram
-from kvbench.bench.memory import tensor_bytes
+from kvbench.bench.meters.peak_memory import tensor_bytes
 from kvbench.bench.setup import Setup, ready
-from kvbench.job import is_out_of_memory
+from kvbench.job.log import is_out_of_memory
 
 PROBES = (2, 4)  # a batch of one sometimes gets by with views where others need copies
 MOST = 6  # probes, with those that a line led to

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from kvbench.bench.clock import clock
-from kvbench.bench.decode_step import phase_of
+from kvbench.bench.meters.clock import clock
+from kvbench.bench.roofline import phase_of
 from kvbench.bench.setup import Setup, ready
 from kvbench.bench.yardstick import beside
 

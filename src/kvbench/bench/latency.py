@@ -10,11 +10,11 @@ import time
 from statistics import fmean, median
 from typing import Any
 
-from kvbench.bench.clock import clock
-from kvbench.bench.delay import Wrap, delaying
+from kvbench.bench.meters.clock import clock
+from kvbench.bench.meters.delay import Wrap, delaying
 from kvbench.bench.setup import Runner, Setup, ready
 from kvbench.bench.yardstick import beside
-from kvbench.generate import overflow_steps
+from kvbench.engine.generate import overflow_steps
 
 
 def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:

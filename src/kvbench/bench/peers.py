@@ -16,9 +16,9 @@ from torch import Tensor
 from kvbench import peers
 from kvbench.bench.latency import one_run, summarise
 from kvbench.bench.setup import Setup, ready
-from kvbench.generate import generate, greedy, no_mark, overflow_steps
-from kvbench.job import is_out_of_memory, without_result
-from kvbench.unavailable import NotMeasured
+from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
+from kvbench.job.log import is_out_of_memory, without_result
+from kvbench.placeholder import NotMeasured
 
 
 def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:

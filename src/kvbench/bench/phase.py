@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from kvbench.bench.clock import clock
+from kvbench.bench.meters.clock import clock
 from kvbench.bench.setup import Setup, ready
-from kvbench.generate import generate, no_mark, overflow_steps
+from kvbench.engine.generate import generate, no_mark, overflow_steps
 
 PHASES = ("embedding", "attention", "mlp", "head", "other")
 

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvbench import devices, machine
-from kvbench.bench import hierarchy
-from kvbench.kernels import bound, native
-from kvbench.models import DTYPES
+from kvbench.bench.meters import cpu_caches as hierarchy
+from kvbench.bench.meters import machine
+from kvbench.job import devices
+from kvbench.kernels.cpu import bound
+from kvbench.kernels.cpu import library as native
+from kvbench.models.build import DTYPES
 
 BUFFER_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}  # at least; and LARGER times the largest cache
 LARGER = 4

@@ -1,6 +1,6 @@
 """What every benchmark does before it measures: a model, a prompt, a cache, the record's frame.
 
-A `cell` is the one dict a measuring job is given (`kvbench.cells`): flags, shape and settings.
+A `cell` is the one dict a measuring job is given (`kvbench.plan.cells`): flags, shape and settings.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kvbench import devices, machine
-from kvbench.bench.memory import reserved, tensor_bytes
+from kvbench.bench.meters import machine
+from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, make, sdpa_backend
-from kvbench.generate import Pick, Sampler, generate, greedy
-from kvbench.kernels.choose import PLAIN, Choice, settle
-from kvbench.kernels.native_cache import quickest
-from kvbench.kernels.packed import copied_bytes, pack
-from kvbench.models import build
+from kvbench.engine.backend import PLAIN, Choice, settle
+from kvbench.engine.fast_cache import quickest
+from kvbench.engine.generate import Pick, Sampler, generate, greedy
+from kvbench.engine.packed_linear import copied_bytes, pack
+from kvbench.job import devices
 from kvbench.models.base import LanguageModel
+from kvbench.models.build import build
 
 if TYPE_CHECKING:
-    from kvbench.static_step import StaticStep
+    from kvbench.engine.static_step import StaticStep
 
 Runner = Callable[[Callable[[], None]], Tensor]
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
@@ -72,7 +73,7 @@ class Setup:
 
     def step(self, cache: Cache, pick: Pick | None = None) -> StaticStep:
         """The decode step over `cache` as this cell runs it: captured, compiled or as it is."""
-        from kvbench.static_step import StaticStep
+        from kvbench.engine.static_step import StaticStep
 
         step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
         self.prepared_s = step.prepared_s

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvbench.bench.memory import peak_meter, tensor_bytes
+from kvbench.bench.meters.peak_memory import peak_meter, tensor_bytes
 from kvbench.bench.setup import Setup, ready
-from kvbench.generate import generate, overflow_steps
+from kvbench.engine.generate import generate, overflow_steps
 
 
 def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A shared machine runs at half its speed for seconds at a time, and a process of 
 other seconds than a process of another. A reading of the yardstick is a run like the measured one,
 prefill and steps, less all that versions change in it: by their own weights and kernels but for Q,
 K and V, over one layer of a plain cache. It has to slow down as the runs do; bare products, which
-wait for memory more than a step does, were worse. `kvbench.steady` says what is made of it.
+wait for memory more than a step does, were worse. `kvbench.analysis.drift` says what is made of it.
 
 Ratios between versions of one study use it. Times stay as the clock read them.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kvbench.bench.setup import Setup
 from kvbench.caches.dense import KVCache
-from kvbench.kernels.native_cache import native_or_same
+from kvbench.engine.fast_cache import native_or_same
 
 Run = dict[str, Any]
 

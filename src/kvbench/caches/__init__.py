@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend
 
-from kvbench.layouts import Layout
+from kvbench.costs.layout import Layout
 
 if TYPE_CHECKING:
     from kvbench.models.base import Shape

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from kvbench.caches import BLOCK, Cache
 from kvbench.caches.coded import KEYS, Quantise, grouped, hide_future, ungrouped, weigh
+from kvbench.costs.layout import Layout
 from kvbench.kernels.reference import widen
-from kvbench.layouts import Layout
 
 
 class ChannelCache(Cache):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
-from kvbench.layouts import Layout, equal_rows
+from kvbench.costs.layout import Layout, equal_rows
 
 
 class KVCache(Cache):
@@ -30,7 +30,7 @@ class KVCache(Cache):
         return causal_sdpa(q, self.k[layer][:, :, :end], self.v[layer][:, :, :end])
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, None, None]:
-        """K and V of one layer; no scales (`kvbench.caches.static`)."""
+        """K and V of one layer; no scales (`kvbench.engine.static_view`)."""
         return self.k[layer], self.v[layer], None, None
 
     def storages(self) -> Iterator[Tensor]:

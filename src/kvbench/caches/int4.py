@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from kvbench.caches.coded import CodedRows
+from kvbench.costs.layout import Layout, equal_rows
 from kvbench.kernels.reference import quantise_int4
-from kvbench.layouts import Layout, equal_rows
 
 
 class KVCache(CodedRows):
@@ -18,7 +18,7 @@ class KVCache(CodedRows):
     quantise = staticmethod(quantise_int4)
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Codes of K and V of one layer, and their scales (`kvbench.caches.static`)."""
+        """Codes of K and V of one layer, and their scales (`kvbench.engine.static_view`)."""
         return self.codes(layer)
 
     @classmethod

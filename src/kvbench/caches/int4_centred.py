@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kvbench.caches import BLOCK, Cache
 from kvbench.caches.coded import KEYS, grouped, hide_future, ungrouped, weigh
+from kvbench.costs.layout import Layout
 from kvbench.kernels.reference import quantise_int4, widen
-from kvbench.layouts import Layout
 
 
 class KVCache(Cache):

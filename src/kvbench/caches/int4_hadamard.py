@@ -1,8 +1,8 @@
 """The INT4 KV cache of rotated rows: a channel that sticks out is spread over all of its head.
 
 A Hadamard matrix H is orthogonal, so (q H).(k H) = q.k: Q and K are turned here, after any rotary
-positions. V is turned by weights into which H is folded (`kvbench.fold`), as is the turn back, so
-it costs nothing. As QuaRot (Ashkboos et al. 2024, arXiv:2404.00456) does.
+positions. V is turned by weights into which H is folded (`kvbench.models.rotation`), as is the turn
+back, so it costs nothing. As QuaRot (Ashkboos et al. 2024, arXiv:2404.00456) does.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from kvbench.caches.coded import CodedRows
-from kvbench.fold import hadamard
+from kvbench.costs.layout import Layout, equal_rows
 from kvbench.kernels.reference import quantise_int4
-from kvbench.layouts import Layout, equal_rows
+from kvbench.models.rotation import hadamard
 
 
 class KVCache(CodedRows):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
-from kvbench.layouts import Layout, equal_rows
+from kvbench.costs.layout import Layout, equal_rows
 
 
 class KVCache(Cache):

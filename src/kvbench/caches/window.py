@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kvbench.caches import Cache, dense
-from kvbench.layouts import Layout
+from kvbench.costs.layout import Layout
 
 
 class KVCache(Cache):

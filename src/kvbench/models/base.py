@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvbench.caches import Cache
+from kvbench.caches import Cache, make
 
 
 class Shape(Protocol):
@@ -41,6 +41,16 @@ class LanguageModel(nn.Module):
 
     config: Shape
     lm_head: nn.Linear
+    storage: str | None = None  # the module of kvbench.caches that new_cache() takes
+
+    def new_cache(self, batch: int, tokens: int) -> Cache:
+        """An empty cache with room for `tokens` tokens of `batch` sequences, as the version stores.
+
+        Raises ValueError for a model that was not loaded as a version.
+        """
+        if self.storage is None:
+            raise ValueError("this model was not loaded as a version: give the cache to use")
+        return make(self.storage, self.config, batch, tokens, self.lm_head.weight)
 
     def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""

@@ -17,7 +17,7 @@ from kvbench.ncu.errors import NcuError
 from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
 from kvbench.ncu.remarks import PERMISSION
 from kvbench.ncu.report import launches, parse
-from kvbench.store import replacing, write_text
+from kvbench.records.store import replacing, write_text
 
 FOLDERS = (
     "/usr/local/cuda/bin",

@@ -1,0 +1,72 @@
+"""Targets of the accounts: bytes by their closed form; what a look at memory or phases costs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from kvbench.bench import phase
+from kvbench.bench.meters.peak_memory import peak_meter
+from kvbench.bench.setup import ready
+from kvbench.caches import make
+from kvbench.costs import forward as costs
+from kvbench.engine.generate import generate
+from kvbench.models.build import DTYPES
+from kvbench.plan import cells
+from perf.steps import by, cell, study
+from perf.turns import alternate, repeated
+
+TOKENS = 16
+
+
+def cache_bytes(told: dict[str, Any]) -> dict[str, Any]:
+    """Bytes of each version's storages over those of the cost model, by version and dtype."""
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        for version in ("v1", "v2", "v3", "v4"):
+            one = cell(told | {"dtype": dtype, "depths": [told["depths"][0] - 1]}, version)
+            shape, batch, tokens = one["model"], told["batches"][0], one["depth"] + 1
+            arch = import_module(f"kvbench.models.{shape['arch']}")
+            sizes = {key: value for key, value in shape.items() if key != "arch"}
+            config = arch.Config(**sizes, owner=tuple(one["owner"]))
+            like = torch.empty(0, dtype=DTYPES[dtype])
+            cache = make(one["cache"], config, batch, tokens, like)
+            row = cache.layout(config.head_dim, like.itemsize)
+            heads = costs.kv_heads(shape, one["owner"], batch)
+            formula = heads * row.bytes(cache.capacity)
+            found[f"{version}, {dtype}"] = cache.reserved_bytes() / formula
+    return {"exact": found}
+
+
+def memory(told: dict[str, Any]) -> dict[str, Any]:
+    """A generation whose peak is taken by the allocator's account, over the same one without."""
+    asked = cells.cell(study(told), "vram", told["preset"], "v1", T=TOKENS)
+    with ready(asked, None, told["library"]) as setup:
+        cache = setup.cache(setup.prompt.size(1) + TOKENS)
+
+        def plain() -> None:
+            generate(setup.model, setup.prompt, TOKENS, cache)
+
+        def accounted() -> None:
+            meter = peak_meter(setup.device, told["library"])
+            meter.start()
+            plain()
+            meter.stop()
+
+        turns = {name: repeated(work) for name, work in (("a", accounted), ("p", plain))}
+        heard = alternate(turns, told["seconds"], setup.device)
+        return {"pairs": {"": heard.pair("a", "p")}, "ran": setup.choice.facts(), **by(heard)}
+
+
+def phases(told: dict[str, Any]) -> dict[str, Any]:
+    """The sum of the named phases, without the rest, over the run that nothing looked at."""
+    asked = cells.cell(study(told), "phase", told["preset"], "v1", T=TOKENS)
+    record = phase.run(asked | {"num_measure_runs": 5}, None, told["library"])
+    named = [name for name in phase.PHASES if name != "other"]
+    above = [sum(run[name] for name in named) for run in record["runs"]]
+    pair = {"above": {"wall": above}, "below": {"wall": record["plain_runs_ms"]}}
+    disturbed = record["machine_state"]["disturbed_by"]
+    ran = {key: record[key] for key in ("execution", "kernel")}
+    return {"pairs": {"": pair}, "ran": ran, "disturbed_by": disturbed}

@@ -1,0 +1,100 @@
+"""Measure speed targets: `python -m perf [ROW ...]`, into results/bench/speed.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from importlib import import_module
+from multiprocessing import get_context
+from typing import Any
+
+from kvbench.placeholder import NotMeasured
+from perf import judge, report
+from perf.targets import EXACTLY, TARGETS, Target, small
+
+LIBRARY = "resources/kernels/kvbench.so"
+WEIGHTS = "resources/weights/gpt2/random-42.safetensors"
+
+
+def sample(target: Target, told: dict[str, Any]) -> dict[str, Any]:
+    """One process's samples of a row, and the machine they come from."""
+    from perf.here import machine
+
+    module, function = target.by.split(".")
+    measure = getattr(import_module(f"perf.{module}"), function)
+    before = machine(told)
+    try:
+        found = measure(told)
+    except NotMeasured as missing:
+        return {"reason": str(missing), "machine": before}
+    read = [before["read_gb_s"], machine(told)["read_gb_s"]]
+    return found | {"machine": before | {"read_gb_s": read}}
+
+
+def measure(name: str, target: Target, paths: dict[str, str]) -> dict[str, Any]:
+    """The row of one target, each sample from a fresh process."""
+    told = {"seconds": 1.0, **target.told, **paths}
+    samples = []
+    for _ in range(target.processes):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+            found = fresh.submit(sample, target, told).result()
+        if "reason" in found:
+            return judge.not_measured(name, target, found["reason"], found["machine"])
+        samples.append(found)
+    return judge.judged(name, target, samples)
+
+
+def chosen(patterns: list[str]) -> list[str]:
+    """The rows that the patterns name, in the table's order; all where there are none.
+
+    Raises ValueError for a pattern that names none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in TARGETS):
+            raise ValueError(f"no row {pattern!r}; rows: {', '.join(TARGETS)}")
+    return [n for n in TARGETS if not patterns or any(fnmatchcase(n, p) for p in patterns)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the chosen rows, one after the other, each kept as soon as it is there."""
+    parser = argparse.ArgumentParser(prog="python -m perf", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="a row, or a pattern: 'int8-*'")
+    parser.add_argument("--output", default="results/bench/speed.json")
+    parser.add_argument("--library", default=LIBRARY, help="the native kernels' file")
+    parser.add_argument("--weights", default=WEIGHTS, help="for the row `cell`")
+    parser.add_argument("--processes", type=int, help="fresh ones for each row, for its interval")
+    parser.add_argument("--small", action="store_true", help="try the paths; numbers mean nothing")
+    parser.add_argument("--list", action="store_true", help="name the rows, and measure nothing")
+    parser.add_argument("--markdown", action="store_true", help="print the table of --output")
+    asked = parser.parse_args(arguments)
+    try:
+        names = chosen(asked.rows)
+        known = report.read(asked.output)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if asked.list:
+        print(*(f"{name:20} {TARGETS[name].what}" for name in names), sep="\n")
+        return 0
+    if asked.markdown:
+        print(report.markdown(known), end="")
+        return 0
+    print(report.HEAD, flush=True)
+    failed = 0
+    for name in names:
+        target = small(TARGETS[name]) if asked.small else TARGETS[name]
+        if asked.processes and target.sense != EXACTLY:
+            target = replace(target, processes=asked.processes)
+        paths = {"library": asked.library, "weights": asked.weights}
+        try:
+            row = measure(name, target, paths)
+        except Exception as error:
+            print(f"{name:20} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            failed += 1
+            continue
+        report.merge(asked.output, row)
+        print(report.line(row), flush=True)
+    return 1 if failed else 0

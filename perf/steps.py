@@ -1,0 +1,144 @@
+"""Targets of the decode step: two ways to run it, or a version and v1, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import torch
+
+from kvbench.bench import roofs
+from kvbench.bench.roofline import step_over
+from kvbench.bench.setup import Setup, ready
+from kvbench.caches import layout_of
+from kvbench.costs import forward as costs
+from kvbench.placeholder import NotMeasured
+from kvbench.plan import cells
+from kvbench.plan.config import load_schema, resolve
+from perf.turns import Turn, alternate, repeated
+
+EAGER = {"execution": "eager", "kernel": "torch"}  # operators as torch has them
+
+
+def cell(told: dict[str, Any], version: str = "v1", **how: str) -> dict[str, Any]:
+    """The decode cell of one version: the preset's shape, its context as wide as the depth asks."""
+    config = study(told)
+    deepest = max(told["depths"])
+    found = cells.cell(config, "decode", told["preset"], version, depth=deepest)
+    found["model"]["block_size"] = max(found["model"]["block_size"], deepest + 1)
+    return found | how
+
+
+def study(told: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of the row's preset, dtype and device; one thread."""
+    preset = {"pretrained": told["preset"]}
+    if "shape" in told:
+        preset = {"pretrained": None, "model_config": told["shape"]}
+    device = told.get("device", "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NotMeasured("torch sees no CUDA device")
+    asked = {**preset, "dtype": told["dtype"], "device": device, "benchmarks": ["latency"]}
+    return resolve(asked, load_schema())
+
+
+def over_eager(told: dict[str, Any]) -> dict[str, Any]:
+    """v1's step run as fast as this machine can, over the same step by torch's own operators."""
+    library = told["library"] if told.get("compiler", True) else None
+    with ready(cell(told, **EAGER), None) as eager, ready(cell(told), None, library) as ours:
+        turns = {"eager": step(eager, told), "ours": step(ours, told)}
+        heard = alternate(turns, told["seconds"], ours.device)
+        least = cost(ours, told["batches"][0], told["depths"][0]).bytes
+        pairs = {"": heard.pair("eager", "ours")}
+        return {"pairs": pairs, "bytes": least, "ran": ours.choice.facts(), **by(heard)}
+
+
+def over_v1(told: dict[str, Any]) -> dict[str, Any]:
+    """A version's step over v1's, at every batch and depth told; bounds are those of the bytes."""
+    version = cell(told, told["version"])
+    pairs, bounds, disturbed = {}, {}, set()
+    with _both(cell(told), version, told["library"]) as (v1, other):
+        for batch in told["batches"]:
+            for depth in told["depths"]:
+                turns = {
+                    "v1": step(v1, told, batch, depth),
+                    "other": step(other, told, batch, depth),
+                }
+                heard = alternate(turns, told["seconds"], v1.device)
+                where = f"batch {batch}, depth {depth}"
+                pairs[where] = heard.pair("v1", "other")
+                bounds[where] = costs.ceiling(*(cost(s, batch, depth) for s in (v1, other)))
+                disturbed |= set(heard.disturbed_by)
+        return {
+            "pairs": pairs,
+            "bounds": bounds,
+            "ran": other.choice.facts(),
+            "disturbed_by": sorted(disturbed),
+        }
+
+
+def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
+    """The time that v1's compulsory bytes take at the read bandwidth, over the time of its step.
+
+    The bandwidth is that of the way to read that was fastest in this process.
+    """
+    with ready(cell(told), None, told["library"]) as setup:
+        source = torch.rand(roofs.BUFFER_BYTES[setup.device] // 4, device=setup.device)
+        ways = roofs.ways_to_read(source, setup.device, told["library"])
+        reads = {way: repeated(read, setup.device) for way, read in ways.items()}
+        heard = alternate({"step": step(setup, told), **reads}, told["seconds"], setup.device)
+        best = min(ways, key=lambda way: median(heard.times[way]["wall"]))
+        share = cost(setup, told["batches"][0], told["depths"][0]).bytes / source.nbytes
+        floor = {clock: [share * ms for ms in times] for clock, times in heard.times[best].items()}
+        pair = {"above": floor, "below": heard.times["step"]}
+        return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(heard)}
+
+
+@contextmanager
+def _both(v1: dict[str, Any], other: dict[str, Any], library: str) -> Iterator[tuple[Setup, Setup]]:
+    """Both versions ready; one model serves both where they have the same layer map."""
+    with ready(v1, None, library) as first:
+        if v1["owner"] == other["owner"]:
+            yield first, replace(first, cell=other)
+        else:
+            with ready(other, None, library) as second:
+                yield first, second
+
+
+def step(setup: Setup, told: dict[str, Any], batch: int = 0, depth: int = 0) -> Turn:
+    """The decode step over a filled cache, ready to take its turn."""
+    return repeated(
+        once(setup, batch or told["batches"][0], depth or told["depths"][0]), setup.device
+    )
+
+
+def once(setup: Setup, batch: int, depth: int) -> Callable[[], Any]:
+    """A decode step after `depth` tokens whose K and V are random numbers.
+
+    It reads and computes as after a prefill, which at thousands of tokens would take minutes.
+    """
+    cache, config = setup.cache(depth + 1, batch), setup.model.config
+    like = setup.model.lm_head.weight
+    with torch.inference_mode():
+        shape = (batch, config.n_kv_head, depth, config.head_dim)
+        rows = torch.randn(shape, device=like.device).to(like.dtype)
+        for layer in cache.layers:
+            cache.update(layer, rows, rows)
+        cache.advance(depth)
+    return step_over(
+        setup, cache, torch.zeros(batch, depth + 1, dtype=torch.long, device=like.device)
+    )
+
+
+def cost(setup: Setup, batch: int, depth: int) -> costs.Cost:
+    """FLOP and compulsory bytes of that step."""
+    told, config = setup.cell, setup.model.config
+    kept = layout_of(told["cache"], config.head_dim, costs.ITEMSIZE[told["dtype"]])
+    return costs.forward(told["model"], told["owner"], told["dtype"], batch, depth, 1, kept)
+
+
+def by(heard: Any) -> dict[str, Any]:
+    """What disturbed the samples, for the row."""
+    return {"disturbed_by": heard.disturbed_by}

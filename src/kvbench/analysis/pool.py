@@ -1,0 +1,66 @@
+"""Pool the processes of one timed cell into the record at its contract path."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from statistics import fmean, median, stdev
+from typing import Any
+
+from kvbench.records.read import judged_by
+from kvbench.stats.paired import interval
+
+OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "machine_state")
+
+
+def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """One record from the samples of R processes: medians, intervals, every raw sample.
+
+    Metadata is the first sample's. Medians are over processes of each process's median. A process
+    that ran out of memory makes the cell a result of that kind. That they belong together is
+    `records.read_cells`'s to say.
+    """
+    first = samples[0]
+    for sample in samples:
+        if "error" in sample:
+            return {**sample, "replicates": len(samples)}
+    metadata = {key: value for key, value in first.items() if key not in OF_A_PROCESS}
+    timed = judged_by(first)
+    processes = [[run[timed] for run in sample["runs"]] for sample in samples]
+    found = {f"{timed}_median": median(map(median, processes))}
+    if "T" in first:
+        found |= _generation(samples, processes)
+    return {
+        **metadata,
+        **found,
+        f"{timed}_interval": asdict(interval(processes)),
+        "replicates": len(samples),
+        "disturbed": sum(sample["machine_state"]["disturbed"] for sample in samples),
+        "processes": [
+            {key: sample.get(key) for key in OF_A_PROCESS if key in sample} for sample in samples
+        ],
+    }
+
+
+def _generation(samples: list[dict[str, Any]], totals: list[list[float]]) -> dict[str, Any]:
+    """What a whole generation has besides its time."""
+    every = [ms for process in totals for ms in process]
+    return {
+        "time_per_token_ms_median": median(map(median, totals)) / samples[0]["T"],
+        "time_total_ms_std": stdev(every) if len(every) > 1 else 0.0,
+        "ttft_ms_median": _over(samples, "ttft_ms_median"),
+        "tpot_ms_median": _over(samples, "tpot_ms_median"),
+        "sampling_ms_median": _over(samples, "sampling_ms_median"),
+        "step_ms_median": [
+            fmean(steps) for steps in zip(*(_steps(sample) for sample in samples), strict=True)
+        ],
+    }
+
+
+def _over(samples: list[dict[str, Any]], key: str) -> float | None:
+    values = [sample[key] for sample in samples if sample[key] is not None]
+    return median(values) if values else None
+
+
+def _steps(sample: dict[str, Any]) -> list[float]:
+    """A process's median time of each step, over its runs."""
+    return [median(step) for step in zip(*(run["step_ms"] for run in sample["runs"]), strict=True)]

@@ -1,0 +1,153 @@
+"""What perplexity cells say to people: rows of the quality table, and what to read beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from kvbench.records.read import measured
+
+Row = dict[str, Any]
+ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is told against
+# Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
+PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}
+WIKITEXT_TOKENS = 287_644
+CALIBRATED = 0.005  # a perplexity within half a per cent of the published one is the same
+TOO_WEAK = {
+    "nano": "nano is too weak to judge a quantised cache: it makes little use of distant tokens, "
+    "so that even 4 bits cost it next to nothing. Judge those on a pretrained model."
+}
+
+
+def row(cell: Row) -> Row:
+    """Numbers of one cell, for the CSV: against v1, with intervals."""
+    plain, paired = cell["modes"]["teacher_forced"], cell["paired"]
+    delta, ratio, kl = paired["delta_nll"], paired["perplexity_ratio"], paired["kl"]
+    first, asked = cell["divergence"]["first"], cell["divergence"]["tokens"]
+    return {
+        "sharing": sharing(cell),
+        "text": cell["text"],
+        "context": cell["context"],
+        "windows": cell["n_windows"],
+        "tokens": cell["n_tokens"],
+        "perplexity_teacher_forced": plain["perplexity"],
+        "perplexity": cell["perplexity"],
+        "bits_per_byte": cell["bits_per_byte"],
+        "degradation_percent": cell["degradation"],
+        "delta_nll": delta["mean"],
+        "delta_nll_low": delta["low"],
+        "delta_nll_high": delta["high"],
+        "ratio": ratio["ratio"],
+        "ratio_low": ratio["low"],
+        "ratio_high": ratio["high"],
+        "kl_mean": kl["mean"],
+        "kl_low": kl["low"],
+        "kl_high": kl["high"],
+        "kl_p99": kl["p99"],
+        "top1_agreement": paired["top1_agreement"],
+        "first_divergence": median(asked if at is None else at for at in first),
+        "diverged": sum(at is not None for at in first),
+        "prompts": len(first),
+        **{name: probe["accuracy_cached"] for name, probe in cell["probes"].items()},
+        "cache_bytes_per_token": cell["cache_bytes_per_token"],
+        **{f"smaller_than_{name}": times for name, times in compression(cell).items()},
+    }
+
+
+def readable(cell: Row) -> Row:
+    """The same in fewer columns, for the Markdown: intervals in brackets, counts beside medians."""
+    r = row(cell)
+    asked = cell["divergence"]["tokens"]
+    beyond = ">= " if r["first_divergence"] >= asked else ""
+    return {
+        "sharing": r["sharing"],
+        "perplexity": f"{r['perplexity']:.5g}",
+        "bits/byte": f"{r['bits_per_byte']:.4f}",
+        "delta NLL, nats [95 %]": _interval(r, "delta_nll", "+.2g" if r["delta_nll"] else "g"),
+        "ratio to v1 [95 %]": _interval(r, "ratio", ".4f" if r["ratio"] < 2 else ".4g"),
+        "KL mean": f"{r['kl_mean']:.2g}",
+        "KL p99": "-" if r["kl_p99"] is None else f"{r['kl_p99']:.2g}",
+        "same top token": f"{100 * r['top1_agreement']:.2f} %",
+        "first divergence": f"{beyond}{r['first_divergence']:g} ({r['diverged']}/{r['prompts']})",
+        **{name: f"{100 * r[name]:.0f} %" for name in cell["probes"]},
+        "cache B/token": str(r["cache_bytes_per_token"]),
+        **{
+            f"smaller than {name}": "-" if times is None else f"{times:.2f}x"
+            for name, times in compression(cell).items()
+        },
+    }
+
+
+def _interval(r: Row, key: str, form: str) -> str:
+    """`mean [low, high]`; the mean alone where no window differs, or too few were read."""
+    if r[f"{key}_low"] in (None, r[f"{key}_high"]):
+        return f"{r[key]:{form}}"
+    return f"{r[key]:{form}} [{r[f'{key}_low']:{form}}, {r[f'{key}_high']:{form}}]"
+
+
+def compression(cell: Row) -> dict[str, float | None]:
+    """How many times smaller a token's cache is than a dense one, every layer its own, by dtype."""
+    shape, kept = cell["model_config"], cell["cache_bytes_per_token"]
+    heads = shape.get("n_kv_head", shape["n_head"])
+    numbers = 2 * shape["n_layer"] * heads * shape["n_embd"] // shape["n_head"]
+    return {name: numbers * size / kept if kept else None for name, size in ITEMSIZES.items()}
+
+
+def sharing(cell: Row) -> str:
+    """How a version came to share K/V: `-` where it does not."""
+    if not cell["cross_layer_sharing"]:
+        return "-"
+    return cell.get("weights_variant") or "post hoc"
+
+
+def notes(records: Sequence[Row]) -> list[str]:
+    """What a reader must know beside the numbers, one paragraph each."""
+    cells = measured(records)
+    if not cells:
+        return []
+    first = cells[0]
+    asked = first["divergence"]
+    said = [
+        f"{first['n_windows']} windows of {first['context']} tokens of {first['text']}, "
+        f"{first['n_tokens']:,} tokens scored, each read by v1's plain forward and through the "
+        "version's cache. Delta, KL and intervals are paired by window (block bootstrap); nats a "
+        "token. First divergence: tokens of greedy decoding before the first that differs from "
+        f"v1's, median (prompts that diverge within {asked['tokens']} / all).",
+        _probes_say(first),
+    ]
+    if any(sharing(cell) == "post hoc" for cell in cells):
+        said.append(
+            "Sharing post hoc is an architecture study, not a recipe: no weight was fitted."
+        )
+    said += calibration(cells)
+    weak = TOO_WEAK.get(first["pretrained"])
+    return [*said, weak] if weak else said
+
+
+def calibration(cells: Sequence[Row]) -> list[str]:
+    """v1's plain perplexity beside the published one, where text, windows and weights are its own.
+
+    Whole test set of WikiText-2 raw, GPT-2's weights of the model hub, a known stride.
+    """
+    first = cells[0]
+    published = PUBLISHED.get((first["pretrained"], first["stride"]))
+    if published is None or first["text"] != "wikitext-2" or first["weights"] != "hub":
+        return []
+    if first["context"] != 1024 or first["n_tokens"] < WIKITEXT_TOKENS - 1:
+        return ["Not calibrated: only part of WikiText-2's test set was scored."]
+    found = first["modes"]["teacher_forced"]["perplexity"]
+    off = found / published - 1
+    holds = "holds" if abs(off) < CALIBRATED else "DOES NOT HOLD: no delta here can be trusted"
+    return [
+        f"Calibration {holds}: {found:.2f} by plain forwards, published {published} ({off:+.2%})."
+    ]
+
+
+def _probes_say(cell: Row) -> str:
+    """What v1 itself reaches in the probes: a cache cannot be caught at what a model cannot do."""
+    reached = {name: probe["accuracy_plain"] for name, probe in cell["probes"].items()}
+    listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in reached.items())
+    if max(reached.values()) < 0.5:
+        return f"Probes, v1's own accuracy: {listed}. It cannot do them, so they say nothing here."
+    return f"Probes, v1's own accuracy: {listed}."

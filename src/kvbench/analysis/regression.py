@@ -1,0 +1,163 @@
+"""This study against another one's `results.jsonl`: what got slower, what got larger.
+
+The two were measured on two days, so that their processes are not paired: what differed between the
+days (heat, neighbours, a new kernel) is in the ratio and in no interval. The gate therefore closes
+only where a difference is shown and larger than the margin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kvbench.analysis.verdicts import ALPHA, at
+from kvbench.records.read import MixedRecords, judged_by
+from kvbench.stats.decisions import SLOWER, verdicts
+from kvbench.stats.paired import Comparison, compare_apart
+
+Record = dict[str, Any]
+Named = tuple[str, Record]  # where a record was read, and the record
+TIMED = ("latency_vs_T", "decode")
+PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
+MUST_AGREE = ("device_name", "dtype", "threads", "weights")
+ABOUT = ("commit", "pytorch_version")  # told of both studies
+EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
+
+
+class Regression(ValueError):
+    """Something got slower or larger: what, where, and by how much."""
+
+
+def read_lines(path: str | Path) -> Iterator[Named]:
+    """The records of a `results.jsonl`, each with its file and line, one at a time."""
+    with open(path, encoding="utf-8") as lines:
+        for n, line in enumerate(lines, start=1):
+            yield f"{path}, line {n}", json.loads(line)
+
+
+def against(
+    now: Iterable[Named], before: Iterable[Named], margin: float, allow: Iterable[str] = ()
+) -> Record:
+    """Every cell of `now` that `before` has too: ratio now / before, interval and word.
+
+    Both are read once, and of `before` only what is compared is kept.
+
+    Times are compared as two independent sets of processes (Welch's t on logs), one family;
+    memory, which repeats to the byte, by its peak. Raises MixedRecords, naming both records, where
+    a pair differs in device, dtype, threads or weights and `allow` does not name the key, and
+    ValueError where the two have no cell in common.
+    """
+    earlier = {
+        _place(record): (name, _kept(record)) for name, record in before if _compared(record)
+    }
+    rows: list[Record] = []
+    timed: list[tuple[Record, Comparison]] = []
+    alone = 0
+    for name, record in now:
+        if not _compared(record):
+            continue
+        if _place(record) not in earlier:
+            alone += 1
+            continue
+        other_name, other = earlier[_place(record)]
+        _check_alike(name, record, other_name, other, set(allow))
+        row = {"benchmark": record["benchmark_name"], **_where(record)}
+        if record["benchmark_name"] in TIMED:
+            timed.append((row, compare_apart(_times(record), other["times"], margin)))
+        else:
+            row |= _bytes(record, other)
+        rows.append(row)
+    if not rows:
+        raise ValueError("the two studies have no cell in common: nothing to compare")
+    words = verdicts([comparison for _, comparison in timed], ALPHA)
+    for (row, _), verdict in zip(timed, words, strict=True):
+        row |= {"ratio": verdict.ratio, "low": verdict.low, "high": verdict.high}
+        row |= {"verdict": verdict.word, "replicates": verdict.replicates}
+    for row in rows:
+        row["regression"] = row["verdict"] in (SLOWER, LARGER) and row["ratio"] > 1 + margin
+    about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
+    return {
+        "benchmark_name": "compare",
+        "margin": margin,
+        "level": words[0].level if words else 1 - ALPHA,
+        "allowed": sorted(allow),
+        "unmatched": alone,
+        "now": about[0],
+        "before": about[1],
+        "rows": rows,
+    }
+
+
+def notes(record: Record) -> list[str]:
+    """What must be read with the rows."""
+    now, before = record["now"], record["before"]
+    return [
+        f"ratio: now over before, below 1 is faster or smaller. now: commit {now['commit']}, torch "
+        f"{now['pytorch_version']}; before: commit {before['commit']}, torch "
+        f"{before['pytorch_version']}.",
+        f"low, high: {100 * record['level']:.4g} % intervals of two independent sets of processes, "
+        "adjusted for all rows. What differed between the two days is in the ratio and in no "
+        f"interval: the gate closes where a difference is shown and above "
+        f"{100 * record['margin']:.3g} %.",
+        f"{record['unmatched']} cells have no counterpart and were not compared."
+        + (f" Allowed to differ: {', '.join(record['allowed'])}." if record["allowed"] else ""),
+    ]
+
+
+def check(record: Record) -> None:
+    """Raises Regression, naming every cell that got slower or larger by more than the margin."""
+    worse = [
+        f"{row['version']} of {row['pretrained']} ({row['benchmark']}, {at(row)}) is "
+        f"{100 * (row['ratio'] - 1):.1f} % {row['verdict']}"
+        for row in record["rows"]
+        if row["regression"]
+    ]
+    if worse:
+        raise Regression("; ".join(worse))
+
+
+def _compared(record: Record) -> bool:
+    return "error" not in record and record["benchmark_name"] in (*TIMED, "vram_vs_T")
+
+
+def _kept(record: Record) -> Record:
+    """What a later study is compared with: not every step of every run."""
+    kept = {key: record.get(key) for key in ("provenance", *MUST_AGREE, *ABOUT)}
+    if record["benchmark_name"] in TIMED:
+        return kept | {"times": _times(record)}
+    return kept | {"peak_memory_bytes": record["peak_memory_bytes"]}
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    return (record["benchmark_name"], *(record.get(key) for key in PLACE))
+
+
+def _where(record: Record) -> Record:
+    return {key: record[key] for key in PLACE if record.get(key) is not None}
+
+
+def _times(record: Record) -> list[list[float]]:
+    key = judged_by(record)
+    return [[run[key] for run in process["runs"]] for process in record["processes"]]
+
+
+def _bytes(now: Record, before: Record) -> Record:
+    ratio = now["peak_memory_bytes"] / before["peak_memory_bytes"]
+    word = EQUAL if ratio == 1 else LARGER if ratio > 1 else SMALLER
+    return {"ratio": ratio, "low": ratio, "high": ratio, "verdict": word}
+
+
+def _check_alike(name: str, now: Record, other: str, before: Record, allow: set[str]) -> None:
+    """One comparison shares its device, dtype, threads and weights."""
+    pairs = {key: (now.get(key), before.get(key)) for key in MUST_AGREE}
+    digests = [(r.get("provenance") or {}).get("weights") for r in (now, before)]
+    if all(digests):
+        pairs["weights "] = (digests[0], digests[1])  # by digest, where both records have one
+    for key, (mine, theirs) in pairs.items():
+        if mine != theirs and key.strip() not in allow:
+            raise MixedRecords(
+                f"studies differ in {key.strip()}: {name} has {mine}, {other} has {theirs}; "
+                f"to compare them all the same, name it in compare.allow"
+            )

@@ -1,0 +1,109 @@
+"""What stands beside the versions, compared process by process: other runners, other ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kvbench.records.read import by, measured, paired_times, provenance
+from kvbench.report.tables import publish
+from kvbench.stats.paired import Comparison, Interval, compare, interval
+
+Records = list[dict[str, Any]]
+BASELINES = {"peers": "v1", "executions": "eager-torch"}
+NOTES = {
+    "peers": "`v1_speedup` is the runner's time over v1's: above 1, v1 is faster. 95 % intervals, "
+    "paired by process. Tokens are compared with those v1 generates from the same weights.",
+    "executions": "`speedup` is the step's time run eagerly by torch, over this way's. The step is "
+    "the forward and the pick of a token, whatever runs it; preparing it once is apart.",
+}
+
+
+def step_ms(run: dict[str, Any]) -> float:
+    """A decode step of one run, with the pick of its token: some ways cannot tell the two apart."""
+    return (run["device_ms"] - run["ttft_ms"]) / (len(run["step_ms"]) - 1)
+
+
+def step_times(cell: dict[str, Any]) -> list[list[float]]:
+    """The step's time (ms) in every run of every process."""
+    return [[step_ms(run) for run in process["runs"]] for process in cell["processes"]]
+
+
+def step_interval(cell: dict[str, Any]) -> Interval:
+    """The step's time with its interval over processes."""
+    return interval(step_times(cell))
+
+
+def ways(cell: dict[str, Any]) -> str:
+    """How a cell really ran: `graph, triton`."""
+    return f"{cell['execution']}, {cell['kernel']}"
+
+
+def foot(records: Records) -> str:
+    """Where the numbers come from, less how steps were run: that differs, and is said beside."""
+    parts = provenance(records).split(" · ")
+    return " · ".join(part for part in parts if not part.endswith(" kernels"))
+
+
+def peer_rows(records: Records) -> list[dict[str, Any]]:
+    """One row per runner, batch and T: its time, and how much faster v1 is."""
+    rows = []
+    for (batch, T), cells in by(records, "batch_size", "T").items():
+        v1 = next((cell for cell in measured(cells) if cell["version"] == "v1"), None)
+        for cell in cells:
+            row = {"runner": cell["version"], "batch_size": batch, "T": T}
+            ours = "kvbench" if "execution" in cell and "peer_library" not in cell else None
+            row["library"] = cell.get("peer_library", ours)
+            if "error" in cell:
+                rows.append(row | {"error": f"{cell['error']}: {cell.get('error_detail', '')}"})
+                continue
+            ends = cell["time_total_ms_interval"]
+            row |= {"total_ms": cell["time_total_ms_median"], "total_ms_low": ends["low"]}
+            row |= {"total_ms_high": ends["high"], "tpot_ms": cell["tpot_ms_median"]}
+            row |= {"tokens_per_s": 1e3 * batch * T / cell["time_total_ms_median"]}
+            if v1:
+                row |= _ratio("v1_speedup", compare(*paired_times(cell, v1)))
+            row["tokens"] = _tokens(cell)
+            rows.append(row)
+    return rows
+
+
+def execution_rows(records: Records) -> list[dict[str, Any]]:
+    """One row per version, batch and mode: the step's time, and its gain over eager torch."""
+    rows = []
+    for (batch, T, version), cells in by(records, "batch_size", "T", "version").items():
+        base = next((c for c in measured(cells) if c["mode"] == BASELINES["executions"]), None)
+        for cell in cells:
+            row = {"version": version, "batch_size": batch, "T": T, "asked": cell["mode"]}
+            if "error" in cell:
+                rows.append(row | {"error": cell["error"]})
+                continue
+            found = step_interval(cell)
+            row |= {"ran": ways(cell), "step_ms": found.point, "step_ms_low": found.low}
+            row |= {"step_ms_high": found.high}
+            if base:
+                row |= _ratio("speedup", compare(step_times(base), step_times(cell)))
+            row |= {key: cell[key] for key in ("compile_s", "capture_s") if key in cell}
+            rows.append(row)
+    return rows
+
+
+def write(kind: str, records: Records, markdown: str | Path, csv: str | Path) -> None:
+    """Write one table, `peers` or `executions`, in both forms."""
+    rows = {"peers": peer_rows, "executions": execution_rows}[kind](records)
+    title = {"peers": "Runners of", "executions": "Ways to run a step of"}[kind]
+    notes = [NOTES[kind], foot(records)]
+    publish(f"{title} {records[0]['pretrained']}", rows, notes, markdown, csv)
+
+
+def _ratio(name: str, found: Comparison) -> dict[str, float | None]:
+    return {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _tokens(cell: dict[str, Any]) -> str:
+    """Whether a runner's tokens are v1's; v0 to v4 are not asked here."""
+    if "tokens_equal" not in cell:
+        return ""
+    if cell["tokens_equal"]:
+        return "those of v1"
+    return f"differ from token {cell['first_difference'] + 1} on"

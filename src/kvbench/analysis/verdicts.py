@@ -1,0 +1,211 @@
+"""Which version is faster than which: one word per pair, beside what bytes and FLOP allow.
+
+A record of verdicts holds every comparison of one preset at one adjusted level, so that tables and
+figures that show an interval show the one its word was read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kvbench.analysis.drift import Exponents, compare_cells, exponents, uses_yardstick
+from kvbench.costs.forward import Cost, generation, generation_ceiling
+from kvbench.records.read import cost_inputs, measured, paired_times, step_cost
+from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
+from kvbench.stats.paired import Comparison, compare, from_log_ratios
+
+Record = dict[str, Any]
+ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
+ABOVE = "error: above ceiling"
+SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
+
+
+def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
+    """(version, baseline): v1 against v0, the others against v1; without v1 against the first."""
+    if "v1" not in versions:
+        return [(version, versions[0]) for version in versions[1:]]
+    first = [("v1", "v0")] if "v0" in versions else []
+    return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
+
+
+def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
+    """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
+
+    `controls` is a record of `judge_controls`. Ratios are the version's time over its baseline's.
+    """
+    rows, compared, limits = [], [], []
+    drift = exponents(cells)
+    for where, here in by_place(cells):
+        of = {cell["version"]: cell for cell in here}
+        costs = {version: _costs(cell) for version, cell in of.items() if "error" not in cell}
+        for version, baseline in pairs(list(of)):
+            row = {**where, "version": version, "baseline": baseline}
+            lost = [name for name in (version, baseline) if "error" in of[name]]
+            if lost:
+                row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
+            else:
+                pair = of[version], of[baseline], drift
+                row["clock_ratio"] = _by_clock(*pair)
+                compared.append((row, compare_cells(*pair, margin)))
+                limits.append(generation_ceiling(costs[baseline], costs[version]))
+            rows.append(row)
+    level = _put_words(compared, margin)
+    for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
+        row |= {"ceiling": ceiling, "ceiling_from": limit}
+        row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
+        beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
+        row["flag"] = ABOVE if beyond else None
+    fewest = min((comparison.replicates for _, comparison in compared), default=0)
+    seen = _detectable(controls["log_ratios"], fewest) if controls else None
+    for row, _ in compared:  # beside every word: below this it could hardly have been another one
+        row["smallest_detectable"] = seen["relative"] if seen else None
+    return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
+
+
+def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
+    """Cells that are compared with one another, beside where: batch, and T or depth."""
+    places: dict[tuple[Any, ...], list[Record]] = {}
+    for cell in cells:
+        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
+        places.setdefault(key, []).append(cell)
+    names = ("batch_size", "T", "depth")
+    return [
+        ({name: value for name, value in zip(names, key, strict=True) if value is not None}, here)
+        for key, here in places.items()
+    ]
+
+
+def at(row: Record) -> str:
+    """Where a comparison was made, in words."""
+    where = f"depth {row['depth']}" if row.get("depth") else f"T {row['T']}"
+    return f"batch {row['batch_size']}, {where}"
+
+
+def judge_controls(cells: Sequence[Record], margin: float) -> Record:
+    """Whether v1 against itself shows no difference, and a known delay shows as one.
+
+    `cells` are v1 and its controls, measured in one set of blocks; `delay` is the share by which a
+    control's steps are longer. `detectable` is what this machine finds four times in five, from
+    the spread of v1 against itself (`log_ratios`, per process); None for one replicate.
+    """
+    compared, drift = [], exponents(cells)
+    for where, here in by_place(measured(cells)):
+        of = {cell["version"]: cell for cell in here}
+        for control in (name for name in of if name != "v1" and "v1" in of):
+            row = {"control": control, **where, "delay": of[control]["delay"]}
+            row["expected"] = SLOWER if row["delay"] else "no difference"
+            pair = of[control], of["v1"], drift
+            row["clock_ratio"] = _by_clock(*pair)
+            compared.append((row, compare_cells(*pair, margin)))
+    level = _put_words(compared, margin)
+    rows = [row for row, _ in compared]
+    for row in rows:
+        none_shown = row["verdict"] not in (FASTER, SLOWER)
+        good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
+        row["as_expected"] = "yes" if good else "no"
+    same = [c.log_ratios for row, c in compared if not row["delay"]]
+    found = {"detectable": _detectable(same, max(map(len, same), default=0)), "log_ratios": same}
+    return _record("controls", cells, rows, level, margin) | found
+
+
+def notes(record: Record) -> list[str]:
+    """What must be read with the rows: the direction, the level, the flags, what could be seen."""
+    if not record["rows"]:
+        return ["Nothing to compare."]
+    percent = 100 * record["level"]
+    lines = [
+        "ratio: the version's time over its baseline's, below 1 is faster; low, high: its paired "
+        f"{percent:.4g} % interval over processes, adjusted for all rows; "
+        f"equivalent: within {100 * record['margin']:.3g} %.",
+    ]
+    if any(row.get("clock_ratio") for row in record["rows"]):
+        lines.append(
+            "Ratios are of times brought to one pace of the machine by the yardstick beside every "
+            "run (docs/method.md); clock_ratio is of the times as they are."
+        )
+    if record["benchmark_name"] == "verdicts":
+        lines.append(
+            "ceiling: the largest speed-up that bytes and FLOP allow, and the part of the "
+            "generation that sets it; shared rows count once. Over v0 it is FLOP: a step without a "
+            "cache recomputes its whole window, and reads no more weights for it. Rows with a T "
+            "are whole generations, rows with a depth single decode steps."
+        )
+    for row in record["rows"]:
+        if row.get("flag"):
+            lines.append(
+                f"{row['flag']}: {row['version']} against {row['baseline']} at {at(row)} is at "
+                f"least {1 / row['high']:.3g} times faster where {row['ceiling_from']} allow "
+                f"{row['ceiling']:.3g}. The measurement or the code is wrong until something "
+                "outside the model explains it."
+            )
+    if record["benchmark_name"] == "controls":
+        lines += _counted(record["rows"])
+    return [*lines, smallest(record["detectable"])]
+
+
+def _counted(rows: Sequence[Record]) -> list[str]:
+    """How often the controls came out as they must."""
+    same = [row for row in rows if not row["delay"]]
+    late = [row for row in rows if row["delay"]]
+    wrong = sum(row["as_expected"] == "no" for row in same)
+    found = sum(row["as_expected"] == "yes" for row in late)
+    return [f"v1 against itself: {wrong} of {len(same)} called different."] + (
+        [f"A known delay of {late[0]['delay']:.0%}: {found} of {len(late)} found."] if late else []
+    )
+
+
+def smallest(found: Record | None) -> str:
+    """One sentence on the smallest difference the machine could have shown."""
+    if found is None:
+        return "Smallest detectable difference: not measured (target `controls` measures it)."
+    least = "above 100 %" if found["relative"] > 1 else f"{100 * found['relative']:.1f} %"
+    return (
+        f"Smallest detectable difference: {least} at {found['replicates']} replicates, "
+        f"{100 * found['power']:.0f} % of the time, from the controls."
+    )
+
+
+def _by_clock(a: Record, b: Record, of: Exponents) -> float | None:
+    """The ratio of the times as they are, where another is judged."""
+    return compare(*paired_times(a, b)).ratio if uses_yardstick(a, b, of) else None
+
+
+def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:
+    """What `replicates` processes show, by the log ratios of v1 over itself; None where unknown."""
+    spread = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
+    if not spread or replicates < 2:
+        return None
+    return asdict(smallest_detectable(spread, replicates, ALPHA))
+
+
+def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+    """Write each comparison's word and interval into its row; the level they all have."""
+    found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
+    for (row, _), verdict in zip(compared, found, strict=True):
+        row |= {
+            "ratio": verdict.ratio,
+            "low": verdict.low,
+            "high": verdict.high,
+            "clock_ratio": row.pop("clock_ratio"),  # its place in the table
+            "verdict": verdict.word,
+            "replicates": verdict.replicates,
+            "p_adjusted": verdict.p_adjusted,
+        }
+    return found[0].level if found else 1 - ALPHA
+
+
+def _costs(cell: Record) -> dict[str, Cost]:
+    """The strict lower bounds of one cell's prefill and decode, or of its one step."""
+    if "depth" in cell:
+        return {"decode": step_cost(cell, cell["depth"])}
+    return generation(**cost_inputs(cell), prompt=cell["prompt_length"], T=cell["T"], reread=False)
+
+
+def _record(
+    name: str, cells: Sequence[Record], rows: list[Record], level: float, margin: float
+) -> Record:
+    about = next(iter(measured(cells)), cells[0])
+    shared = {key: about.get(key) for key in SHARED}
+    return {**shared, "benchmark_name": name, "level": level, "margin": margin, "rows": rows}

@@ -1,0 +1,192 @@
+"""Perplexity, as v1 scores a text and as a version does reading K/V through its cache.
+
+`teacher_forced` is v1's own model by plain forwards, every layer with its own K/V: it cannot see a
+cache, so every version of a preset scores alike. `cached` stores K/V in the very cache that is
+timed, with the version's layer map and weights. Both read the same windows, so what the cache costs
+is compared token by token.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kvbench import placeholder as unavailable
+from kvbench.bench.quality import probes
+from kvbench.bench.quality.divergence import first_divergence
+from kvbench.bench.quality.logits import Comparison, LayerError, by_depth, compare
+from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.setup import ready
+from kvbench.models.base import LanguageModel
+from kvbench.models.build import build
+from kvbench.models.rotation import unfolded
+from kvbench.stats.samples import summary
+from kvbench.stats.windows import block_bootstrap_mean
+
+Span = tuple[int, int, int]
+
+
+def windows(n_tokens: int, context: int, stride: int) -> list[Span]:
+    """(begin, end, first scored) of each window of a text.
+
+    Each window scores the tokens after the previous window's end, and never its own first token.
+    """
+    found, scored = [], 1
+    for begin in range(0, n_tokens - 1, stride):
+        end = min(begin + context, n_tokens)
+        found.append((begin, end, max(scored, begin + 1)))
+        scored = end
+        if end == n_tokens:
+            break
+    return found
+
+
+def evenly(found: list[Span], most: int | None) -> list[Span]:
+    """At most `most` of the windows, spread evenly over the text; None is all of them."""
+    n = min(most or len(found), len(found))
+    return [found[i * len(found) // n] for i in range(n)]
+
+
+def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
+    """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
+    logits = logits_through(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
+    return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
+
+
+def run(
+    cell: dict[str, Any], weights: str | None, tokens_file: str, reference: str | None = None
+) -> dict[str, Any]:
+    """One perplexity cell: both modes over the same windows, and the version paired with v1.
+
+    `reference` is v1's weights file, by default the version's own. Raises ValueError for a text
+    too short for one window.
+    """
+    unavailable.check(tokens_file)
+    with np.load(tokens_file) as data:
+        tokens, token_bytes = data["tokens"], data["token_bytes"]
+    with ready(cell, weights, timed=False) as setup:
+        model, cache_name = setup.model, cell["cache"]
+        plain = model
+        shares = len(model.config.owning_layers) < model.config.n_layer
+        if shares or cell.get("fold") or reference not in (None, weights):
+            source = reference or weights
+            plain = build(cell["model"], "own", cell["dtype"], source, cell["seed"], setup.device)
+        every = windows(len(tokens), cell["context"], cell["stride"])
+        spans = evenly(every, cell["max_windows"])
+        setup.begin()
+        found, layers = [], LayerError()
+        for span in spans:
+            ids = torch.from_numpy(tokens[slice(*span[:2])].astype(np.int64)).to(setup.device)
+            found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers))
+        asked = probes.probes(tokens, cell["probes"], cell["context"], cell["seed"])
+        sums = {
+            "teacher_forced": [float(one.nll_plain.sum()) for one in found],
+            "cached": [float(one.nll_cached.sum()) for one in found],
+        }
+        counts = [end - first for _, end, first in spans]
+        scored = np.concatenate([tokens[first:end] for _, end, first in spans])
+        n_bytes = int(token_bytes[scored].sum())
+        modes = {mode: score(part, sum(counts), n_bytes) for mode, part in sums.items()}
+        paired = pair(found, cell["seed"], len(every))
+        return setup.record(
+            text=cell["text"],
+            context=cell["context"],
+            stride=cell["stride"],
+            prompt=cell["prompt"],
+            n_windows=len(spans),
+            n_tokens=sum(counts),
+            n_bytes=n_bytes,
+            **modes["cached"],
+            degradation=100 * (paired["perplexity_ratio"]["ratio"] - 1),
+            modes=modes,
+            against="v1",
+            paired=paired,
+            divergence=_divergence(cell, plain, model, tokens, spans),
+            probes=probes.run(plain, model, cache_name, asked),
+            by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
+            by_layer={"attention_error": layers.relative()},
+            window_tokens=counts,
+            window_nll=sums,
+            window_kl=[float(one.kl.mean()) for one in found],
+            window_agreement=[float(one.agree.mean()) for one in found],
+        )
+
+
+def _compared(
+    plain: LanguageModel,
+    model: LanguageModel,
+    cell: dict[str, Any],
+    ids: Tensor,
+    scored: int,
+    layers: LayerError,
+) -> Comparison:
+    """One window (T,) read both ways; v0 is v1's plain forward, so one reading does for both.
+
+    The prompt is what comes before the first scored token; its own attention sees what the cell's
+    `prompt` says.
+    """
+    cache_name, prompt = cell["cache"], scored if cell["prompt"] == "exact" else 0
+    outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
+    expected = logits_through(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
+    if plain is model and cache_name == "none":
+        got, outputs["cached"] = expected, outputs["plain"]
+    else:
+        read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
+        outputs["plain"] = [y[:, :, prompt:] for y in outputs["plain"]]
+        got = read[0, scored - 1 :]
+    layers.add(outputs["plain"], [unfolded(y, cell.get("fold")) for y in outputs["cached"]])
+    return compare(expected, got, ids[scored:])
+
+
+def _divergence(
+    cell: dict[str, Any],
+    plain: LanguageModel,
+    model: LanguageModel,
+    tokens: np.ndarray,
+    spans: list[Span],
+) -> dict[str, Any]:
+    """First divergence on prompts that begin windows spread over the text."""
+    asked = cell["divergence"]
+    P = asked["prompt_tokens"]
+    begins = [begin for begin, end, _ in spans if end - begin >= P]
+    chosen = begins[:: max(1, len(begins) // asked["prompts"])][: asked["prompts"]]
+    rows = np.stack([tokens[begin : begin + P] for begin in chosen]).astype(np.int64)
+    prompts = torch.from_numpy(rows).to(plain.lm_head.weight.device)
+    return first_divergence(plain, model, cell["cache"], prompts, asked["tokens"])
+
+
+def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, float]:
+    """loss (nats a token), perplexity = exp(loss), and bits per byte of the scored text."""
+    total = math.fsum(window_sums)
+    return {
+        "loss": total / n_tokens,
+        "perplexity": math.exp(total / n_tokens),
+        "bits_per_byte": total / math.log(2) / n_bytes,
+    }
+
+
+def pair(found: list[Comparison], seed: int, of: int) -> dict[str, Any]:
+    """The version against v1, with block-bootstrap intervals over windows, spread over `of`.
+
+    delta_nll and kl in nats a token, the ratio of perplexities exp(delta_nll), the share of tokens
+    whose top guess is the same. kl.p99 is over tokens, None below 1000.
+    """
+    counts = np.array([len(one.kl) for one in found])
+    weight = counts / counts.mean()  # so that the mean over windows is the mean over tokens
+    delta = weight * [float((one.nll_cached - one.nll_plain).mean()) for one in found]
+    kl = weight * [float(one.kl.mean()) for one in found]
+    every_kl = np.concatenate([one.kl for one in found])
+    delta_nll, divergence = (vars(block_bootstrap_mean(x, seed=seed, of=of)) for x in (delta, kl))
+    ends = [delta_nll[end] for end in ("low", "high")]
+    low, high = (None if end is None else math.exp(end) for end in ends)
+    return {
+        "delta_nll": delta_nll,
+        "perplexity_ratio": {"ratio": math.exp(delta_nll["mean"]), "low": low, "high": high},
+        "kl": divergence | {"p99": summary(every_kl.tolist())["p99"]},
+        "top1_agreement": float(np.concatenate([one.agree for one in found]).mean()),
+    }

@@ -1,0 +1,78 @@
+"""A roofline cell from a profile: counted FLOP and bytes beside what the cost model says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvbench.bench.roofline import cell_cost
+from kvbench.ncu import NcuError, implausible
+
+_RATES = {"copy_gb_s", "read_gb_s", "reads_gb_s", "gemm_gflop_s", "gemms_gflop_s", "caches"}
+_OF_ROOFS = {"benchmark_name", "read_by", "gemm_by", "buffer_bytes", "gemm_n", "runs_s"}
+_OF_ROOFS |= _RATES | {"machine_state"}
+_OF_FILES = {"datasheet", "schema_version", "complete"}
+_SEEDS = {"execution": "eager", "kernel": "torch"}  # how profiles from elsewhere were made
+_FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
+
+
+def run(
+    cell: dict[str, Any],
+    counted: dict[str, Any],
+    roofs: dict[str, Any],
+    source: str,
+    ran: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The record of one cell whose counters are in `counted` (`kvbench.ncu.parse`).
+
+    The device and its library are those of `roofs`, measured on the same machine; `ran` is what the
+    profiled program said, where it was kept. Raises NcuError for a profile without kernel time or
+    of other settings than the cell's.
+    """
+    if not counted["time_ns"]:
+        raise NcuError("the profile has no kernel time (gpu__time_duration.sum): export it anew")
+    for key, wanted in (("dtype", cell["dtype"]), ("batch_size", cell["batch_size"])):
+        if ran and ran[key] != wanted:
+            raise NcuError(f"the profile ran with {key} {ran[key]}, the study asks for {wanted}")
+    cost = cell_cost(cell)
+    doubts = implausible(
+        counted,
+        bytes_per_s=roofs["read_gb_s"] * 1e9,
+        flop_per_s=roofs["gemm_gflop_s"] * 1e9,
+        weight_bytes=cost.weight_bytes if cell["phase"] == "decode" else None,
+    )
+    shape = {key: value for key, value in cell["model"].items() if key != "arch"}
+    return {
+        "implementation_name": cell["implementation_name"],
+        **{key: roofs[key] for key in roofs if key not in _OF_ROOFS | _OF_FILES},
+        "dtype": cell["dtype"],
+        "model_config": shape,
+        "pretrained": cell["preset"],
+        "batch_size": cell["batch_size"],
+        "seed": cell["seed"],
+        "benchmark_name": "roofline",
+        "version": cell["version"],
+        "version_description": cell["version_description"],
+        **{flag: cell[flag] for flag in _FLAGS},
+        "weights": cell["weights"],
+        "cache": cell["cache"],
+        "layer_owner": cell["owner"],
+        **{key: (ran or {}).get(key, seed) for key, seed in _SEEDS.items()},
+        "sdpa_backend": (ran or {}).get("sdpa_backend"),
+        "phase": cell["phase"],
+        "P": cell["P"],
+        "time_ms_median": counted["time_ns"] / 1e6,
+        **({"wall_ms_median": ran["wall_ms_median"]} if ran else {}),
+        **_profiler(ran or {}),
+        "source": source,
+        "bytes_are": "modelled in `bytes`, DRAM counters in `counted`",
+        **cost.to_dict(),
+        "counted": {**counted, "notes": [*counted["notes"], *doubts]},
+    }
+
+
+def _profiler(ran: dict[str, Any]) -> dict[str, Any]:
+    """What the profile ran with: ncu and its passes, the driver and the clocks."""
+    if not (ncu := ran.get("ncu")):
+        return {}
+    clocks = ncu.get("clocks_before") or {}
+    return {"ncu": ncu, "driver_version": clocks.get("driver_version")}

@@ -1,0 +1,80 @@
+"""Caches whose decode attention is another's than their own: the native kernels', or a twin's."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor
+
+from kvbench.caches import Cache
+from kvbench.engine.backend import Choice
+from kvbench.engine.static_view import HasRows
+from kvbench.kernels.cpu.bound import fits
+from kvbench.kernels.cpu.library import Native
+from kvbench.kernels.reference import decode_attention
+
+WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
+
+
+class NativeCache:
+    """A cache that appends and decodes through native kernels; everything else is its own.
+
+    Its storages are bound once; a step then is three calls a layer, one for a borrower, and nothing
+    is allocated but the attention's output.
+    """
+
+    def __init__(self, cache: Cache, native: Native) -> None:
+        self.cache, held = cache, cast(HasRows, cache)
+        self.appends, self.attentions = {}, {}
+        for layer in cache.layers:
+            k, v, k_scale, v_scale = held.rows(layer)
+            self.appends[layer] = native.append(k, k_scale), native.append(v, v_scale)
+            self.attentions[layer] = native.attention(k, v, k_scale, v_scale)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        append_k, append_v = self.appends[layer]
+        append_k(k, self.cache.length)
+        append_v(v, self.cache.length)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        if q.size(2) > 1:
+            return self.cache.attend(layer, q)  # a prefill is bound by arithmetic: torch's kernels
+        return self.attentions[layer](q, self.cache.length + 1, q.new_empty(q.shape))
+
+
+def native_or_same(cache: Cache, native: Native | None) -> Cache:
+    """The cache on native kernels where they can read what it stores, else the cache itself."""
+    if native is None or not hasattr(cache, "rows") or not fits(cache.rows(cache.layers[0])[0]):
+        return cache
+    return cast(Cache, NativeCache(cache, native))
+
+
+class WidenedCache:
+    """A cache of two-byte floats whose rows are widened a few hundred at a time, and multiplied so.
+
+    torch's fused attention of one row reads bfloat16 at two thirds of what this does, and fp32
+    products are the more exact ones. It needs no compiler.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        n = self.cache.length + 1
+        if q.size(2) > 1 or n < WIDEN_FROM:
+            return self.cache.attend(layer, q)
+        k, v, _, _ = cast(HasRows, self.cache).rows(layer)
+        return decode_attention(q, k, v, n, q.new_empty(q.shape))
+
+
+def quickest(cache: Cache, choice: Choice) -> Cache:
+    """The cache as the choice reads it: natively, widened, or by its own attention."""
+    if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
+        return cast(Cache, WidenedCache(cache))
+    return native_or_same(cache, choice.native)

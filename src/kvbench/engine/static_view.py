@@ -1,0 +1,111 @@
+"""A cache seen from a decode step that is the same work at every depth.
+
+Where a cache keeps one row a token (floats, or codes with a scale), a step can store its token and
+attend at a position that is a tensor on the device: no shape and no argument changes from one step
+to the next, so that one captured graph, or one compiled function, serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kvbench.caches import Cache
+from kvbench.kernels import reference
+
+Rows = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # K, V, and their scales where coded
+
+
+class HasRows(Protocol):
+    """A cache that can be seen this way."""
+
+    capacity: int
+    layers: list[int]
+    device: torch.device
+
+    def rows(self, layer: int) -> Rows: ...
+
+
+class StaticView:
+    """The part of a cache's interface that a model's forward of one token uses.
+
+    position: int64 (1,), the index of the token that the forward is given; it moves nothing itself.
+    `kernel` is `torch`, which reads the whole capacity and hides what lies past the position, or
+    `triton`, which reads what is there.
+    """
+
+    length = 0  # of a sequence that the host does not follow
+
+    def __init__(self, cache: Cache, heads: int, kernel: str) -> None:
+        held = cast(HasRows, cache)
+        self.position = torch.zeros(1, dtype=torch.long, device=cache.device)
+        self._keys = torch.arange(cache.capacity, device=cache.device)
+        self.visible = torch.ones(1, cache.capacity, dtype=torch.bool, device=cache.device)
+        bind = _bind_triton if kernel == "triton" else self._bind_torch
+        bound = {layer: bind(held.rows(layer), heads) for layer in held.layers}
+        self._store = {layer: store for layer, (store, _) in bound.items()}
+        self._attend = {layer: attend for layer, (_, attend) in bound.items()}
+
+    def positions(self, T: int) -> Tensor:
+        """The position of the one token (T is 1); what it may see follows from it, once a step."""
+        torch.le(self._keys, self.position, out=self.visible[0])
+        return self.position
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Store K and V (B, n_kv_head, 1, head_dim) at the position."""
+        self._store[layer](k, v, self.position)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        """Attention of q (B, nh, 1, head_dim) over the rows up to the position."""
+        return self._attend[layer](q, self.position)
+
+    def advance(self, T: int) -> None:
+        """The step moves the position, where it does."""
+
+    def _bind_torch(self, rows: Rows, heads: int) -> Bound:
+        k, v, k_scale, v_scale = rows
+        grouped = heads != k.size(1)
+
+        def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
+            for x, stored, scales in ((new_k, k, k_scale), (new_v, v, v_scale)):
+                if scales is None:
+                    stored.index_copy_(2, position, x)
+                else:
+                    codes, scale = reference.quantise(stored.dtype)(x)
+                    stored.index_copy_(2, position, codes)
+                    scales.index_copy_(2, position, scale)
+
+        def attend(q: Tensor, position: Tensor) -> Tensor:
+            if k_scale is None:
+                return F.scaled_dot_product_attention(q, k, v, self.visible, enable_gqa=grouped)
+            out, n = torch.empty_like(q), k.size(2)
+            return reference.decode_attention(
+                q, k, v, n, out, k_scale, v_scale, visible=self.visible[0]
+            )
+
+        return store, attend
+
+
+Bound = tuple[Callable[[Tensor, Tensor, Tensor], None], Callable[[Tensor, Tensor], Tensor]]
+
+
+def _bind_triton(rows: Rows, heads: int) -> Bound:
+    from kvbench.kernels.triton.bound import Append, Attention
+
+    k, v, k_scale, v_scale = rows
+    attention = Attention(heads, k, v, k_scale, v_scale)
+    append_k, append_v = Append(k, k_scale), Append(v, v_scale)
+
+    def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
+        append_k(new_k, position)
+        append_v(new_v, position)
+
+    def attend(q: Tensor, position: Tensor) -> Tensor:
+        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        return attention(q, position, out)
+
+    return store, attend

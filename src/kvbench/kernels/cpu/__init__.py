@@ -1,0 +1,5 @@
+"""The native CPU kernels: C++ sources, their compilation, and how torch calls them.
+
+in    tensors        out    tensors
+never knows a cache or a model.
+"""

@@ -1,0 +1,225 @@
+"""Kernels bound to tensors: what stays the same from one decode step to the next is checked once.
+
+A cache or a weight is described to the library in one struct when it is bound; a call then looks
+only at the tensors that change, which keeps it at a few microseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from kvbench.kernels.cpu import abi
+
+FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # uint8: two int4
+FLOATS = (torch.float32, torch.bfloat16)
+MAX_HEAD_SIZE = 512
+
+
+class Attention:
+    """Decode attention over one bound cache: `attention(q, n, out)`.
+
+    k, v: (B, Hkv, S, D) contiguous, fp32 or bf16; or int8 codes; or uint8 (B, Hkv, S, D/2) holding
+    two int4. Codes need fp32 scales (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default.
+    Raises ValueError where a tensor does not fit.
+    """
+
+    def __init__(
+        self,
+        kernels: abi.Kernels,
+        threads: int,
+        k: Tensor,
+        v: Tensor,
+        k_scale: Tensor | None = None,
+        v_scale: Tensor | None = None,
+        scale: float | None = None,
+    ) -> None:
+        self.size = _head_size("k", k)
+        _check("k", k, tuple(FORMATS), k.shape)
+        _check("v", v, (k.dtype,), k.shape)
+        _check_scale("k_scale", k_scale, k)
+        _check_scale("v_scale", v_scale, k)
+        self.tensors = k, v, k_scale, v_scale  # kept alive: the library is given their addresses
+        self.capacity = k.shape[2]
+        self.cache = abi.Cache(
+            FORMATS[k.dtype], threads, k.shape[0], k.shape[1], 0, self.size, self.capacity,
+            *(t if t is None else t.data_ptr() for t in self.tensors),
+            self.size**-0.5 if scale is None else scale,
+        )  # fmt: skip
+        self.address, self.kernel = ctypes.addressof(self.cache), kernels.attention
+        self.shape = torch.Size()  # of the last query; the heads that share K/V follow from it
+
+    def __call__(self, q: Tensor, n: int, out: Tensor) -> Tensor:
+        """Attend from q (B, Hq, D) or (B, Hq, 1, D) to the first n positions; returns out, like q.
+
+        q and out are both fp32 or both bf16; out is contiguous, q of any strides but in D.
+        """
+        shape, dtype, stride = q.shape, q.dtype, q.stride()
+        if shape != self.shape:
+            self._group(shape)
+        if stride[-1] != 1 or dtype not in FLOATS or not q.is_cpu:
+            _check("q", q, FLOATS, shape, contiguous=False)
+        if out.dtype is not dtype or out.shape != shape or not _dense(out):
+            _check("out", out, (dtype,), shape)
+        if not 1 <= n <= self.capacity:
+            raise ValueError(f"n must be 1 to {self.capacity}, the cache's capacity, not {n}")
+        io = 1 if dtype is torch.bfloat16 else 0
+        self.kernel(self.address, io, q.data_ptr(), stride[0], stride[1], n, out.data_ptr())
+        return out
+
+    def _group(self, shape: torch.Size) -> None:
+        batch, kv_heads = self.cache.batch, self.cache.kv_heads
+        heads = shape[1] if len(shape) > 1 else 0
+        row = (1, self.size) if len(shape) == 4 else (self.size,)
+        if heads < 1 or heads % kv_heads or shape != (batch, heads, *row):
+            raise ValueError(
+                f"q: expected ({batch}, a multiple of {kv_heads}, {self.size}), got {tuple(shape)}"
+            )
+        self.shape, self.cache.group = shape, heads // kv_heads
+
+
+class Append:
+    """Writes rows into one bound cache: `append(x, at)`. Codes are bit for bit the twin's.
+
+    rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8; or uint8 (B, H, S, D/2) holding two
+    int4. scale: fp32 (B, H, S).
+    """
+
+    def __init__(self, kernels: abi.Kernels, rows: Tensor, scale: Tensor | None = None) -> None:
+        self.size = _head_size("rows", rows)
+        _check("rows", rows, tuple(FORMATS), rows.shape)
+        _check_scale("scale", scale, rows)
+        self.tensors = rows, scale  # kept alive: the library is given their addresses
+        self.batch, self.heads, self.capacity = rows.shape[:3]
+        self.rows = abi.Rows(
+            FORMATS[rows.dtype], self.batch, self.heads, self.capacity, self.size,
+            rows.data_ptr(), scale if scale is None else scale.data_ptr(),
+        )  # fmt: skip
+        self.address, self.kernel = ctypes.addressof(self.rows), kernels.append
+
+    def __call__(self, x: Tensor, at: int) -> None:
+        """Write rows x (B, H, T, D) at positions at ... at + T - 1.
+
+        x is fp32 or bf16, of any strides but in D.
+        """
+        shape, dtype, stride = x.shape, x.dtype, x.stride()
+        rows = shape[-2] if len(shape) == 4 else 1
+        whole = self.batch, self.heads, rows, self.size
+        if shape != whole or stride[-1] != 1 or dtype not in FLOATS or not x.is_cpu:
+            _check("x", x, FLOATS, whole, contiguous=False)
+        if not 0 <= at <= self.capacity - rows:
+            raise ValueError(f"{rows} rows do not fit at position {at} of {self.capacity}")
+        io = 1 if dtype is torch.bfloat16 else 0
+        self.kernel(self.address, io, rows, x.data_ptr(), *stride[:3], at)
+
+
+class Linear:
+    """x w^T + bias, then GELU (tanh form) if asked, for few rows x: `linear(x, out)`.
+
+    w (N, K) and bias (N): both fp32 or both bf16, K even. The weights are copied, rearranged, so w
+    itself may be freed; `in_place` rearranges w's own memory where N fills whole panels, so w must
+    not be read again. Raises ValueError where a tensor does not fit.
+    """
+
+    def __init__(
+        self,
+        kernels: abi.Kernels,
+        threads: int,
+        w: Tensor,
+        bias: Tensor | None = None,
+        gelu: bool = False,
+        in_place: bool = False,
+    ) -> None:
+        _check("w", w, FLOATS, w.shape)
+        if w.dim() != 2 or w.shape[1] % 2:
+            raise ValueError(f"w: expected (N, K) with K even, got {tuple(w.shape)}")
+        if bias is not None:
+            _check("bias", bias, (w.dtype,), w.shape[:1])
+        self.dtype, (self.outputs, self.inputs) = w.dtype, w.shape
+        self.bias, self.width = bias, kernels.panel
+        rows = -(-self.outputs // self.width) * self.width  # the last panel is filled with zeros
+        whole = in_place and rows == self.outputs
+        self.panels = w.detach() if whole else w.new_empty(rows, self.inputs)
+        self.weights = abi.Weights(
+            FORMATS[w.dtype], threads, self.outputs, self.inputs,
+            self.panels.data_ptr(), bias if bias is None else bias.data_ptr(), gelu,
+        )  # fmt: skip
+        self.address, self.kernel = ctypes.addressof(self.weights), kernels.linear
+        if kernels.pack(self.address, w.data_ptr()):
+            raise MemoryError(f"no memory to pack w {tuple(w.shape)}")
+
+    def rows_of(self, idx: Tensor) -> Tensor:
+        """The rows idx (...) of w, read out of the panels: (..., K)."""
+        pair = 2 if self.dtype is torch.bfloat16 else 1  # neighbouring inputs lie side by side
+        panels = self.panels.view(-1, self.inputs // pair, self.width, pair)
+        return panels[idx // self.width, :, idx % self.width].flatten(-2)
+
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        """x (..., K) to out (..., N), both contiguous and in the weights' dtype; returns out."""
+        lead, dtype = x.shape[:-1], self.dtype
+        if x.dtype is not dtype or x.shape[-1] != self.inputs or not _dense(x):
+            _check("x", x, (dtype,), (*lead, self.inputs))
+        rows = x.numel() // self.inputs
+        if out.dtype is not dtype or out.shape != (*lead, self.outputs) or not _dense(out):
+            _check("out", out, (dtype,), (*lead, self.outputs))
+        if self.kernel(self.address, rows, x.data_ptr(), out.data_ptr()):
+            raise MemoryError(f"no memory for an fp32 copy of x {tuple(x.shape)}")
+        return out
+
+
+def read_sum(kernels: abi.Kernels, x: Tensor, times: int = 1) -> float:
+    """Sum of a contiguous fp32 tensor, added up `times` times."""
+    _check("x", x, (torch.float32,), x.shape)
+    return kernels.read_sum(x.data_ptr(), x.numel(), times)
+
+
+def _dense(x: Tensor) -> bool:
+    return x.is_contiguous() and x.is_cpu
+
+
+def _check(
+    name: str, x: Tensor, dtypes: tuple, shape: tuple[int, ...], contiguous: bool = True
+) -> None:
+    fits = x.is_contiguous() if contiguous else x.stride(-1) == 1
+    if x.dtype not in dtypes or x.shape != shape or not x.is_cpu or not fits:
+        layout = "contiguous" if contiguous else "contiguous in its last dimension"
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise ValueError(
+            f"{name}: expected a CPU tensor {tuple(shape)} of {wanted}, {layout}; got "
+            f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')} on {x.device}, "
+            f"strides {x.stride()}"
+        )
+
+
+def _check_scale(name: str, scale: Tensor | None, rows: Tensor) -> None:
+    """Codes have one fp32 scale a row, floats none."""
+    if (scale is None) != (rows.dtype in FLOATS):
+        needs = "takes no" if scale is not None else "needs fp32"
+        raise ValueError(f"{name}: a cache of {rows.dtype} {needs} scales (B, H, S)")
+    if scale is not None:
+        _check(name, scale, (torch.float32,), rows.shape[:3])
+
+
+def fits(rows: Tensor) -> bool:
+    """Whether the kernels can read rows of this dtype and head size."""
+    size, step = _size_and_step(rows)
+    return rows.is_cpu and rows.dtype in FORMATS and not size % step and 0 < size <= MAX_HEAD_SIZE
+
+
+def _size_and_step(rows: Tensor) -> tuple[int, int]:
+    pair = rows.dtype is torch.uint8
+    return rows.shape[-1] * (2 if pair else 1), 32 if pair else 16
+
+
+def _head_size(name: str, cache: Tensor) -> int:
+    if cache.dim() != 4:
+        raise ValueError(f"{name}: expected (B, H, S, D), got {tuple(cache.shape)}")
+    pair, (size, step) = cache.dtype is torch.uint8, _size_and_step(cache)
+    if size % step or not 0 < size <= MAX_HEAD_SIZE:
+        kind = " of an int4 cache" if pair else ""
+        raise ValueError(
+            f"{name}: head size{kind}: a multiple of {step} up to {MAX_HEAD_SIZE}, not {size}"
+        )
+    return size

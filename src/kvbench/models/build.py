@@ -1,0 +1,66 @@
+"""Models by architecture: `models/{arch}.py` holds `Config` and `Model`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import nn
+
+from kvbench.costs.layer_map import owners
+from kvbench.models.base import LanguageModel
+from kvbench.models.rotation import FOLDS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build(
+    shape: dict[str, Any],
+    layer_map: str | Sequence[int] = "own",
+    dtype: str = "bfloat16",
+    weights: str | Path | None = None,
+    seed: int = 42,
+    device: str | None = None,
+    fold: str | None = None,
+) -> LanguageModel:
+    """A model in eval mode on `device` (CUDA where there is one, else CPU).
+
+    `shape` is a line of the preset registry; `weights` a safetensors file, without which the
+    parameters are seeded random numbers. `fold` is a rotation of `kvbench.models.rotation` to fold
+    into them. Raises ValueError for an unknown dtype or layer map.
+    """
+    from kvbench.models import weights as weight_files
+
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; known dtypes: {', '.join(DTYPES)}")
+    arch = importlib.import_module(f"kvbench.models.{shape['arch']}")
+    sizes = {key: value for key, value in shape.items() if key not in ("arch", "weights")}
+    config = arch.Config(**sizes, owner=tuple(owners(layer_map, shape["n_layer"])))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.device(device), uninitialised():
+        model = arch.Model(config).to(DTYPES[dtype])
+    if weights is None:
+        weight_files.init_random(model, seed)
+    else:
+        weight_files.load(model, weights)
+    if fold is not None:
+        FOLDS[fold](model)
+    return model.requires_grad_(False).eval()
+
+
+@contextmanager
+def uninitialised() -> Iterator[None]:
+    """Modules made inside keep their parameters as allocated.
+
+    torch's initialisation of GPT-2 costs more than loading it, and on the meta device, the usual
+    way around it, the first call imports three seconds' worth of operator registrations.
+    """
+    with ExitStack() as stack:
+        for kind in (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm):
+            stack.enter_context(patch.object(kind, "reset_parameters", lambda self: None))
+        yield

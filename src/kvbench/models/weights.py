@@ -1,0 +1,182 @@
+"""Weights as safetensors files: made from a seed, taken from the model hub, put into a model.
+
+Names in the files are nanoGPT's (`transformer.h.0.attn.c_attn.weight`, ...); the tied head is not
+stored. Files of Hugging Face's GPT2LMHeadModel are read as well.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kvbench import placeholder as unavailable
+from kvbench.records.store import replacing
+
+STD = 0.02  # GPT-2's initialisation
+IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files
+HEAD, EMBEDDING = "lm_head.weight", "transformer.wte.weight"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used, and why, in one line."""
+
+
+def random_tensors(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """GPT-2's initialisation of every parameter, tensor by tensor: bfloat16, borrowed K/V included.
+
+    Matrices are normal with standard deviation 0.02, those that write into the residual stream
+    0.02 / sqrt(2 n_layer); biases 0, norms 1. Rounded to bfloat16: random weights time and weigh
+    the same, and their files are half as large. The numbers do not depend on the layer map.
+    """
+    config: Any = model.config
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        rows, *columns = parameter.shape
+        if ".attn.c_attn." in name:
+            rows = config.n_embd + 2 * config.n_kv_head * config.head_dim
+        tensor = torch.empty(rows, *columns)
+        if tensor.ndim == 1:
+            tensor.fill_(0.0 if name.endswith(".bias") else 1.0)
+        else:
+            residual = name.endswith(".c_proj.weight")
+            std = STD / math.sqrt(2 * config.n_layer) if residual else STD
+            tensor.normal_(std=std, generator=generator)
+        yield name, tensor.bfloat16()
+
+
+def init_random(model: nn.Module, seed: int) -> None:
+    """Fill the parameters with the very numbers that a file of random_tensors holds."""
+    for name, tensor in random_tensors(model, seed):
+        _copy(name, tensor, model.get_parameter(name))
+
+
+def load(model: nn.Module, path: str | Path) -> None:
+    """Copy a safetensors file into the model's parameters, cast to their dtype.
+
+    A layer that borrows its K/V takes the query rows of the file's c_attn (q, k, v). Raises
+    WeightsError for another format and for unknown, missing or ill-shaped tensors.
+    """
+    tensors = read(path)
+    names = dict(model.named_parameters())
+    for problem, wrong in (("lacks", names.keys() - tensors), ("adds", tensors.keys() - names)):
+        if wrong:
+            some = ", ".join(sorted(wrong)[:3]) + (", ..." if len(wrong) > 3 else "")
+            raise WeightsError(f"{path} {problem} tensors: {some}; it is not of this model's shape")
+    for name, parameter in names.items():
+        try:
+            _copy(name, tensors[name], parameter)
+        except ValueError as error:
+            raise WeightsError(f"{path} does not fit this model: {error}") from None
+
+
+@torch.no_grad()
+def _copy(name: str, tensor: Tensor, parameter: Tensor) -> None:
+    """Cast and copy one tensor; only the query rows for a layer without K/V of its own."""
+    if ".attn.c_attn." in name and len(parameter) == parameter.shape[-1] < len(tensor):
+        tensor = tensor[: len(parameter)]
+    if tensor.shape != parameter.shape:
+        raise ValueError(f"{name} is {[*tensor.shape]}, the model needs {[*parameter.shape]}")
+    parameter.copy_(tensor)
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file under our names, mapped into memory.
+
+    Raises WeightsError for a file in any other format, since a pickle is never opened, and for a
+    file of `save` whose tensors are not those it was given (0.7 s per gigabyte to see); NotMeasured
+    for one that could not be had.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path} is not a .safetensors file; a pickle can run code, so it is never opened: "
+            "convert the weights with safetensors.torch.save_file"
+        )
+    unavailable.check(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about = json.loads((file.metadata() or {}).get("kvbench", "{}"))
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from None
+    if "sha256" in about and about["sha256"] != tensors_sha256(tensors):
+        raise WeightsError(f"{path} is corrupted: not the tensors it was made with; delete it")
+    try:
+        return to_our_names(tensors)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def to_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of nanoGPT or of GPT2LMHeadModel, with or without `transformer.`, as nanoGPT's.
+
+    Hugging Face stores the block's matrices as Conv1D, (in, out): they are transposed, as views.
+    """
+    ours = {}
+    for name, tensor in tensors.items():
+        if not name.endswith(IGNORED):
+            whole = name.startswith(("transformer.", "lm_head."))
+            ours[name if whole else f"transformer.{name}"] = tensor
+    head = ours.pop(HEAD, None)
+    if head is not None and not torch.equal(head, ours.get(EMBEDDING, head[:0])):
+        raise WeightsError(f"{HEAD} differs from {EMBEDDING}: only tied heads are supported")
+    fused = ours.get("transformer.h.0.attn.c_attn.weight")
+    if fused is not None and fused.ndim == 2 and fused.shape[1] == 3 * fused.shape[0]:
+        for name, tensor in ours.items():
+            if tensor.ndim == 2 and ".h." in name:
+                ours[name] = tensor.t()
+    return ours
+
+
+def from_hub(preset: str) -> tuple[dict[str, Tensor], str | None]:
+    """GPT-2 of one size from the model hub under our names, and the hub's revision of it.
+
+    Raises OSError, with what to do, if the hub is out of reach.
+    """
+    from transformers import GPT2LMHeadModel
+
+    try:
+        model = GPT2LMHeadModel.from_pretrained(preset)
+    except OSError as error:
+        raise OSError(
+            f"{preset} cannot be fetched from the model hub: go online, give the path of a local "
+            f".safetensors file, or use random weights ({' '.join(str(error).split())})"
+        ) from None
+    return to_our_names(model.state_dict()), getattr(model.config, "_commit_hash", None)
+
+
+def save(path: str | Path, tensors: Mapping[str, Tensor], **metadata: Any) -> None:
+    """Write tensors and where they come from (source, preset, seed, ...), reproducibly.
+
+    The metadata gains the tensors' sha256, so that no cell has to read a whole file to name it.
+    """
+    metadata["sha256"] = tensors_sha256(tensors)
+    # One key: safetensors keeps its metadata in no order, and equal weights must be equal files.
+    header = {"kvbench": json.dumps(metadata, sort_keys=True)}
+    with replacing(path, ".safetensors") as temporary:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header
+        )
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of names, dtypes, shapes and numbers, whatever the order of the tensors."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        found.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
+        found.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What `save` recorded about a file; empty for a file from elsewhere."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("kvbench", "{}"))

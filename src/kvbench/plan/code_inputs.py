@@ -1,0 +1,98 @@
+"""Which source files a script can reach: found by following its `kvbench` imports statically.
+
+Snakemake notices a changed module only through a declared input, and pays for every input of every
+job when it plans. So each rule declares one file, the listing of what its script reaches: a line of
+sha256 and path per file, as `sha256sum` writes them. Snakemake compares so small a file by content:
+an edit re-runs what lists the file, a touch re-runs nothing.
+Standard library only; nothing is imported or run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+from kvbench.records.provenance import LISTING
+from kvbench.records.store import replacing
+
+SRC = Path(__file__).resolve().parents[2]
+PACKAGE = "kvbench"
+LISTINGS = Path(".snakemake/code")  # of this working folder alone, never shared or copied
+
+
+def listing(script: Path, *modules: str) -> Path:
+    """The path of the listing of what the script and `modules` reach: named after these alone."""
+    names = [script.stem, *(name.removeprefix(f"{PACKAGE}.") for name in modules)]
+    return LISTINGS / (".".join(names) + LISTING)
+
+
+def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Path = SRC) -> Path:
+    """Bring the listing up to date, with paths relative to `root`; returns its path.
+
+    It is written only where it would change. A new one is dated as the newest file in it, so that
+    a listing that got lost makes no result look old.
+    """
+    path, files = listing(script, *modules), reachable(script, *modules, src=src)
+    text = "".join(f"{_sha256(file)}  {file.relative_to(root)}\n" for file in files)
+    known = path.read_text() if path.exists() else None
+    if text != known:
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+            if known is None:
+                newest = max(file.stat().st_mtime_ns for file in files)
+                os.utime(temporary, ns=(newest, newest))
+    return path
+
+
+def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
+    """The script, plus every package file that it or `modules` import, directly or not; sorted.
+
+    `modules` are dotted names loaded by name at run time (a cache, an architecture), which no
+    static reading can see. Raises FileNotFoundError for one that does not exist.
+    """
+    seen: set[Path] = set()
+    queue = [Path(script)]
+    for name in modules:
+        files = _files_of(name, src)
+        if not files or name.split(".")[-1] not in files[-1].with_suffix("").parts[-2:]:
+            raise FileNotFoundError(f"no module {name!r} under {src}")
+        queue += files
+    while queue:
+        path = queue.pop()
+        if path not in seen:
+            seen.add(path)
+            stat = path.stat()
+            names = _imports(path, src, stat.st_mtime_ns, stat.st_size)
+            queue += [file for name in names for file in _files_of(name, src)]
+    return sorted(seen)
+
+
+def _files_of(name: str, src: Path) -> list[Path]:
+    """The files that importing the dotted `name` runs: every package above it, then its module."""
+    parts = name.split(".")
+    files = [src.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    files.append(src.joinpath(*parts).with_suffix(".py"))
+    return [file for file in files if file.is_file()]
+
+
+@cache
+def _imports(path: Path, src: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
+    """Dotted names under the package that `path` imports, anywhere in its code."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative: resolve against the package that holds this file
+                package = path.relative_to(src).parent.parts
+                base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

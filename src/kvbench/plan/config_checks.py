@@ -1,0 +1,193 @@
+"""What no single configuration key can show: keys that only make sense, or exist, together.
+
+Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kvbench.costs.layer_map import owners
+from kvbench.job.devices import DeviceError, names
+from kvbench.ncu import runner
+from kvbench.plan.study import (
+    CUSTOM,
+    WEIGHT_KINDS,
+    for_preset,
+    quality_presets,
+    shape_of,
+    uses_cuda,
+    weights_source,
+)
+from kvbench.presets import HUB_PRESETS, PRESETS
+from kvbench.versions import VERSIONS
+
+WEIGHT_SOURCES = ("auto", "random", "hub")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run: which key, what is allowed, what to do."""
+
+
+def check_together(config: dict[str, Any]) -> None:
+    """What no single key can show."""
+    _check_execution(config)
+    _check_sharing(config)
+    baseline = config["compare"]["baseline"]
+    if baseline is not None and not Path(baseline).is_file():
+        raise ConfigError(
+            f"config key 'compare.baseline' is {baseline!r}; allowed: null or an existing file"
+        )
+    if config["dtype"] == "float16" and not uses_cuda(config):
+        raise ConfigError(
+            "config key 'dtype' is float16, which needs a GPU: a CPU multiplies float16 matrices "
+            "many times slower than float32; allowed here: float32, bfloat16"
+        )
+    custom = config["model_config"]
+    if custom["n_embd"] % custom["n_head"]:
+        raise ConfigError(
+            f"config key 'model_config.n_embd' is {custom['n_embd']}; "
+            f"allowed: multiples of n_head, {custom['n_head']}"
+        )
+    if config["devices"] != [0] and uses_cuda(config):
+        try:
+            names(config["devices"])
+        except DeviceError as error:
+            raise ConfigError(f"config key 'devices' is {config['devices']}; {error}") from None
+    if config["top_k"] is not None and config["temperature"] == 0:
+        raise ConfigError("config key 'top_k' needs a temperature above 0; temperature 0 is greedy")
+    if isinstance(config["weights"], dict):
+        known = [*PRESETS, CUSTOM]
+        for preset in config["weights"].keys() - known:
+            raise ConfigError(
+                f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
+            )
+    measured = [*config["pretrained"], *config["perplexity"]["presets"]]
+    for preset in measured:
+        _check_weights(config, preset)
+    if "roofline" in config["benchmarks"]:
+        for preset in config["pretrained"]:
+            block_size = shape_of(config, preset)["block_size"]
+            if config["roofline"]["P"] >= block_size:
+                raise ConfigError(
+                    f"config key 'roofline.P' is {config['roofline']['P']}; allowed: whole numbers "
+                    f"below {block_size}, the block_size of {preset}"
+                )
+        _check_roofline_source(config)
+    if "decode" in config["benchmarks"]:
+        for preset in config["pretrained"]:
+            _check_depths(config, preset)
+    for preset in dict.fromkeys([*config["perplexity"]["presets"], *quality_presets(config)]):
+        context = for_preset(config["perplexity"]["context"], preset)
+        block_size = shape_of(config, preset)["block_size"]
+        if context is not None and context > block_size:
+            raise ConfigError(
+                f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
+                f"{block_size}, the block_size of {preset}, or null"
+            )
+
+
+def _check_execution(config: dict[str, Any]) -> None:
+    """`execution` and `kernel` that this study's device can run, and together."""
+    cuda, execution, kernel = uses_cuda(config), config["execution"], config["kernel"]
+    if execution == "graph" and not cuda:
+        raise ConfigError(
+            "config key 'execution' is graph, a captured CUDA graph, which needs a GPU; "
+            "allowed here: auto, eager, compile"
+        )
+    if kernel == "triton" and not cuda:
+        raise ConfigError(
+            "config key 'kernel' is triton, which needs a GPU; allowed here: auto, native, torch"
+        )
+    if kernel == "native" and cuda:
+        raise ConfigError(
+            "config key 'kernel' is native, which is code for a CPU; "
+            "allowed on a GPU: auto, triton, torch; or set device: cpu"
+        )
+    if execution == "compile" and kernel in ("native", "triton"):
+        raise ConfigError(
+            f"config key 'kernel' is {kernel}, which execution: compile cannot see into; "
+            "allowed with it: auto, torch"
+        )
+
+
+def _check_depths(config: dict[str, Any], preset: str) -> None:
+    """Depths that leave room for one more token."""
+    deepest, block_size = max(config["decode"]["depths"]), shape_of(config, preset)["block_size"]
+    if deepest >= block_size:
+        raise ConfigError(
+            f"config key 'decode.depths' has {deepest}; allowed: whole numbers below "
+            f"{block_size}, the block_size of {preset}"
+        )
+
+
+def _check_roofline_source(config: dict[str, Any]) -> None:
+    """A folder where exports are read, and none where they are not."""
+    source, folder = config["roofline"]["source"], config["roofline"]["csv_dir"]
+    if source != "csv" and folder is not None:
+        raise ConfigError(
+            f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv only"
+        )
+    if source == "csv" and (folder is None or not (Path(folder) / "roofs.json").is_file()):
+        raise ConfigError(
+            f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
+            "folder that holds exports and the roofs.json of the machine that made them"
+        )
+    if source == "ncu" and not runner.find():
+        raise ConfigError(
+            "config key 'roofline.source' is ncu, but there is no ncu on PATH; "
+            "allowed here: auto, csv, model"
+        )
+
+
+def _check_weights(config: dict[str, Any], preset: str) -> None:
+    """A source that the preset has, or a file that is there."""
+    source = weights_source(config, preset)
+    if source == "hub" and preset not in HUB_PRESETS:
+        raise ConfigError(
+            f"config key 'weights' is hub for preset {preset!r}; "
+            f"allowed with presets {', '.join(HUB_PRESETS)}"
+        )
+    if source in ("trained", "gguf") and source != shape_of(config, preset)["weights"]:
+        raise ConfigError(
+            f"config key 'weights' is {source} for preset {preset!r}; "
+            f"allowed with presets {_having(source)}"
+        )
+    if source not in WEIGHT_KINDS and not Path(source).is_file():
+        raise ConfigError(
+            f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
+            f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"
+        )
+
+
+def _check_sharing(config: dict[str, Any]) -> None:
+    """Layer maps of versions that share, that fit every preset; weights that can be fitted."""
+    sharing = [version for version, line in VERSIONS.items() if line["cross_layer_sharing"]]
+    presets = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])
+    for version, layer_map in config["layer_maps"].items():
+        if version not in sharing:
+            raise ConfigError(
+                f"config key 'layer_maps.{version}' is unknown: versions that share K/V: "
+                f"{', '.join(sharing)}"
+            )
+        for preset in presets if version in config["versions"] else ():
+            try:
+                owners(layer_map, shape_of(config, preset)["n_layer"])
+            except ValueError as error:
+                raise ConfigError(
+                    f"config key 'layer_maps.{version}' does not fit {preset}: {error}"
+                ) from None
+    for version in config["versions"]:
+        trained = VERSIONS[version].get("weights_variant") in ("shared", "uptrained")
+        for preset in presets if trained else ():
+            if weights_source(config, preset) not in ("trained", "random"):
+                raise ConfigError(
+                    f"config key 'versions' names {version}, which is trained in the workflow; "
+                    f"allowed with presets trained there ({_having('trained')}), not with {preset}"
+                )
+
+
+def _having(source: str) -> str:
+    """The presets whose weights come from `source`."""
+    return ", ".join(name for name, shape in PRESETS.items() if shape["weights"] == source)

@@ -1,0 +1,78 @@
+"""What a measuring job asks of a scheduler: memory and time, from its place in the study.
+
+Generous bounds, not forecasts: a job that asks for too little is killed, one that asks for too much
+waits a little longer. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kvbench.costs import forward as costs
+from kvbench.plan.study import shape_of, uses_cuda
+
+BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
+BASE_MINUTES = 10  # starting, loading, compiling
+FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
+SAFETY = 3
+BESIDE = 1  # passes of the yardstick to a step, each a little less than one
+
+
+def gpus(config: dict[str, Any]) -> int:
+    """GPUs a measuring job needs to itself."""
+    return int(uses_cuda(config))
+
+
+def slurm_extra(config: dict[str, Any]) -> str:
+    """What sbatch is told beside: a job timed on the CPU has its node to itself."""
+    return "" if uses_cuda(config) else "--exclusive"
+
+
+def memory_mb(config: dict[str, Any], where: Mapping[str, str]) -> int:
+    """Host memory in MB: weights as read and as held, K and V of every layer, one forward's rest.
+
+    The rest is its largest part: logits, or the activations of a feed-forward, in float32.
+    """
+    shape, batch, tokens = _place(config, where)
+    owner, size = range(shape["n_layer"]), costs.ITEMSIZE[config["dtype"]]
+    weights = costs.weight_bytes(shape, owner, "float32") + costs.weight_bytes(
+        shape, owner, config["dtype"]
+    )
+    cache = 2 * costs.kv_heads(shape, owner, batch) * tokens * _row(shape) * size
+    widest = max(shape["vocab_size"], 8 * shape["n_embd"])
+    return BASE_MB + SAFETY * (weights + cache + 4 * batch * tokens * widest) // 10**6
+
+
+def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
+    """Wall time: every run's steps, each as long as the last, none faster than one slow core."""
+    shape, batch, tokens = _place(config, where)
+    steps = int(where.get("T") or config["decode"]["steps"])
+    owner, row = range(shape["n_layer"]), _row(shape) * costs.ITEMSIZE[config["dtype"]]
+    window = min(tokens, shape["block_size"])
+    told = (shape, owner, config["dtype"], batch)
+    if where.get("version") == "v0":
+        each = costs.forward(*told, 0, window, None)
+    else:
+        each = costs.forward(*told, window - 1, 1, row)
+    first = costs.forward(*told, 0, window, None)
+    runs = config["num_warmup_runs"] + config["num_measure_runs"]
+    seconds = SAFETY * runs * (_seconds(first) + (1 + BESIDE) * steps * _seconds(each))
+    return BASE_MINUTES + int(seconds / 60)
+
+
+def _place(config: dict[str, Any], where: Mapping[str, str]) -> tuple[dict[str, Any], int, int]:
+    """Shape, batch and the most tokens that a job's wildcards stand for."""
+    shape = shape_of(config, where.get("preset", config["pretrained"][0]))
+    told = [where.get(key) for key in ("T", "P", "depth")]
+    tokens = config["prompt_length"] + max([int(n) for n in told if n] or [shape["block_size"]])
+    return shape, int(where.get("batch", 1)), tokens
+
+
+def _row(shape: dict[str, Any]) -> int:
+    """Numbers in a K or V row of one head."""
+    return shape["n_embd"] // shape["n_head"]
+
+
+def _seconds(cost: costs.Cost) -> float:
+    return cost.flop / FLOP_S + cost.bytes / BYTES_S

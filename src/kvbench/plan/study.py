@@ -1,0 +1,55 @@
+"""What a resolved configuration says of a preset, and of the machine it will run on.
+
+Light, as `kvbench.plan.config`: the Snakefile imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kvbench.job.devices import has_cuda_driver, on_cuda
+from kvbench.ncu import runner
+from kvbench.presets import PRESETS
+
+WEIGHT_KINDS = ("random", "hub", "trained", "gguf")  # what records say; a file of yours is a path
+CUSTOM = "custom"
+
+
+def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
+    """The shape of a preset of this configuration; `custom` is its model_config."""
+    if preset == CUSTOM:
+        return {"arch": "gpt2", **config["model_config"], "weights": "random"}
+    return dict(PRESETS[preset])
+
+
+def weights_source(config: dict[str, Any], preset: str) -> str:
+    """`random`, `trained`, `gguf`, `hub`, or the path of a safetensors file."""
+    wanted = config["weights"]
+    if isinstance(wanted, dict):
+        wanted = wanted.get(preset, "auto")
+    return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
+
+
+def for_preset(value: Any, preset: str) -> Any:
+    """A setting, or the preset's own where it is a mapping: null for those it does not name."""
+    return value.get(preset) if isinstance(value, dict) else value
+
+
+def uses_cuda(config: dict[str, Any]) -> bool:
+    """Whether the study's jobs will run on CUDA, as far as can be told without importing torch."""
+    return on_cuda(config["device"])
+
+
+def roofline_source(config: dict[str, Any]) -> str:
+    """`ncu`, `csv` or `model`: auto is settled by what this machine has when the run is planned."""
+    source = config["roofline"]["source"]
+    if source != "auto":
+        return source
+    return "ncu" if has_cuda_driver() and config["device"] != "cpu" and runner.find() else "model"
+
+
+def quality_presets(config: dict[str, Any]) -> list[str]:
+    """The presets whose perplexity means something: those with real weights."""
+    wanted: Iterable[str] = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])
+    return [preset for preset in wanted if weights_source(config, preset) != "random"]

@@ -1,0 +1,91 @@
+"""Where a record comes from, as one key: code, settings, weights, data, environment and device.
+
+Two records with one key were measured by the same code, told the same, on the same weights, texts,
+libraries and device: only the machine's mood may differ. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kvbench import placeholder as unavailable
+
+PARTS = ("code", "config", "weights", "data", "environment", "device")
+ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
+DEVICE = ("device", "device_name", "cpu_name", "cpu_capability", "gpu_total_vram")
+LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256sum` does
+DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
+
+
+def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any]) -> dict:
+    """The record with its `provenance`: a digest per part, and the `key` of them all.
+
+    `cell` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
+    whatever else it read, its data. A part that a job has none of is None. A record that holds no
+    facts of the machine (it ran out of memory) has None for environment and device.
+    """
+    files = {name: _listed(paths) for name, paths in inputs.items() if paths}
+    read = sorted(files.keys() - {"code", "weights"})
+    data = [path for name in read for path in files[name]]
+    weights = [weights_digest(path) for path in files.get("weights", [])]
+    parts = {
+        "code": digest_files(listed(files["code"]), names=True),  # as they are now, not as listed
+        "config": digest(cell),
+        "weights": digest(weights) if weights else None,
+        "data": digest_files(data) if data else None,
+        "environment": _facts(record, ENVIRONMENT),
+        "device": _facts(record, DEVICE),
+    }
+    return {**record, "provenance": {"key": digest(parts), **parts}}
+
+
+def listed(paths: Iterable[str | Path]) -> list[str]:
+    """The files themselves: each listing among `paths` replaced by what it lists."""
+    files = []
+    for path in map(Path, paths):
+        lines = path.read_text().splitlines() if path.suffix == LISTING else []
+        files += [line.split("  ", 1)[1] for line in lines] or [str(path)]
+    return files
+
+
+def digest(value: Any) -> str:
+    """The digest of plain data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def digest_files(paths: Iterable[str | Path], names: bool = False) -> str:
+    """The digest of files' contents and, where asked, of the names they go by."""
+    told = [[str(path) if names else "", _sha256(path)] for path in paths]
+    return digest(sorted(told) if names else told)
+
+
+def weights_digest(path: str | Path) -> str:
+    """The sha256 of a weights file's tensors, which files of this workflow carry in their metadata.
+
+    A file from elsewhere is read whole: half a second per gigabyte, before anything is timed.
+    """
+    if Path(path).suffix == ".safetensors" and unavailable.reason(path) is None:
+        from safetensors import safe_open
+
+        with safe_open(path, framework="np") as file:
+            about = json.loads((file.metadata() or {}).get("kvbench", "{}"))
+        if "sha256" in about:
+            return about["sha256"]
+    return _sha256(path)
+
+
+def _facts(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+    return digest({key: record.get(key) for key in keys}) if "device_name" in record else None
+
+
+def _sha256(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listed(paths: Any) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)

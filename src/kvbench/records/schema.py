@@ -1,0 +1,97 @@
+"""The schema of a record, of the lines of `results.jsonl`: `record.schema.json`, beside this file.
+
+python -m kvbench.records.schema FILE.jsonl    checks every line; names the first that does not fit
+python -m kvbench.records.schema --markdown    the keys as tables, for docs/records.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).with_name("record.schema.json")
+
+
+class NotARecord(ValueError):
+    """A line that the schema refuses: which, where in it, and why."""
+
+
+def load() -> dict[str, Any]:
+    """The schema itself."""
+    return json.loads(PATH.read_bytes())
+
+
+def check_lines(lines: Iterable[str], name: str) -> int:
+    """How many lines there are; NotARecord, naming `name` and the line, for one that fails."""
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(load())
+    count = 0
+    for count, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise NotARecord(f"{name}, line {count}: not JSON ({error})") from None
+        wrong = jsonschema.exceptions.best_match(validator.iter_errors(record))
+        if wrong is not None:
+            where = ".".join(map(str, wrong.absolute_path)) or "record"
+            raise NotARecord(f"{name}, line {count}, {where}: {wrong.message[:200]}")
+    return count
+
+
+def markdown() -> str:
+    """Every key with its type and meaning: those of all records, then of each benchmark."""
+    schema = load()
+    parts = [f"# {schema['title']}", schema["description"]]
+    parts += ["## Every record", *_table(schema["properties"], schema["$defs"])]
+    for rule in schema["allOf"]:
+        which = rule["if"]["properties"]["benchmark_name"]
+        names = which.get("enum", [which.get("const")])
+        title = " and ".join(f"`{name}`" for name in names)
+        parts += [f"## {title}", *_table(rule["then"]["properties"], schema["$defs"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(properties: dict[str, Any], defs: dict[str, Any]) -> Iterator[str]:
+    lines = ["| key | type | meaning |", "| --- | --- | --- |"]
+    for key, rule in properties.items():
+        rule = defs[rule["$ref"].split("/")[-1]] if "$ref" in rule else rule
+        lines.append(f"| `{key}` | {_type(rule)} | {rule.get('description', '')} |")
+        inner = rule.get("properties") or rule.get("items", {}).get("properties", {})
+        lines += [
+            f"| `{key}.{name}` | {_type(part)} | {part['description']} |"
+            for name, part in inner.items()
+            if "description" in part
+        ]
+    yield "\n".join(lines)
+
+
+def _type(rule: dict[str, Any]) -> str:
+    if "const" in rule:
+        return f"`{json.dumps(rule['const'])}`"
+    if "enum" in rule:
+        return ", ".join(f"`{value}`" for value in rule["enum"])
+    kinds = rule.get("type", "object")
+    return " or ".join(kinds) if isinstance(kinds, list) else kinds
+
+
+def main(arguments: list[str]) -> int:
+    """Print the tables, or check files; 1 where a line does not fit."""
+    if arguments == ["--markdown"]:
+        print(markdown(), end="")
+        return 0
+    try:
+        for path in arguments:
+            with open(path, encoding="utf-8") as lines:
+                print(f"{path}: {check_lines(lines, path)} records")
+    except (NotARecord, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

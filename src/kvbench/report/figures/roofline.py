@@ -1,0 +1,209 @@
+"""Roofline: each phase's rate against its arithmetic intensity, under the measured roofs."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
+
+from kvbench.analysis.roofline import companion, is_counted, plausible, point, predecessors, ratios
+from kvbench.records.read import by, measured, provenance
+from kvbench.report.figures import style
+from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
+from kvbench.report.figures.roofline_panel import (
+    SHAPES,
+    change,
+    draw_arrows,
+    draw_points,
+    draw_roofs,
+    draw_shares,
+    few_ticks,
+    limits,
+    log_axes,
+    name_axes,
+    settle,
+)
+from kvbench.report.selection import spread, told
+
+Record = dict[str, Any]
+MOST = 4  # batches that are drawn
+WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
+KEYED = 5.0  # height of the panels over that of their key
+
+
+def draw(records: list[Record]) -> Figure:
+    """A row per batch size: the whole roofline, and each phase's cached versions close up.
+
+    Where a profiler counted, a second row: bytes at each level of the memory, and the kernels.
+    Filled points are counted, hollow ones modelled. Raises StopIteration without a roofs record.
+    """
+    roofs = next(r for r in records if r["benchmark_name"] == "roofs")
+    cells = [r for r in records if r["benchmark_name"] == "roofline"]
+    batches = {batch: measured(mine) for batch, mine in by(cells, "batch_size").items()}
+    batches = {batch: mine for batch, mine in batches.items() if mine}
+    every, batches = len(batches), {batch: batches[batch] for batch in spread(batches, MOST)}
+    if not batches:
+        return _nothing(cells)
+    heights = []
+    for mine in batches.values():
+        heights += [PANELS, COUNTERS] if any(map(is_counted, mine)) else [PANELS]
+    figure = plt.figure(figsize=(WIDTH, sum(heights) + 1.0))
+    grid: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
+    rows = iter(grid[:, 0])
+    labelled = []
+    for batch, mine in batches.items():
+        labelled += _batch(next(rows), batch, mine, roofs)
+        if any(map(is_counted, mine)):
+            _counters(next(rows), mine, roofs)
+    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}", x=0.01, ha="left")
+    text = " · ".join(filter(None, [_foot(cells, roofs), told(len(batches), every, "batches")]))
+    style.foot(figure, "\n".join(textwrap.wrap(text, 165)))
+    figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
+    figure.set_layout_engine("none")
+    _round(figure)
+    for axes, labels, points in labelled:
+        settle(axes, labels, points)
+    return figure
+
+
+def _round(figure: Figure | SubFigure) -> None:
+    """Round what the layout solver placed: its last digits differ from run to run."""
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
+        for axes in part.axes:
+            if axes.figure is part:
+                box = axes.get_position(original=True)
+                axes.set_position(Bbox(box.get_points().round(6)))
+        _round(part)
+
+
+def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> list[tuple]:
+    """One batch size: the panels and their key. Returns what `settle` needs, per panel."""
+    halves: Any = row.subfigures(2, 1, height_ratios=(KEYED, 1))
+    panels, key = halves
+    left, right = panels.subfigures(1, 2, width_ratios=(1.55, 1))
+    whole, (upper, lower) = left.subplots(), right.subplots(2, 1)
+    panels.suptitle(f"Batch {batch}, P = {cells[0]['P']}", x=0.01, ha="left", weight="bold")
+    closer = [
+        (upper, "prefill, close up", [c for c in cells if c["phase"] == "prefill"]),
+        (
+            lower,
+            "decode with a cache, close up",
+            [c for c in cells if c["phase"] == "decode" and c["use_cache"]],
+        ),
+    ]
+    done = []
+    for axes, title, shown in [(whole, "", cells), *closer]:
+        axes.set_title(title)
+        if not shown:
+            axes.set_axis_off()
+            continue
+        points = [point(cell, roofs) for cell in shown]
+        if axes is whole:
+            log_axes(axes, *limits(points, roofs))
+        else:
+            _close_up(axes, points)
+        name_axes(axes, roofs)
+        draw_roofs(axes, roofs, names=axes is whole)
+        labels = draw_arrows(axes, shown, roofs, least=4.0 if axes is whole else 1.0)
+        draw_points(axes, shown, roofs, size=8 if axes is whole else 9)
+        labels += [] if axes is whole else draw_shares(axes, shown, roofs)
+        models = [companion(cell, roofs) for cell in shown if is_counted(cell)]
+        done.append((axes, labels, points + models))
+    _key(key, cells, roofs)
+    return done
+
+
+def _close_up(axes: Any, points: list[Any]) -> None:
+    """Equal decades around a cluster, at least a fifth of one to each side."""
+    xs, ys = [p.intensity for p in points], [p.gflop_s for p in points]
+    middle = [(min(v) * max(v)) ** 0.5 for v in (xs, ys)]
+    half = [1.25 * (max(v) / min(v)) ** 0.5 for v in (xs, ys)]
+    half[0] = max(half[0], half[1] ** 1.6, 1.6)  # wider than high, as the panel is
+    half[1] = max(half[1], half[0] ** (1 / 1.9))
+    (x, y), (w, h) = middle, half
+    log_axes(axes, x / w, x * w, y / h, y * h)
+    few_ticks(axes)
+
+
+def _key(row: SubFigure, cells: list[Record], roofs: Record) -> None:
+    """Below the panels: what each marker is, its share of its roof, and what its step changed."""
+    handles = []
+    steps = predecessors(cells)
+    versions = style.ordered(by(cells, "version"))
+    for phase in SHAPES:
+        mine = {c["version"]: c for c in cells if c["phase"] == phase}
+        for version in versions:
+            if version not in mine:
+                handles.append(Line2D([], [], ls="", label=f"{version} {phase}: out of memory"))
+                continue
+            p, colour = point(mine[version], roofs), style.look(version)[0]
+            name = style.label(version, mine[version]["version_description"])
+            text = f"{name}, {phase}: {p.share:.0%} of its roof, {p.bound}"
+            if p.impossible:
+                text += ", above it: an error"
+            told = ratios(mine[version]) or {}
+            off = [f"{kind} {ratio:.2f}" for kind, ratio in told.items() if not plausible(ratio)]
+            text += f"; counted / modelled {', '.join(off)}" if off else ""
+            before = steps.get(version)
+            if before in mine:
+                text += f"; {change(point(mine[before], roofs), p)} of {before}"
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    ls="",
+                    marker=SHAPES[phase],
+                    markersize=8,
+                    markerfacecolor=colour if p.counted else "white",
+                    markeredgecolor=colour,
+                    markeredgewidth=1.8,
+                    label=text,
+                )
+            )
+    row.legend(handles=handles, loc="upper left", ncols=2, fontsize=8, columnspacing=2.0)
+
+
+def _counters(row: SubFigure, cells: list[Record], roofs: Record) -> None:
+    """The two panels that only a profiler can fill."""
+    levels, kernels, names = row.subplots(1, 3, width_ratios=(1, 1, 0.75))
+    counted = [cell for cell in cells if is_counted(cell)]
+    draw_levels(levels, counted, roofs)
+    draw_kernels(kernels, names, counted, roofs)
+
+
+def _what(batches: dict[int, list[Record]]) -> str:
+    counted = {is_counted(cell) for mine in batches.values() for cell in mine}
+    named = {True: "filled points are counted by the device"}
+    named[False] = "hollow points are modelled bytes (lower bound)"
+    return ", ".join(named[kind] for kind in sorted(counted, reverse=True))
+
+
+def _foot(cells: list[Record], roofs: Record) -> str:
+    first = measured(cells)[0]
+    counted: Record = next((cell["counted"] for cell in cells if is_counted(cell)), {})
+    parts = [provenance(cells)]
+    parts += [f"driver {first['driver_version']}"] if first.get("driver_version") else []
+    parts += [f"CUDA {first['cuda_version']}"] if first.get("cuda_version") else []
+    version = (first.get("ncu") or {}).get("version") or counted.get("ncu_version")
+    parts += [f"ncu {version}"] if version else []
+    parts += ["caches and clocks left alone"] if first.get("ncu") else []
+    parts += ["small hollow: modelled"] if counted else []
+    parts += [f"P {first['P']}", "a multiply-add is 2 FLOP; norms, softmax, GELU not modelled"]
+    parts += ["share: of min(product, read bandwidth x intensity)"]
+    if sheet := roofs.get("datasheet"):
+        parts.append(
+            f"dashed: {sheet['source']}, {sheet['sparsity']}, sums in {sheet['accumulate']}"
+        )
+    return " · ".join(parts)
+
+
+def _nothing(cells: list[Record]) -> Figure:
+    figure = plt.figure(figsize=(6, 2))
+    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: every cell ran out of memory")
+    style.foot(figure, provenance(cells))
+    return figure

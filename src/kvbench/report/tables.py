@@ -1,0 +1,195 @@
+"""Tables: one row per cell, as Markdown to read and CSV to work on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kvbench.analysis import quality
+from kvbench.analysis.roofline import plausible, point, ratios
+from kvbench.records.read import provenance
+from kvbench.records.store import write_text
+from kvbench.report.selection import spread
+
+Row = dict[str, Any]
+MOST = 400  # rows of a Markdown table; of more it shows these places, and the CSV beside it has all
+PLACES = {"batch_size": 4, "T": 8, "depth": 8}
+
+
+def latency(cell: Row) -> Row:
+    """Whole time with its interval, time per token, TTFT and TPOT."""
+    low, high = (cell["time_total_ms_interval"][end] for end in ("low", "high"))
+    return {
+        "T": cell["T"],
+        "total_ms": cell["time_total_ms_median"],
+        "total_ms_low": low,
+        "total_ms_high": high,
+        "per_token_ms": cell["time_per_token_ms_median"],
+        "ttft_ms": cell["ttft_ms_median"],
+        "tpot_ms": cell["tpot_ms_median"],
+        "replicates": cell["replicates"],
+        "disturbed": cell["disturbed"],
+        "overflow_steps": cell["overflow_steps"],
+    }
+
+
+def vram(cell: Row) -> Row:
+    """The peak and its parts, in bytes."""
+    keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
+    parts = ("cache_used_bytes", "cache_reserved_bytes", "transient_bytes", "peak_phase")
+    beside = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
+    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *beside)}
+
+
+def phase(cell: Row) -> Row:
+    """Milliseconds per phase, and what looking cost."""
+    spent = {f"{name}_ms": ms for name, ms in cell["time_phase_ms"].items()}
+    return {"T": cell["T"], **spent, "instrumented_ratio": cell["instrumented_ratio"]}
+
+
+def roofline(cell: Row) -> Row:
+    """FLOP, bytes, time and the rates they make; where a profiler counted, the model's ratio.
+
+    A ratio outside 0.9-1.3 is marked. Shares need the roofs, in `cell["roofs"]`.
+    """
+    at = point(cell, cell.get("roofs") or {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
+    under = {"roof_percent": 100 * at.share, "bound": at.bound} if cell.get("roofs") else {}
+    if under:
+        under |= {"bandwidth_percent": 100 * at.gb_s / at.roof_gb_s}
+        under |= {"compute_percent": 100 * at.gflop_s / at.roof_gflop_s}
+        under |= {"error": "above its roof"} if at.impossible else {}
+    row = {
+        "phase": cell["phase"],
+        "P": cell["P"],
+        "gflop": at.flop / 1e9,
+        "mb": at.bytes / 1e6,
+        "time_ms": at.time_ms,
+        "wall_ms": at.wall_ms,
+        "flop_per_byte": at.intensity,
+        "gflop_per_s": at.gflop_s,
+        "gb_per_s": at.gb_s,
+        **under,
+        "source": cell["source"],
+    }
+    for name, ratio in (ratios(cell) or {}).items():
+        row[f"{name}_modelled"] = cell[name]
+        row[f"{name}_ratio"] = ratio
+        row[f"{name}_doubt"] = "" if plausible(ratio) else "outside 0.9-1.3"
+    if at.tensor is not None:
+        row["tensor_percent"] = 100 * at.tensor
+        packed = cell["counted"].get("core_flop_by", {}).get("fp16")
+        row["packed_fp16_gflop"] = None if packed is None else packed / 1e9
+    if traffic := cell.get("dram_bytes_measured"):
+        row |= {"dram_mb_measured": traffic / 1e6, "dram_ratio": traffic / cell["bytes"]}
+    return row
+
+
+def decode(cell: Row) -> Row:
+    """Time per output token at one depth, with its interval."""
+    low, high = (cell["tpot_ms_interval"][end] for end in ("low", "high"))
+    return {
+        "depth": cell["depth"],
+        "tpot_ms": cell["tpot_ms_median"],
+        "tpot_ms_low": low,
+        "tpot_ms_high": high,
+        "tokens_per_s": 1000 * cell["batch_size"] / cell["tpot_ms_median"],
+        "replicates": cell["replicates"],
+        "disturbed": cell["disturbed"],
+    }
+
+
+def capacity(cell: Row) -> Row:
+    """The predicted batch, what it weighs, and what happened on both sides of it."""
+    sides = {side["batch"]: side for side in cell["sides"]}
+    within, beyond = (sides.get(cell["predicted_batch"] + n, {}) for n in (0, 1))
+    reserved = {k: within[k] for k in ("peak_reserved_bytes",) if k in within}
+    return {
+        "tokens": cell["prompt_length"] + cell["T"],
+        "budget_bytes": cell["budget_bytes"],
+        "largest_batch": cell["predicted_batch"],
+        "confirmed": "yes" if cell["confirmed"] else "no",
+        "peak_bytes": within.get("peak_memory_bytes"),
+        "peak_bytes_of_one_more": beyond.get("peak_memory_bytes"),
+        **reserved,
+        "bytes_per_sequence": cell["bytes_per_sequence"],
+        "cache_bytes_per_sequence": cell["cache_bytes_per_sequence"],
+    }
+
+
+ROWS = {
+    "capacity": capacity,
+    "decode": decode,
+    "latency": latency,
+    "vram": vram,
+    "phase": phase,
+    "perplexity": quality.row,
+    "roofline": roofline,
+}
+READABLE = {"perplexity": quality.readable}  # where Markdown shows other columns than the CSV
+NOTES = {"perplexity": quality.notes}
+
+
+def frame(kind: str, records: list[Row], rows_of: dict[str, Any] = ROWS) -> pd.DataFrame:
+    """One row per cell of one kind; an out-of-memory cell keeps its row and says so."""
+    rows = []
+    roofs = next((r for r in records if r.get("benchmark_name") == "roofs"), None)
+    for cell in (record for record in records if record is not roofs):
+        row = {"version": cell["version"], "batch_size": cell["batch_size"]}
+        if "error" in cell:
+            row |= {k: cell[k] for k in ("T", "depth", "P", "phase", "error") if k in cell}
+        else:
+            row |= rows_of[kind]({**cell, "roofs": roofs} if roofs else cell)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def write(kind: str, records: list[Row], markdown: str | Path, csv: str | Path) -> None:
+    """Write both forms atomically. Raises KeyError for an unknown kind."""
+    title = f"{kind.capitalize()} of {records[0]['pretrained']}"
+    cells = [record for record in records if record.get("benchmark_name") != "roofs"]
+    notes = NOTES.get(kind, lambda _: [])(cells)
+    shown = frame(kind, records, READABLE) if kind in READABLE else None
+    publish(title, frame(kind, records), [*notes, provenance(cells)], markdown, csv, shown)
+
+
+def publish(
+    title: str,
+    rows: list[Row] | pd.DataFrame,
+    notes: list[str],
+    markdown: str | Path,
+    csv: str | Path,
+    shown: pd.DataFrame | None = None,
+) -> None:
+    """Write one table as Markdown, with its notes below it, and as CSV, atomically.
+
+    `shown` is what Markdown shows where that is not the CSV's own columns. Of a table of too many
+    rows it shows a few batches and lengths.
+    """
+    table = pd.DataFrame(rows)
+    for name in {"T", "depth"} & set(table):  # whole numbers, also where some rows have none
+        table[name] = table[name].astype("Int64")
+    write_text(csv, table.to_csv(index=False, lineterminator="\n"))
+    worded = shown is not None  # its numbers are text already, with the digits they should have
+    shown = table if shown is None else shown
+    if len(shown) > MOST:
+        shown, note = few(shown)
+        notes = [note, *notes]
+    shown = shown.astype(object).where(shown.notna(), None)  # None, not NaN, is shown as missing
+    body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-", disable_numparse=worded)
+    write_text(markdown, "\n\n".join([f"# {title}", body, *notes]).rstrip() + "\n")
+
+
+def few(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of a few batches and lengths, and a line that says so."""
+    kept, said = table, []
+    for name, most in PLACES.items():
+        if name in table:
+            chosen = spread(map(int, table[name].dropna()), most)
+            kept = kept[kept[name].isin(chosen) | kept[name].isna()]
+            said.append(f"{name} {', '.join(map(str, chosen))}")
+    return (
+        kept,
+        f"{len(kept):,} of {len(table):,} rows, those of {'; '.join(said)}: all are in the CSV.",
+    )

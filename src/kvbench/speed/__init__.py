@@ -1,1 +1,0 @@
-"""The speed targets: `targets` names them, modules here measure them; `python -m kvbench.speed`."""

@@ -1,8 +1,0 @@
-"""`python -m kvbench.speed`; in a module of its own, since fresh processes import `run` by name."""
-
-import sys
-
-from kvbench.speed.run import main
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Other runners of the same weights give v1's tokens; other ways to run a step are told apart."""
+
+import sys
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+
+from kvbench import peers
+from kvbench.analysis import runners as beside
+from kvbench.analysis.pool import pool
+from kvbench.bench import latency
+from kvbench.bench import peers as peers_bench
+from kvbench.caches import make
+from kvbench.engine.generate import generate, no_mark
+from kvbench.job.log import out_of_memory_is_a_result
+from kvbench.models.build import build
+from kvbench.plan.cells import cell, execution, line, modes, peer, turn
+from kvbench.plan.config import load_schema, resolve
+from kvbench.report.figures import executions as executions_figure
+from kvbench.report.figures import peers as peers_figure
+from kvbench.report.figures import style
+
+SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
+STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 5, "num_measure_runs": 2}
+CONFIG = resolve(STUDY | {"device": "cpu", "T_values": [6], "roofline": {"P": 9}}, load_schema())
+WHERE = {"batch": "2", "T": "6"}
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of its own jit
+
+
+def needs(name):
+    if lacking := peers.missing(name):
+        pytest.skip(f"no {', '.join(lacking)}")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("name", peers.PEERS)
+def test_a_peer_generates_v1s_tokens_from_v1s_weights(name, batch):
+    needs(name)
+    told = peer(CONFIG, "custom", name, batch=batch, T=6)
+    ours = build(told["model"], "own", "float32", seed=1, device="cpu")
+    prompt = (7 * ours.lm_head.weight[:batch, :5]).abs().mul(1e3).long() % 101
+    expected = generate(ours, prompt, 6, make("dense", ours.config, batch, 11, ours.lm_head.weight))
+    module = import_module(f"kvbench.peers.{peers.PEERS[name]['module']}")
+    other = module.Peer(ours, prompt, 6, peers.PEERS[name])
+    marks = iter(range(2 * 6 + 1))
+    assert other(marks.__next__).equal(expected) and next(marks, None) is None
+    assert other(no_mark).equal(expected)  # again, from the start
+
+
+def test_models_that_a_peer_cannot_hold_are_refused_in_one_line():
+    needs("transformers-dynamic")
+    shared = build({"arch": "gpt2", **SHAPE}, "pairs", "float32", device="cpu")
+    with pytest.raises(ValueError, match="K and V in every layer"):
+        import_module("kvbench.peers.hf").converted(shared)
+
+
+class Broken:
+    """A runner whose library was built for something else."""
+
+    def __init__(self, *told):
+        raise RuntimeError("Library libcublas.so.12 is not found\nsecond line")
+
+
+class BrokenLater(Broken):
+    """The same, found out when it is first used."""
+
+    def __init__(self, *told):
+        pass
+
+    def __call__(self, mark):
+        raise ValueError("This package was not compiled with CUDA support")
+
+
+class Full(Broken):
+    """A runner that the device has no room for."""
+
+    def __init__(self, *told):
+        raise RuntimeError("CUDA failed with error: can't allocate memory")
+
+
+@pytest.mark.parametrize(
+    "kind,error,line",
+    [
+        (Broken, "not measured", "ctranslate2 does not run on cpu here: Library libcublas.so.12"),
+        (BrokenLater, "not measured", "not compiled with CUDA support"),
+        (Full, "out of memory", "can't allocate memory"),
+    ],
+)
+def test_a_peer_that_does_not_run_here_has_a_row_that_says_why(kind, error, line, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kvbench.peers.ct2", SimpleNamespace(Peer=kind, LIBRARY="x"))
+    monkeypatch.setitem(peers.PEERS["ctranslate2"], "needs", [])
+    told = peer(CONFIG, "custom", "ctranslate2", **WHERE)
+    record = out_of_memory_is_a_result(peers_bench.run, told, None)
+    assert record["error"] == error and line in record["error_detail"]
+    assert "\n" not in record["error_detail"] and "second line" not in record["error_detail"]
+    (row,) = [r for r in beside.peer_rows([pool([record])]) if r["runner"] == "ctranslate2"]
+    assert row["error"].startswith(error) and line in row["error"]
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """Pooled cells of v0 and v1, of a peer that is there and of one that is not."""
+    versions = [
+        pool(
+            [
+                latency.run(cell(CONFIG, "latency", "custom", v, **WHERE), None) | {"replicate": r}
+                for r in (1, 2)
+            ]
+        )
+        for v in ("v0", "v1")
+    ]
+    told = peer(CONFIG, "custom", "transformers-dynamic", **WHERE)
+    there = [peers_bench.run(told, None) | {"replicate": r} for r in (1, 2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(peers.PEERS["ctranslate2"], "needs", ["no_such_module"])
+        absent = peers_bench.run(peer(CONFIG, "custom", "ctranslate2", **WHERE), None)
+    return [*versions, pool(there), pool([absent])]
+
+
+def test_a_peers_cell_says_whose_tokens_it_gave_and_what_ran(compared):
+    needs("transformers-dynamic")
+    record = compared[2]
+    assert record["tokens_equal"] and record["first_difference"] is None
+    assert record["execution"] == "peer" and record["peer_library"].startswith("transformers ")
+    assert record["tpot_ms_median"] > 0 and len(record["step_ms_median"]) == 6
+
+
+def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
+    needs("transformers-dynamic")
+    beside.write("peers", compared, tmp_path / "t.md", tmp_path / "t.csv")
+    rows = beside.peer_rows(compared)
+    assert [row["runner"] for row in rows] == ["v0", "v1", "transformers-dynamic", "ctranslate2"]
+    assert rows[1]["v1_speedup"] == 1 and rows[2]["tokens"] == "those of v1"
+    assert rows[3]["error"] == "not installed: no no_such_module" and "v1_speedup" not in rows[3]
+    style.save(peers_figure.draw(compared), tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert all(name in drawn for name in ("v1 KV cache", "transformers-dynamic", "not installed"))
+
+
+def test_peers_take_their_turn_in_the_blocks_of_the_versions():
+    order = line(CONFIG)
+    first, second = CONFIG["peers"]
+    where = {"preset": "custom", "batch": "1", "T": "6", "replicate": "2"}
+    block = {order[turn(**where, version=v)] for v in CONFIG["versions"]}
+    block |= {order[turn(**where, peer=name)] for name in (first, second)}
+    assert max(block) - min(block) == len(block) - 1
+
+
+def test_first_differences_are_counted_from_the_first_generated_token():
+    import torch
+
+    ours = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 4]])
+    theirs = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 9]])
+    assert peers_bench.first_difference(ours, ours, 2) is None
+    assert peers_bench.first_difference(ours, theirs, 2) == 1
+    with pytest.raises(ValueError, match="returned"):
+        peers_bench.first_difference(ours, theirs[:, :3], 2)
+
+
+def test_ways_to_run_a_step_are_told_apart(tmp_path):
+    found = []
+    for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
+        for version in ("v1", "v2"):
+            told = execution(CONFIG, "custom", "eager-torch", version, **WHERE) | {"mode": mode}
+            two = [latency.run(told, None) | {"replicate": r} for r in (1, 2)]
+            for run in (run for sample in two for run in sample["runs"]):
+                run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
+            found.append(pool(two) | {"kernel": mode.split("-")[1]})
+    rows = beside.execution_rows(found)
+    assert [row["step_ms"] for row in rows] == pytest.approx([6, 1.5, 6, 1.5])
+    assert rows[1]["ran"] == "eager, native" and rows[1]["speedup"] == pytest.approx(4)
+    beside.write("executions", found, tmp_path / "t.md", tmp_path / "t.csv")
+    style.save(executions_figure.draw(found), tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert all(name in drawn for name in ("eager, native", "eager, torch", "INT8", "1.5"))
+
+
+def test_modes_are_those_of_the_device():
+    assert "graph-triton" in modes(CONFIG | {"device": "cuda"})
+    assert not any("graph" in mode for mode in modes(CONFIG))
+    assert modes(CONFIG | {"executions": ["compile-torch"]}) == ["compile-torch"]
+    told = execution(CONFIG, "custom", "graph-triton", "v2", **WHERE)
+    assert (told["execution"], told["kernel"], told["mode"]) == ("graph", "triton", "graph-triton")

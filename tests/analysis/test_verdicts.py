@@ -1,0 +1,378 @@
+"""Verdicts, controls and lines over depth, on records with known effects."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from kvbench.analysis import attribution
+from kvbench.analysis import drift as steady
+from kvbench.analysis import scaling as depth
+from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
+from kvbench.bench.meters.clock import CpuClock
+from kvbench.bench.meters.delay import Delayed, delaying
+from kvbench.costs import forward as costs
+from kvbench.plan import cells
+from kvbench.plan.config import load_schema, resolve
+from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.store import write_record
+from kvbench.report.figures import attribution as attribution_figure
+from kvbench.report.figures import decode as decode_map
+from kvbench.report.figures import phase, speedup, style
+
+SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
+OWN = list(range(12))
+PAIRS = [layer - layer % 2 for layer in OWN]
+BYTES_PER_TOKEN = {"v0": 0, "v1": 24 * 768 * 4, "v2": 24 * 12 * 68, "v3": 12 * 768 * 4}
+
+
+def cell(version, ms, replicates=8, T=16, noise=0.002, **more):
+    """A pooled latency record whose processes take about `ms`, on a machine that drifts."""
+    draw = random.Random(f"{version} {T}")
+    processes = [
+        {
+            "replicate": r,
+            "runs": [{"time_total_ms": ms * (1 + r / 50) * (1 + draw.gauss(0, noise))}],
+        }
+        for r in range(1, replicates + 1)
+    ]
+    about = {"device": "cpu", "device_name": "a machine", "pytorch_version": "2", "threads": 1}
+    about |= {"weights": "random", "pretrained": "gpt2", "dtype": "float32", "disturbed": 0}
+    return {
+        **about,
+        "benchmark_name": "latency_vs_T",
+        "version": version,
+        "batch_size": 1,
+        "T": T,
+        "prompt_length": 32,
+        "model_config": SHAPE,
+        "layer_owner": PAIRS if version == "v3" else OWN,
+        "cache_bytes_per_token": BYTES_PER_TOKEN.get(version, BYTES_PER_TOKEN["v1"]),
+        "replicates": replicates,
+        "processes": processes,
+        **more,
+    }
+
+
+def words(record):
+    return {row["version"]: row["verdict"] for row in record["rows"]}
+
+
+def test_words_are_those_of_the_effects_put_in():
+    made = [cell("v0", 400), cell("v1", 100), cell("v2", 110), cell("v3", 100.1)]
+    made += [cell("v4", 97, noise=0.2)]
+    record = judge(made, margin=0.02)
+    assert words(record) == {
+        "v1": "faster",
+        "v2": "slower",
+        "v3": "equivalent",
+        "v4": "inconclusive",
+    }
+    for row in record["rows"]:
+        assert row["baseline"] == ("v0" if row["version"] == "v1" else "v1")
+        assert row["low"] < row["ratio"] < row["high"] and row["replicates"] == 8
+    assert record["rows"][0]["ratio"] == pytest.approx(0.25, rel=0.02)
+    assert record["rows"][0]["ceiling_from"] == "decode FLOP"  # v0 recomputes: no fewer bytes
+
+
+def drifting(version, ms, replicates=8, seed=0, **more):
+    """A record from a machine whose pace changes by half, felt to 0.8 of it, with a yardstick."""
+    draw = random.Random(f"{version} {seed}")
+    made = cell(version, ms, replicates, kernel="native", **more)
+    for process in made["processes"]:
+        slow = draw.uniform(0.7, 1.4)
+        pace = [slow * draw.uniform(0.95, 1.05) for _ in range(13)]
+        process["yardstick_ms"] = pace
+        process["runs"] = [
+            {"time_total_ms": ms * (before * after) ** 0.4 * (1 + draw.gauss(0, 0.02))}
+            for before, after in pairwise(pace)
+        ]
+    return made
+
+
+def test_a_yardstick_shows_what_a_drifting_machine_hides():
+    v1, same, slower = drifting("v1", 100), drifting("v3", 100), drifting("v2", 105)
+    record = judge([v1, same, slower], margin=0.02)
+    assert words(record) == {"v3": "equivalent", "v2": "slower"}
+    assert record["rows"][1]["ratio"] == pytest.approx(1.05, rel=0.01)
+    assert any("yardstick" in line for line in notes(record))
+    assert all(row["clock_ratio"] not in (None, row["ratio"]) for row in record["rows"])
+    other = judge([v1, same, slower | {"kernel": "torch"}], margin=0.02)  # beside other work
+    assert words(other) == {"v3": "equivalent", "v2": "inconclusive"}
+    assert other["rows"][1]["clock_ratio"] is None
+
+
+def test_intervals_at_one_pace_cover_what_they_promise():
+    covered = 0
+    for seed in range(300):
+        a, b = drifting("v2", 105, 5, seed), drifting("v1", 100, 5, seed)
+        found = steady.compare_cells(a, b, steady.exponents([a, b]))
+        covered += found.low < 1.05 < found.high
+    assert 0.90 < covered / 300 < 0.985
+
+
+def test_a_record_above_its_ceiling_is_flagged_by_name():
+    record = judge([cell("v1", 100), cell("v2", 60), cell("v3", 99)], margin=0.02)
+    flagged, fair = record["rows"]
+    assert flagged["flag"] == ABOVE and flagged["share_of_ceiling"] > 1 and fair["flag"] is None
+    assert [line for line in notes(record) if line.startswith(f"{ABOVE}: v2 against v1 at batch 1")]
+    assert not [line for line in notes(record) if "v3 against v1" in line]
+
+
+def test_one_replicate_gives_no_interval_and_no_flag():
+    row = judge([cell("v1", 100, replicates=1), cell("v2", 10, replicates=1)], 0.02)["rows"][0]
+    assert row["verdict"] == "inconclusive" and row["low"] is None and row["flag"] is None
+
+
+def test_processes_are_paired_by_replicate():
+    v1, v2 = cell("v1", 100, noise=0), cell("v2", 100, noise=0)
+    v2["processes"].reverse()
+    assert judge([v1, v2], 0.02)["rows"][0]["high"] == pytest.approx(1)
+    del v2["processes"][0]
+    assert judge([v1, v2], 0.02)["rows"][0]["replicates"] == 7
+
+
+def test_a_version_out_of_memory_keeps_its_row():
+    lost = {"version": "v2", "batch_size": 1, "T": 16, "pretrained": "gpt2", "error": "no memory"}
+    record = judge([cell("v1", 100), lost], margin=0.02)
+    assert words(record) == {"v2": "not compared: v2 no memory"}
+
+
+def test_records_of_another_device_are_refused(tmp_path):
+    paths = [str(tmp_path / name) for name in ("v1.json", "v2.json")]
+    write_record(paths[0], cell("v1", 100))
+    write_record(paths[1], cell("v2", 100, device_name="another"))
+    with pytest.raises(MixedRecords, match="device_name"):
+        read_cells(paths)
+
+
+def test_every_version_has_one_baseline():
+    assert pairs(["v0", "v1", "v4"]) == [("v1", "v0"), ("v4", "v1")]
+    assert pairs(["v0", "v2"]) == [("v2", "v0")] and pairs(["v1"]) == []
+
+
+def test_controls_say_what_the_machine_can_see():
+    made = [cell("v1", 100), cell("v1-again", 100, delay=0.0), cell("v1-plus5", 105, delay=0.05)]
+    record = judge_controls(made, margin=0.02)
+    assert {row["control"]: row["as_expected"] for row in record["rows"]} == {
+        "v1-again": "yes",
+        "v1-plus5": "yes",
+    }
+    assert 0 < record["detectable"]["relative"] < 0.01
+    assert "not measured" in notes(judge(made[:1] + [cell("v2", 100)], 0.02))[-1]
+    few = judge([cell(name, 100, replicates=3) for name in ("v1", "v2")], 0.02, record)
+    assert few["rows"][0]["smallest_detectable"] == few["detectable"]["relative"]
+    assert few["detectable"]["relative"] > 2 * record["detectable"]["relative"]
+    assert "at 3 replicates" in notes(few)[-1]  # the study's own number, not the controls'
+    assert "v1 against itself: 0 of 1 called different." in notes(record)
+    assert "A known delay of 5%: 1 of 1 found." in notes(record)
+    longer = [one | {"T": 32} for one in made]
+    assert len(judge_controls([*made, *longer], margin=0.02)["rows"]) == 4  # each length on its own
+    deaf = judge_controls([made[0], cell("v1-plus5", 101, noise=0.05, delay=0.05)], margin=0.02)
+    assert deaf["rows"][0]["as_expected"] == "no" and deaf["detectable"] is None
+
+
+def test_the_delay_makes_every_step_longer_by_its_share(monkeypatch):
+    clock_ns = 0
+
+    def now():
+        nonlocal clock_ns
+        clock_ns += 1
+        return clock_ns
+
+    monkeypatch.setattr("time.perf_counter_ns", now)
+    ticks = CpuClock(4)
+    mark = Delayed(ticks, 0.05, now)
+    mark()
+    for own in (100_000, 40_000, 2_000_000):
+        clock_ns += own
+        mark()
+    assert [ms * 1e6 for ms in ticks.intervals_ms()] == pytest.approx(
+        [105_000, 42_000, 2_100_000], abs=4
+    )
+    assert mark.waited_ns == pytest.approx(0.05 * 2_140_000, abs=6)
+
+
+def test_no_delay_leaves_the_clock_itself():
+    ticks = CpuClock(1)
+    assert delaying(0.0, "cuda")(ticks) is ticks
+    with pytest.raises(ValueError, match="CUDA"):
+        delaying(0.05, "cuda")
+
+
+def test_a_control_is_v1_but_for_its_name_and_delay():
+    config = resolve({"device": "cpu", "controls": {"T": 8}}, load_schema())
+    v1 = cells.cell(config, "latency", "gpt2", "v1", batch=1, T=8)
+    late = cells.control(config, "gpt2", "v1-plus5", batch=1, T=8)
+    assert {key for key in late if late[key] != v1.get(key)} == {
+        "version",
+        "version_description",
+        "delay",
+    }
+    order = cells.run_order(cells.control_study(config), ["gpt2"])
+    assert {key[-1] for key in order} == set(cells.CONTROLS) - {"v1-again2"} and len(order) == 30
+    more = config["controls"] | {"again": 2, "T": [4, 8], "batch_size": [1, 2]}
+    twenty = cells.run_order(cells.control_study(config | {"controls": more}), ["gpt2"])
+    assert len(twenty) == 4 * 4 * 10
+    on_cuda = cells.control_study(config | {"device": "cuda"})
+    assert on_cuda["versions"] == ["v1", "v1-again"]
+
+
+def stepping(version, intercept, slope, T=200):
+    """A latency record whose steps take intercept + slope x depth ms, after a long prefill."""
+    made = cell(version, 1, replicates=4, T=T)
+    for process in made["processes"]:
+        drift = 1 + process["replicate"] / 100
+        steps = [(intercept + slope * (32 + i)) * drift for i in range(T)]
+        process["runs"] = [{"step_ms": [999.0, *steps[1:]]}]
+    return made
+
+
+def test_lines_over_depth_find_slope_intercept_and_break_even():
+    made = [stepping("v1", 10, 0.02), stepping("v2", 12, 0.01), stepping("v3", 12, 0.02)]
+    v1, v2, v3 = depth.rows([stepping("v1", 5, 1, T=20), *made], {"read_gb_s": 10.0})
+    assert v1["T"] == 200 and v1["depths"] == "33-231" and v1["break_even"] is None
+    assert v1["slope_us_low"] < 20 * 1.025 < v1["slope_us_high"]
+    assert v1["intercept_ms"] == pytest.approx(10 * 1.025)
+    assert v2["break_even"] == pytest.approx(200) and v2["remark"] is None
+    assert v3["break_even"] is None and v3["remark"] == "none within the context"
+    assert v1["modelled_slope_us"] == pytest.approx(BYTES_PER_TOKEN["v1"] / 10e3)
+    assert v3["modelled_slope_us"] == pytest.approx(v1["modelled_slope_us"] / 2)
+    assert depth.rows(made, None)[0]["modelled_slope_us"] is None
+
+
+def at_depth(version, ms, depth=512, batch=1, noise=0.002, **more):
+    """A pooled decode record whose processes take about `ms` a step."""
+    made = cell(version, ms, noise=noise, **more)
+    for process in made["processes"]:
+        for run in process["runs"]:
+            run["tpot_ms"] = run.pop("time_total_ms")
+    del made["T"]
+    about = {"benchmark_name": "decode", "depth": depth, "prompt_length": depth, "steps": 8}
+    interval = {"low": ms * 0.99, "high": ms * 1.01}
+    about |= {"batch_size": batch, "tpot_ms_median": ms, "tpot_ms_interval": interval}
+    return made | about | {"execution": "eager", "kernel": "torch"}
+
+
+def test_decode_cells_are_judged_beside_generations():
+    made = [cell("v1", 100), cell("v2", 110), at_depth("v1", 10), at_depth("v2", 9.8, batch=8)]
+    made += [at_depth("v1", 10, batch=8), at_depth("v2", 9)]
+    rows = judge(made, margin=0.005)["rows"]
+    assert [(row.get("T"), row.get("depth"), row["batch_size"]) for row in rows] == [
+        (16, None, 1),
+        (None, 512, 1),
+        (None, 512, 8),
+    ]
+    assert [row["verdict"] for row in rows] == ["slower", "faster", "faster"]
+    told = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
+    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*told))
+    assert rows[2]["ceiling"] > rows[1]["ceiling"]
+
+
+def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
+    record = judge([at_depth("v1", 10), at_depth("v2", 2)], margin=0.02)
+    flagged = [line for line in notes(record) if line.startswith(ABOVE)]
+    assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
+
+
+def test_lines_from_decode_cells_find_break_even_in_depth_and_in_batch():
+    def ms(version, depth, batch):
+        own, per_row = {"v1": (10, 0.004), "v2": (11, 0.002)}[version]
+        return own + per_row * depth * batch
+
+    made = [
+        at_depth(v, ms(v, depth, batch), depth, batch, noise=0)
+        for v in ("v1", "v2")
+        for batch in (1, 4)
+        for depth in (99, 399, 799)
+    ]
+    by_depth = {(row["batch_size"], row["version"]): row for row in depth.rows(made, None)}
+    assert by_depth[1, "v2"]["break_even"] == pytest.approx(501, rel=0.01)
+    assert by_depth[4, "v2"]["break_even"] == pytest.approx(126, rel=0.01)
+    assert by_depth[4, "v1"]["depths"] == "100-800" and by_depth[4, "v1"]["from"] == "decode"
+    by_batch = {(row["depth"], row["version"]): row for row in depth.batch_rows(made, None)}
+    assert by_batch[399, "v2"]["break_even"] == pytest.approx(500 / 399, rel=0.01)
+    assert by_batch[99, "v2"]["break_even"] is None  # beyond the largest batch measured
+    assert by_batch[799, "v2"]["remark"] == "extrapolated"  # from batch 0.63, and 1 was the least
+    modelled = depth.batch_rows(made, {"read_gb_s": 10.0})[0]
+    assert modelled["modelled_slope_us"] == pytest.approx(101 * BYTES_PER_TOKEN["v1"] / 1e4)
+
+
+def test_the_parts_of_a_step_add_up_to_it():
+    cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 120, batch=32)]
+    empty = [at_depth(v, 2) | {"benchmark_name": "dispatch"} for v in ("v0", "v1", "v2")]
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 1500.0, "benchmark_name": "roofs"}
+    rows = attribution.rows(cells, empty, roofs)
+    for row in rows:
+        assert sum(row[part] for part in attribution.PARTS) == pytest.approx(row["tpot_ms"])
+        assert row["dispatch_ms"] == 2 and row["remark"] is None
+    v0, v1, v2 = rows
+    cost = costs.forward(SHAPE, OWN, "float32", 1, 512, 1, 256)
+    assert v1["bandwidth_ms"] == pytest.approx(cost.bytes / 10e6) and v1["compute_ms"] == 0
+    recomputed = costs.forward(SHAPE, OWN, "float32", 1, 0, 513, None)
+    assert v0["bandwidth_ms"] + v0["compute_ms"] == pytest.approx(recomputed.flop / 1.5e9)
+    assert v2["bandwidth_ms"] > v1["bandwidth_ms"]
+    impossible = attribution.rows([at_depth("v1", 5)], empty, roofs)[0]
+    assert impossible["rest_ms"] < 0 and "rest below 0" in impossible["remark"]
+    assert attribution.rows(cells, [], roofs)[0]["rest_ms"] is None  # dispatch was not measured
+
+
+def test_the_map_marks_each_square_with_its_word(tmp_path):
+    made = [at_depth(v, ms, d) for d in (64, 512) for v, ms in (("v1", 10), ("v2", 7 + d / 100))]
+    record = judge(made, margin=0.02)
+    style.save(decode_map.draw([*made, record]), tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert "0.76 !" in drawn and "1.21 ▲" in drawn  # 1.3 times faster is above what bytes allow
+    assert f"≥ {1 / record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
+    style.save(attribution_figure.draw([*made, roofs]), tmp_path / "a.svg")
+    assert "batch 1, depth 512" in (tmp_path / "a.svg").read_text()
+
+
+def test_depths_stop_where_the_window_slides():
+    made = stepping("v1", 10, 0.02) | {"model_config": SHAPE | {"block_size": 64}}
+    assert depth.rows([made], None)[0]["depths"] == "33-64"
+    assert depth.rows([stepping("v1", 10, 0.02, T=2)], None) == []  # one depth draws no line
+
+
+@pytest.mark.parametrize("row_bytes", [None, 256])
+def test_a_generation_costs_what_its_steps_cost(row_bytes):
+    small = SHAPE | {"block_size": 10}
+    parts = costs.generation(small, OWN, "float32", 2, 8, 4, row_bytes)
+    recomputed = [(0, 9), (0, 10), (0, 10)]
+    steps = recomputed if row_bytes is None else [(8, 1), (9, 1), (0, 10)]  # the window slides
+    forwards = [costs.forward(small, OWN, "float32", 2, *step, row_bytes) for step in steps]
+    assert parts["decode"].flop == sum(cost.flop for cost in forwards)
+    assert parts["decode"].bytes == sum(cost.bytes for cost in forwards)
+    assert parts["prefill"] == costs.forward(small, OWN, "float32", 2, 0, 8, row_bytes)
+
+
+def test_shared_rows_may_be_counted_once():
+    twice, once = (
+        costs.forward(SHAPE, PAIRS, "float32", 1, 99, 1, 256, reread) for reread in (True, False)
+    )
+    assert twice.kv_read_bytes == 2 * once.kv_read_bytes and twice.flop == once.flop
+    own = [costs.forward(SHAPE, OWN, "float32", 1, 99, 1, 256, reread) for reread in (True, False)]
+    assert own[0] == own[1]
+
+
+def phases(version, ratio):
+    spent = dict.fromkeys(style.PHASES, 1.0)
+    made = cell(version, 1) | {"version_description": version, "instrumented_ratio": ratio}
+    return made | {"time_phase_ms": spent | {"total": 5.0}, "execution": "eager", "kernel": "torch"}
+
+
+@pytest.mark.parametrize("ratio,refused", [(1.05, False), (1.2, True)])
+def test_phases_are_not_compared_where_looking_cost_one_version_more(tmp_path, ratio, refused):
+    style.save(phase.draw([phases("v1", 1.0), phases("v2", ratio)]), tmp_path / "f.svg")
+    assert ("not to be compared" in (tmp_path / "f.svg").read_text()) == refused
+
+
+def test_the_bars_of_the_figure_are_the_intervals_of_the_table():
+    made = [cell(version, ms, noise=0.05) for version, ms in (("v0", 400), ("v1", 100), ("v2", 90))]
+    made = [one | {"execution": "eager", "kernel": "torch"} for one in made]
+    record = judge(made, margin=0.02)
+    panels = speedup.draw([*made, record]).axes
+    for axes, row in zip(panels, record["rows"], strict=True):
+        bar = axes.containers[0][2][0].get_segments()[0][:, 1]
+        assert 1 / bar == pytest.approx([row["high"], row["low"]])

@@ -1,0 +1,174 @@
+"""The decode step that is the same work at every depth generates what the eager loop generates.
+
+Capturing needs CUDA; the step that is captured does not, and is what most of this runs.
+"""
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from kvbench.bench import latency
+from kvbench.bench import roofline as decode_step
+from kvbench.caches import make
+from kvbench.engine.backend import settle
+from kvbench.engine.generate import Sampler, generate, greedy
+from kvbench.engine.static_step import StaticStep
+from kvbench.engine.static_view import StaticView
+from kvbench.models.build import build
+from kvbench.plan.cells import cell
+from kvbench.plan.config import load_schema, resolve
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 80, "vocab_size": 101}
+GPT2 = {"arch": "gpt2", **SHAPE}
+LLAMA = {**GPT2, "arch": "llama", "n_head": 4, "n_kv_head": 2, "n_inner": 96}
+CACHES = ["dense", "int8"]
+
+
+def setting(shape=GPT2, name="dense", layer_map="own", B=2, tokens=80):
+    """A model, an empty cache and a prompt of 7 tokens."""
+    model = build(shape, layer_map, "float32", seed=3, device=DEVICE)
+    prompt = torch.randint(101, (B, 7), generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    return model, make(name, model.config, B, tokens, model.lm_head.weight), prompt
+
+
+@pytest.mark.parametrize("kernel", ["torch", "triton"])
+@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_the_static_step_generates_what_the_eager_loop_does(shape, name, kernel):
+    n, layer_maps = 80, ("own", "pairs")  # the window slides
+    if kernel == "triton":
+        pytest.importorskip("triton")
+        n, layer_maps = 3, ("pairs",)  # the interpreter is slow
+    for layer_map in layer_maps:
+        model, cache, prompt = setting(shape, name, layer_map)
+        step = StaticStep(model, cache, greedy, kernel=kernel)
+        eager = generate(model, prompt, n, setting(shape, name, layer_map)[1])
+        for _ in range(2):  # again over the same storage
+            assert torch.equal(step.generate(prompt, n), eager)
+
+
+def test_sampled_tokens_are_the_eager_loops_and_start_again():
+    model, cache, prompt = setting()
+    step = StaticStep(model, cache, Sampler(0.9, 20, seed=5))
+    eager = generate(model, prompt, 30, setting()[1], Sampler(0.9, 20, seed=5))
+    assert torch.equal(step.generate(prompt, 30), eager)
+    assert torch.equal(step.generate(prompt, 30), eager)
+
+
+def test_marks_are_those_of_the_eager_loop():
+    model, cache, prompt = setting()
+    for n in (1, 5, 78):
+        marks = iter(range(2 * n + 1))
+        StaticStep(model, cache, greedy).generate(prompt, n, marks.__next__)
+        assert next(marks, None) is None
+
+
+def test_a_step_that_picks_nothing_can_be_repeated_at_one_depth():
+    model, cache, prompt = setting()
+    with torch.inference_mode():
+        expected = model(prompt, setting()[1])[:, -1]
+        model(prompt[:, :-1], cache)
+    step = StaticStep(model, cache, None)
+    step.begin(prompt[:, -1:], 6)
+    for _ in range(3):
+        step()
+        torch.testing.assert_close(step.logits[:, -1], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("pick", [greedy, Sampler(0.8, 5)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("name", CACHES)
+def test_a_step_waits_for_nothing_and_keeps_nothing(name, pick):
+    """No `.item()`, and every byte allocated is released: as many at depth 8 as at depth 60."""
+    model, cache, prompt = setting(name=name)
+    step = StaticStep(model, cache, pick)
+    step()
+    allocated = {}
+    for depth in (8, 60):
+        step.begin(prompt[:, :1], depth)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            step()
+        events = list(seen.profiler.kineto_results.events())
+        assert not {e.name() for e in events} & {"aten::item", "aten::_local_scalar_dense"}
+        sizes = [e.nbytes() for e in events if e.name() == "[memory]"]
+        assert sum(sizes) == 0
+        allocated[depth] = sorted(size for size in sizes if size > 0)
+    assert allocated[8] == allocated[60]
+
+
+def test_positions_past_the_newest_are_hidden():
+    _, cache, _ = setting()
+    view = StaticView(cache, 2, "torch")
+    view.position.fill_(9)
+    assert view.positions(1).tolist() == [9] and view.visible.sum() == 10
+
+
+STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 7, "num_measure_runs": 1}
+
+
+def told(benchmark, version, how, **where):
+    config = resolve(STUDY | {"roofline": {"P": 20}} | how, load_schema())
+    return cell(config, benchmark, "custom", version, **where)
+
+
+def test_what_cannot_be_captured_runs_eagerly_and_says_why():
+    on = {"execution": "compile", "kernel": "torch"}
+    assert settle(told("latency", "v1", on, T=4), "cpu").execution == "compile"
+    assert "shape" in settle(told("latency", "v0", on, T=4), "cpu").reason
+    assert "eager" in settle(told("phase", "v1", on, T=4), "cpu").reason
+    prefill = settle(told("roofline", "v1", on, phase="prefill", P=20), "cpu")
+    assert prefill.execution == "eager"
+    on_cuda = settle(told("latency", "v2", {}, T=4), "cuda")
+    assert on_cuda.execution == "graph" and on_cuda.static
+    assert not settle(told("latency", "v1", {"execution": "eager"}, T=4), "cuda").static
+    with pytest.raises(RuntimeError, match="graph needs CUDA"):
+        settle(told("latency", "v1", {}, T=4) | {"execution": "graph"}, "cpu")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_a_compiled_cell_is_measured_and_its_compile_time_is_apart():
+    on = {"execution": "compile", "device": "cpu"}
+    record = latency.run(told("latency", "v1", on, T=4), None)
+    assert record["execution"] == "compile" and record["kernel"] == "torch"
+    assert record["compile_s"] > 0 and len(record["runs"][0]["step_ms"]) == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("kernel", ["torch", "triton"])
+@pytest.mark.parametrize("pick", [greedy, Sampler(0.9, 20)], ids=["greedy", "sampled"])
+def test_a_captured_graph_generates_what_the_eager_loop_does(name, kernel, pick):
+    model, cache, prompt = setting(name=name)
+    step = StaticStep(model, cache, pick, "graph", kernel)
+    again = Sampler(0.9, 20) if isinstance(pick, Sampler) else pick
+    eager = generate(model, prompt, 80, setting(name=name)[1], again)
+    assert torch.equal(step.generate(prompt, 80), eager)
+    assert torch.equal(step.generate(prompt, 80), eager)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CACHES)
+def test_replays_neither_synchronise_nor_allocate(name):
+    model, cache, prompt = setting(name=name)
+    step = StaticStep(model, cache, greedy, "graph", "triton")
+    step.begin(prompt[:, -1:], 7)
+    calls = torch.cuda.memory_stats()["allocation.all.allocated"]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(20):
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.cuda.memory_stats()["allocation.all.allocated"] == calls
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("execution", ["graph", "compile"])
+def test_latency_and_roofline_cells_run_captured(execution):
+    kernel = {"graph": "triton", "compile": "torch"}[execution]
+    on = {"execution": execution, "kernel": kernel, "device": "cuda", "dtype": "bfloat16"}
+    record = latency.run(told("latency", "v2", on, T=8), None)
+    assert (record["execution"], record["kernel"]) == (execution, kernel)
+    assert record["capture_s"] > 0
+    point = decode_step.run(told("roofline", "v4", on, phase="decode", P=20), None)
+    assert point["execution"] == execution and point["time_ms_median"] > 0

@@ -1,0 +1,122 @@
+"""Copies of the project for tests that run Snakemake on them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts", "src")
+
+TOY = """
+pretrained: null
+model_config: {n_layer: 2, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 128}
+weights: toy.safetensors
+benchmarks: [vram]
+kernel: torch  # nothing to compile first
+versions: [v1]
+T_values: [4]
+T_star: 4
+"""
+
+# Stands in for a benchmark that loads torch: rules, script, lock and record are the real ones.
+BENCH = """
+import os, sys, time
+
+def run(cell, weights, *_):
+    began = time.monotonic()
+    time.sleep(0.3)
+    while os.path.exists("hold"):
+        time.sleep(0.1)
+    device = os.environ.get("CUDA_VISIBLE_DEVICES")
+    lived = {"began": began, "ended": time.monotonic(), "torch": "torch" in sys.modules}
+    return {"version": cell["version"], "T": cell["T"], "device": device, **lived}
+"""
+
+
+def copy(folder):
+    """The project's sources in `folder`; nothing is made there yet."""
+    for part in PARTS:
+        source = ROOT / part
+        put = shutil.copytree if source.is_dir() else shutil.copy2
+        put(source, folder / part)
+    (folder / "resources").mkdir()
+    shutil.copy2(ROOT / "resources/manifest.yaml", folder / "resources")
+    return folder
+
+
+def toy(folder):
+    """A copy whose study `toy` has one kind of cell, which takes a third of a second."""
+    copy(folder)
+    (folder / "config/toy.yaml").write_text(TOY)
+    (folder / "toy.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")  # of no tensors
+    (folder / "src/kvbench/bench/vram.py").write_text(BENCH)
+    return folder
+
+
+def command(*arguments, cores=1, profile=None):
+    where = ["--profile", profile] if profile else ["--cores", str(cores)]
+    return [sys.executable, "-m", "snakemake", *where, *arguments]
+
+
+def environment(folder):
+    """Without marks of who runs these tests; the locks of devices are the folder's own."""
+    tmp = folder / "tmp"
+    tmp.mkdir(exist_ok=True)
+    marks = ("SNAKEMAKE", "PYTHONPATH", "CUDA_", "KVBENCH_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(marks)}
+    return kept | {"TMPDIR": str(tmp)}
+
+
+def snakemake(folder, *arguments, check=True, cores=1):
+    """Run Snakemake there to its end; what it said."""
+    done = subprocess.run(
+        command(*arguments, cores=cores),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(folder),
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+class Running:
+    """Snakemake at work in a folder, in a process group of its own; what it says goes to a file."""
+
+    def __init__(self, folder, *arguments, name="said", profile=None):
+        self.said = folder / name
+        with open(self.said, "w") as file:
+            self.process = subprocess.Popen(
+                command(*arguments, profile=profile),
+                cwd=folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment(folder),
+                start_new_session=True,
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def wait_for(self, words, seconds=60):
+        """Until it has said `words`."""
+        until = time.monotonic() + seconds
+        while words not in self.said.read_text():
+            assert time.monotonic() < until, self.said.read_text()
+            time.sleep(0.05)
+        return self.said.read_text()
+
+    def end(self, number=None):
+        """Send a signal to the whole group, if one is named, and wait; the exit status."""
+        if number is not None:
+            os.killpg(self.process.pid, number)
+        return self.process.wait(240)
