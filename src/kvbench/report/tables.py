@@ -35,6 +35,28 @@ def latency(cell: Row) -> Row:
     }
 
 
+def energy(cell: Row) -> Row:
+    """Joules a token of prefill and decode with their intervals; the idle power; or why not."""
+    drawn = cell.get("energy") or {"reason": "not asked for"}
+    row: Row = {"T": cell["T"]}
+    for phase in ("prefill", "decode"):
+        found = drawn.get(f"{phase}_j_per_token") or {}
+        row |= {
+            f"{phase}_j_per_token{end}": found.get(key)
+            for end, key in (("", "point"), ("_low", "low"), ("_high", "high"))
+        }
+    return row | {key: drawn.get(key) for key in ("idle_w", "source", "reason")}
+
+
+def energy_notes(cells: list[Row]) -> list[str]:
+    """What the joules are of."""
+    return [
+        "Joules above what the idle device draws (idle_w) for the same time: of a GPU's whole "
+        "board by NVML, of a CPU's packages by RAPL, with all that runs on them. Decode is what a "
+        "generation draws beyond its prefill."
+    ]
+
+
 def vram(cell: Row) -> Row:
     """The peak and its parts, in bytes."""
     keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
@@ -121,6 +143,7 @@ def capacity(cell: Row) -> Row:
 ROWS = {
     "capacity": capacity,
     "decode": decode,
+    "energy": energy,
     "latency": latency,
     "vram": vram,
     "phase": phase,
@@ -128,7 +151,7 @@ ROWS = {
     "roofline": roofline,
 }
 READABLE = {"perplexity": quality.readable}  # where Markdown shows other columns than the CSV
-NOTES = {"perplexity": quality.notes}
+NOTES = {"perplexity": quality.notes, "energy": energy_notes}
 
 
 def frame(kind: str, records: list[Row], rows_of: dict[str, Any] = ROWS) -> pd.DataFrame:
