@@ -100,13 +100,11 @@ def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
     with ready(cell(told), tensors(told), told["library"]) as setup:
         source = torch.rand(roofs.BUFFER_BYTES[setup.device] // 4, device=setup.device)
         ways = roofs.ways_to_read(source, setup.device, told["library"])
-        reads = {way: repeated(read, setup.synchronise) for way, read in ways.items()}
+        reads = {way: repeated(read, setup.device) for way, read in ways.items()}
         heard = alternate({"step": step(setup, told), **reads}, told["seconds"], setup.device)
         best = min(ways, key=lambda way: median(heard.times[way]["wall"]))
         share = cost(setup, told["batches"][0], told["depths"][0]).bytes / source.nbytes
-        floor = {
-            clock: [share * ms for ms in heard.times[best][clock]] for clock in ("wall", "cpu")
-        }
+        floor = {clock: [share * ms for ms in times] for clock, times in heard.times[best].items()}
         pair = {"above": floor, "below": heard.times["step"]}
         return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(heard)}
 
@@ -128,7 +126,7 @@ def _both(
 def step(setup: Setup, told: dict[str, Any], batch: int = 0, depth: int = 0) -> Turn:
     """The decode step over a filled cache, ready to take its turn."""
     return repeated(
-        once(setup, batch or told["batches"][0], depth or told["depths"][0]), setup.synchronise
+        once(setup, batch or told["batches"][0], depth or told["depths"][0]), setup.device
     )
 
 

@@ -6,10 +6,12 @@ Without a GPU Triton kernels are interpreted, which is settled when they are fir
 import fcntl
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fake_gpu import Driver
 
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels.cpu.build import NoCompiler, find_compiler, source_sha256
@@ -50,3 +52,11 @@ def library(pytestconfig):
                 old.unlink()
             build_or_say_why(path, record, account)
     return path
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A driver that counts what the test says, behind NVIDIA's own bindings."""
+    made = Driver()
+    monkeypatch.setitem(sys.modules, "pynvml", made)
+    return made

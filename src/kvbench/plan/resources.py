@@ -16,6 +16,7 @@ BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
 BASE_MINUTES = 10  # starting, loading, compiling
 FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
 SAFETY = 3
+ENERGY = 2  # loops that watch a counter of energy, where there is one
 BESIDE = 1  # passes of the yardstick to a step, each a little less than one
 
 
@@ -58,7 +59,7 @@ def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
     first = costs.forward(*told, 0, window, None)
     runs = config["num_warmup_runs"] + config["num_measure_runs"]
     seconds = SAFETY * runs * (_seconds(first) + (1 + BESIDE) * steps * _seconds(each))
-    return BASE_MINUTES + int(seconds / 60)
+    return BASE_MINUTES + int((seconds + ENERGY * config["energy_s"]) / 60)
 
 
 def _place(config: dict[str, Any], where: Mapping[str, str]) -> tuple[dict[str, Any], int, int]:
