@@ -60,7 +60,7 @@ CELLS = {
         T=MODES["T_values"],
     ),
 }
-TABLES = [benchmark for benchmark in CELLS if benchmark not in APART]
+TABLES = [*(benchmark for benchmark in CELLS if benchmark not in APART), *TABLE_OF]
 
 
 rule gather:

@@ -158,8 +158,8 @@ def main() -> None:
                         found = compile_for(launch, capability)
                         spilling += found.spilled > 0
                         print(
-                            f"{capability} {preset} {cache} B{batch} {name}: {found.registers} registers, "
-                            f"{found.spilled} spilled, {found.shared} shared"
+                            f"{capability} {preset} {cache} B{batch} {name}: "
+                            f"{found.registers} registers, {found.spilled} spilled, {found.shared} shared"
                         )
     if spilling:
         sys.exit(f"{spilling} kernels spill registers")

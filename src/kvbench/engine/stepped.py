@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -16,13 +17,15 @@ def settle_step(cell: dict[str, Any], device: str) -> tuple[str, str, str | None
     """(execution, kernel, reason) of a cell on CUDA, or of one that asks for more than eager.
 
     A cell that cannot be run as asked (its version recomputes, its benchmark hooks into modules)
-    runs eagerly and says why. Raises RuntimeError where the device lacks what is asked for by name.
+    runs eagerly and says why. Raises RuntimeError where the device lacks what is asked for by name;
+    a CPU has Triton where TRITON_INTERPRET=1 asks for its interpreter.
     """
     execution, kernel = cell.get("execution", "auto"), cell.get("kernel", "auto")
     cuda = device == "cuda"
     if execution == "graph" and not cuda:
         raise RuntimeError("execution: graph needs CUDA, which torch does not see; use auto")
-    if (kernel == "triton" and not cuda) or (kernel == "native" and cuda):
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if (kernel == "triton" and not (cuda or interpreted)) or (kernel == "native" and cuda):
         raise RuntimeError(f"kernel: {kernel} is not to be had on {device}; use auto")
     if (execution != "eager" or kernel == "triton") and (reason := _why_eager(cell)):
         quantised = cuda and kernel != "torch" and execution != "compile" and _coded_prompt(cell)
