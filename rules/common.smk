@@ -398,6 +398,10 @@ BESIDE = {
 }
 
 
+# Second tables of one benchmark's cells.
+TABLE_OF = {"energy": "latency"}
+
+
 # Further tables, and the benchmarks that each is worked out from.
 WORKED_OUT = {
     "verdicts": ["latency", "decode"],
@@ -415,13 +419,14 @@ CHAPTERS = {
     "4 Phases": ["phase"],
     "5 Quality": ["tradeoff", "perplexity", "degradation"],
     "6 Roofline": ["roofline"],
+    "7 Energy": ["energy"],
 }
 
 
 def chapter(wildcards):
     """The report's chapter of a figure or table."""
     shown = wildcards.get("figure") or wildcards.get("table")
-    return next((name for name, kinds in CHAPTERS.items() if shown in kinds), "7 Other")
+    return next((name for name, kinds in CHAPTERS.items() if shown in kinds), "8 Other")
 
 
 def presets_of(benchmark):
@@ -452,7 +457,9 @@ def figure_cells(wildcards):
 
 def table_cells(wildcards):
     """The cells a table lists; shares of a roof need the roofs."""
-    return gathered(wildcards.table) + ([ROOFS] if wildcards.table == "roofline" else [])
+    return gathered(TABLE_OF.get(wildcards.table, wildcards.table)) + (
+        [ROOFS] if wildcards.table == "roofline" else []
+    )
 
 
 def made_controls(wildcards):
@@ -465,7 +472,7 @@ def kept_run(wildcards):
     """What a saved export's program said, where its run.json was brought along."""
     name = "{preset}_{version}_{phase}_B{batch}_P{P}.run.json".format(**wildcards)
     path = Path(config["roofline"]["csv_dir"]) / name
-    return [str(path)] if path.exists() else []
+    return str(path) if path.exists() else []
 
 
 def compared_cells():
@@ -511,7 +518,7 @@ def every_figure(benchmark=None):
 
 def every_table(benchmark=None):
     """Markdown and CSV of every table of `benchmark` (default: any)."""
-    tables = {**{kind: [kind] for kind in TABLES}, **WORKED_OUT}
+    tables = {**{kind: [TABLE_OF.get(kind, kind)] for kind in TABLES}, **WORKED_OUT}
     names = [
         f"{table}_{preset}"
         for table, drawn in tables.items()

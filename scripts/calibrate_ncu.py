@@ -13,4 +13,4 @@ with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config
     told = [item for key, value in settings.items() for item in (f"--{key}", str(value))]
     program = f"{snakemake.scriptdir}/profile_decode_step.py"
     command = [sys.executable, program, "--version", "calibrate", *told]
-    write_record(output, runner.calibrate(runner.need(), command, output.parent))
+    write_record(output, runner.calibrate(runner.need(), command, output.parent, settings["dtype"]))

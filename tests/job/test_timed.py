@@ -3,11 +3,13 @@
 import random
 
 import made
-from snakemake.iocontainers import Wildcards
+import pytest
 
 from kvbench.analysis.pool import pool
 from kvbench.job.timed import numbered, write_timed
 from kvbench.records.store import read_record
+
+Wildcards = pytest.importorskip("snakemake.iocontainers").Wildcards
 
 
 def sample():

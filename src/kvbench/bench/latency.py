@@ -10,6 +10,7 @@ import time
 from statistics import fmean, median
 from typing import Any
 
+from kvbench.bench import energy
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.meters.delay import Wrap, delaying
 from kvbench.bench.setup import Runner, Setup, ready
@@ -25,6 +26,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
         for _ in range(cell["num_warmup_runs"]):
             one_run(setup, runner, wrap)
         T = cell["T"]
+        drawn = energy.of_runs(setup, runner)
         runs, beside_them = beside(
             setup, lambda: one_run(setup, runner, wrap), steps=T - 1, prefill=True
         )
@@ -34,6 +36,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
             overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),
             runs=runs,
             **beside_them,
+            **drawn,
             **{key: cell[key] for key in ("delay", "mode") if key in cell},  # a control says so
         )
 

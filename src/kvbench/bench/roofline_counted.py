@@ -57,6 +57,7 @@ def run(
         "cache": cell["cache"],
         "layer_owner": cell["owner"],
         **{key: (ran or {}).get(key, seed) for key, seed in _SEEDS.items()},
+        "sdpa_backend": (ran or {}).get("sdpa_backend"),
         "phase": cell["phase"],
         "P": cell["P"],
         "time_ms_median": counted["time_ns"] / 1e6,

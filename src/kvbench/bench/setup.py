@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from kvbench.bench.meters import machine
-from kvbench.bench.meters.peak_memory import tensor_bytes
-from kvbench.caches import Cache, layout_of, make
+from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
+from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.engine.backend import PLAIN, Choice, settle
 from kvbench.engine.fast_cache import quickest
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
@@ -44,7 +44,8 @@ class Setup:
     packed_bytes: int  # what the kernels' layout adds to them
     held: devices.Held
     watch: machine.Watch
-    prepared_s: dict[str, float] = field(default_factory=dict)  # compiling, capturing
+    prepared_s: dict[str, float] = field(default_factory=dict)  # tuning, compiling, capturing
+    kernel_settings: dict[str, Any] | None = None  # of Triton's kernels, where they run the step
 
     def begin(self) -> None:
         """Warm-up is over: what happens to the process from now on belongs to the measurement."""
@@ -77,6 +78,7 @@ class Setup:
 
         step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
         self.prepared_s = step.prepared_s
+        self.kernel_settings = step.settings
         return step
 
     def synchronise(self) -> None:
@@ -95,6 +97,22 @@ class Setup:
         heads = len(config.owning_layers) * config.n_kv_head
         per_token = round(heads * layout.bytes(tokens) / tokens)
         return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
+
+    def sdpa(self) -> dict[str, str]:
+        """The backend of torch's fused attention for the cell's prefill, and for a decode step."""
+        config, like, S = self.model.config, self.model.lm_head.weight, deepest(self.cell)
+
+        def rows(heads: int, T: int) -> Tensor:
+            shape = (1, heads, T, config.head_dim)
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+        # The step of one shape for every depth reads the whole capacity, under a mask.
+        masked = self.choice.static and self.choice.kernel == "torch"
+        mask = torch.ones(1, S, dtype=torch.bool, device=like.device) if masked else None
+        T = min(self.prompt.size(1), S)
+        prefill = sdpa_backend(rows(config.n_head, T), rows(config.n_kv_head, T))
+        step = sdpa_backend(rows(config.n_head, 1), rows(config.n_kv_head, S), mask)
+        return {"prefill": prefill, "decode": step}
 
     def record(self, **results: Any) -> dict[str, Any]:
         """The seed's metadata keys, ours, then the results."""
@@ -122,7 +140,10 @@ class Setup:
             "layer_owner": cell["owner"],
             **self.kept(),
             **self.choice.facts(),
+            "sdpa_backend": self.sdpa(),
             **self.prepared_s,
+            **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),
+            **reserved(self.device),
             **results,
             "machine_state": {**self.watch.report(), **self.held.facts()},
         }

@@ -56,6 +56,8 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     }
     if benchmark in ("latency", "decode"):
         told["yardstick"] = config["yardstick"]
+    if benchmark == "latency":
+        told["energy_s"] = config["energy_s"]
     if benchmark in ("latency", "vram", "phase"):
         told["T"] = int(where["T"])
     elif benchmark == "capacity":
@@ -96,6 +98,7 @@ def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> 
     delay = CONTROLS[control]
     about = f"v1, every step {delay:.0%} longer" if delay else "v1, measured again"
     told = cell(config, "latency", preset, "v1", **where)
+    del told["energy_s"]
     return told | {"version": control, "version_description": about, "delay": delay}
 
 
@@ -104,7 +107,7 @@ def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> dict:
     told = cell(config, "latency", preset, "v1", **where)
     about = {"version": peer, "version_description": PEERS[peer]["description"]}
     told |= about | {"benchmark_name": "peers", "temperature": 0, "top_k": None}
-    del told["yardstick"]  # a peer's products are not ours: no work is alike
+    del told["yardstick"], told["energy_s"]  # a peer's products are not ours: no work is alike
     return told | {"execution": "eager", "kernel": "torch"}  # of v1, whose tokens are compared
 
 
@@ -132,6 +135,7 @@ def execution_study(config: dict[str, Any]) -> dict[str, Any]:
 def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> dict:
     """The latency cell of one version, run by one execution and kernel."""
     told = cell(config, "latency", preset, version, **where)
+    del told["energy_s"]
     how = dict(zip(HOW, mode.split("-"), strict=True))
     return told | how | {"benchmark_name": "executions", "mode": mode}
 
@@ -146,6 +150,8 @@ def tiny(shape: dict[str, Any]) -> dict[str, Any]:
     small = {"n_head": heads, "n_embd": heads * TINY_HEAD, "vocab_size": TINY_VOCABULARY}
     if "n_kv_head" in shape:
         small["n_kv_head"] = 1
+    if "head_dim" in shape:
+        small["head_dim"] = TINY_HEAD
     if "n_inner" in shape:
         small["n_inner"] = 4 * small["n_embd"]
     return {**shape, **small}
