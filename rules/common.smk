@@ -15,6 +15,7 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.plan import cells, code_inputs as codedeps, resources as demand, preflight as runlock
 from kvbench.plan import target_check
+from kvbench.records import schema
 from kvbench.job import isolation, log as job
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.peers import PEERS
@@ -147,8 +148,11 @@ def check_asked():
         ROOT / "Snakefile"
     ):
         try:
-            target_check.check_targets(target_check.asked_for(), workflow.rules, config, offered())
-        except target_check.NoSuchTarget as refusal:
+            asked = target_check.asked_for()
+            target_check.check_targets(asked, workflow.rules, config, offered())
+            if config["compare"]["baseline"] and any("compare" in target for target in asked):
+                schema.check_file(config["compare"]["baseline"])  # before anything is measured
+        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
             sys.exit(str(refusal))
 
 
