@@ -15,7 +15,7 @@ from kvbench import placeholder as unavailable
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account as account
-from kvbench.kernels.cpu.build import ISAS, BuildError, NoCompiler, build, source_sha256
+from kvbench.kernels.cpu.build import ISAS, NoCompiler, build, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
 
@@ -321,7 +321,7 @@ def test_a_missing_or_broken_compiler_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", os.devnull)
     with pytest.raises(NoCompiler, match="install g"):
         build(output)
-    with pytest.raises(BuildError):
+    with pytest.raises(NoCompiler, match="/bin/false is no C"):
         build(output, "/bin/false")
     assert not list(tmp_path.iterdir())
     files = [tmp_path / name for name in ("kvbench.so", "kvbench.json", "account.so")]
@@ -329,3 +329,31 @@ def test_a_missing_or_broken_compiler_leaves_no_file(tmp_path, monkeypatch):
     for path in (files[0], files[2]):
         assert "install g++" in unavailable.reason(path)
     assert account.load(files[2]) is None
+
+
+SH = "#!/bin/sh\n"
+KNOWN = "case $1 in --version) echo a compiler 1.0; exit;; -dumpmachine) echo x86_64; exit;; esac\n"
+
+
+@pytest.mark.parametrize(
+    "script, words",
+    [
+        ("exit 1\n", "is no C++ compiler"),
+        ("", "says no version"),
+        (KNOWN, "there is no library"),
+        (KNOWN + "echo error: refused >&2; exit 1\n", "refused"),
+    ],
+    ids=["false", "true", "makes nothing", "refuses the sources"],
+)
+def test_what_is_no_working_compiler_leaves_the_reason_for_cells_on_torch(
+    tmp_path, monkeypatch, script, words
+):
+    compiler = tmp_path / "c++"
+    compiler.write_text(SH + script)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    files = [tmp_path / name for name in ("kvbench.so", "kvbench.json", "account.so")]
+    build_or_say_why(*files)
+    for path in (files[0], files[2]):
+        reason = unavailable.reason(path)
+        assert words in reason and "\n" not in reason
