@@ -119,6 +119,23 @@ def test_large_and_tiny_magnitudes_keep_their_softmax(native, kind):
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=max(1e-5, 1e-6 * magnitude))
 
 
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("largest", [1e20, 1e30, 1e34, 1e37, 3e38])
+def test_rows_near_the_largest_float_stay_finite_and_equal_their_twin(native, kind, largest):
+    torch.manual_seed(5)
+    quantise = reference.quantise_int8 if kind == "int8" else reference.quantise_int4
+    k, v = torch.randn(2, 1, 2, 1100, 64)
+    v = v.clamp(-4, 4) / 4
+    v[:, :, 600:] *= largest  # the blocks before are ordinary
+    (k, ks), (v, vs) = quantise(k), quantise(v)
+    for n in (17, 600, 1100):
+        out, expected = both(native, torch.randn(1, 4, 64), n, k, v, ks, vs)
+        assert expected.isfinite().all()
+        torch.testing.assert_close(
+            out, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
+        )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_keys_give_the_mean_of_the_values(native, kind):
     k, v, *scales = cache(KINDS[kind], 1, 1, 50, 64)
