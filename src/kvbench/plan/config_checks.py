@@ -29,7 +29,7 @@ from kvbench.vocabularies import VOCABULARIES
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
-EVEN = ("int4", "int4_channel")  # caches that pack two codes of a row into a byte
+EVEN = ("int4", "int4_channel", "int4_centred")  # caches that pack two codes of a row into a byte
 
 
 class ConfigError(ValueError):
