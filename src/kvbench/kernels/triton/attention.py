@@ -114,7 +114,7 @@ def attend(
     if STAGES == 0:  # the next tile is on its way while this one is used
         for at in range(first + TILE, last, TILE):
             following = load_tile(
-                k, v, k_scale, v_scale, at, last, keys, tile, inside, W, WORDS, KIND
+                k, v, k_scale, v_scale, at, last, keys, tile, inside, W, WORDS, KIND, PER
             )
             state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
             loaded = following
