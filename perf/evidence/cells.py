@@ -35,6 +35,7 @@ SEED = 42
 STUDY = {
     **{"dtype": "bfloat16", "device": "cuda", "prompt_length": 32, "seed": SEED},
     **{"num_warmup_runs": 2, "num_measure_runs": 5, "yardstick": False, "temperature": 0},
+    "energy_s": 0,
     "decode": {"depths": [1000], "steps": 50},
 }
 FEW_RUNS = {"num_warmup_runs": 1, "num_measure_runs": 3}  # of generations of many tokens
@@ -56,7 +57,8 @@ def executions(config: dict[str, Any]) -> Iterator[Cell]:
     """v1 and v2 of gpt2, 128 tokens, by each way to run a step."""
     for version in ("v1", "v2"):
         for mode in (EAGER, SDPA, GRAPH):
-            yield cells.execution(config | FEW_RUNS, "gpt2", mode, version, T=128)
+            counted = {"energy_s": 1.0 if mode == GRAPH else 0}
+            yield cells.execution(config | FEW_RUNS | counted, "gpt2", mode, version, T=128)
 
 
 def steps_at_depth(config: dict[str, Any]) -> Iterator[Cell]:
@@ -124,6 +126,7 @@ def small(cell: Cell) -> Cell:
     told = cell | {"device": "cpu", "dtype": "float32", "model": shape}
     told |= {"owner": [0, 0] if shared else [0, 1], "prompt_length": 3}
     told |= {"num_warmup_runs": 1, "num_measure_runs": 1, "execution": "eager", "steps": 1}
+    told |= {"energy_s": 0.0}
     told |= {key: min(cell[key], 3) for key in ("T", "depth", "P") if key in cell}
     return told | {"batch_size": min(2, cell["batch_size"])}
 

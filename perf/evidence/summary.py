@@ -18,6 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from kvbench.costs.forward import Cost, ceiling, forward
+from kvbench.ncu import parse
 from kvbench.records.read import cost_inputs
 from kvbench.stats.paired import compare, interval
 from perf import report
@@ -26,6 +27,7 @@ from perf.evidence.run import lines
 Record = dict[str, Any]
 Lines = Iterator[str]
 FAILED = 25  # names of failed tests that are listed
+KERNELS = 8  # of a profiled step, the longest
 
 
 class Evidence:
@@ -198,19 +200,27 @@ def memory(found: Evidence) -> Lines:
 
 def counters(folder: Path) -> Lines:
     """Nsight Compute's totals beside the cost model."""
-    path = folder / "ncu/calibration.json"
+    path, per_inst = folder / "ncu/calibration.json", None
     if path.exists():
         told = json.loads(path.read_text())
         yield f"- calibration: ratio {told['ratio']:.4f}, {len(told['metrics'])} counters"
-    for path in sorted(folder.glob("ncu/*.totals.json")):
-        told = json.loads(path.read_text())
-        model = told["modelled_bytes"]
+        per_inst = told["flop_per_tensor_inst"]
+    for path in sorted(folder.glob("ncu/*.run.json")):
+        ran = json.loads(path.read_text())
+        csv = path.with_name(path.name.replace(".run.json", ".csv"))
+        if not csv.exists():
+            continue
+        total = parse(csv, flop_per_tensor_inst=per_inst, families=True)
         yield (
-            f"- gpt2 {told['version']}, one step: {told['launches']} launches, "
-            f"{told['time_ns'] / 1e3:.0f} us of kernels, DRAM {told['dram_bytes'] / 1e6:.1f} MB of "
-            f"{model / 1e6:.1f} modelled ({told['dram_bytes'] / model:.3f}), "
-            f"passes {told['passes']}, {told['seconds']:.0f} s"
+            f"- {csv.stem}: {total['launches']} launches, {total['time_ns'] / 1e3:.0f} us of "
+            f"kernels ({ran['wall_ms_median'] * 1e3:.0f} us by the wall without ncu), DRAM "
+            f"{total['dram_bytes'] / 1e6:.1f} MB of {ran['bytes'] / 1e6:.1f} modelled, "
+            f"{ran['ncu']['passes']} passes"
         )
+        longest = sorted(total["kernels"], key=lambda kernel: -kernel["time_ns"])[:KERNELS]
+        for kernel in longest:
+            us, mb = kernel["time_ns"] / 1e3, kernel["dram_bytes"] / 1e6
+            yield f"  - {kernel['launches']} x {kernel['name'][:70]}: {us:.1f} us, {mb:.1f} MB"
 
 
 def missing(found: Evidence) -> Lines:
