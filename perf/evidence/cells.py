@@ -62,7 +62,9 @@ def executions(config: dict[str, Any]) -> Iterator[Cell]:
 
 
 def steps_at_depth(config: dict[str, Any]) -> Iterator[Cell]:
-    """The decode step at depth 1000, batch 1 and 64."""
+    """The decode step at depth 1000, batch 1 and 64, and the prefill of 512 tokens."""
+    for version in ("v1", "v2", "v5"):
+        yield cells.cell(config, "roofline", "gpt2", version, phase="prefill", P=512)
     for batch in (64, 1):
         for version in ("v1", "v2", "v4", "v5"):
             yield decoding(config, "gpt2", version, GRAPH, batch, 1000)
@@ -133,7 +135,8 @@ def small(cell: Cell) -> Cell:
 
 def name_of(cell: Cell) -> str:
     """A cell in words."""
-    length = f"depth {cell['depth']}" if "depth" in cell else f"T {cell['T']}"
+    key = next(key for key in ("depth", "P", "T") if key in cell)
+    length = f"{cell.get('phase', '')} {key} {cell[key]}".strip()
     what = f"{cell['preset']} {cell['version']}"
     return f"{what} {cell['execution']}-{cell['kernel']} B {cell['batch_size']} {length}"
 
@@ -164,7 +167,8 @@ def group(given: argparse.Namespace) -> int:
     study = {key: STUDY[key] for key in STUDY if not (given.small and key == "device")}
     config = resolve(study, load_schema())
     told = list(GROUPS[given.group](config))
-    random.Random(given.step).shuffle(told)
+    if given.group != "peers":  # of those, what compiles longest comes last
+        random.Random(given.step).shuffle(told)
     failed = 0
     for cell in told:
         name, path = name_of(cell), random_weights(given.weights, cell["preset"])
@@ -182,7 +186,7 @@ def group(given: argparse.Namespace) -> int:
         with open(given.file, "a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{name}: {line.get('error', 'measured')}, {line['wall_s']} s", flush=True)
-        gc.collect()
+        gc.collect()  # a captured step refers to itself
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return 1 if failed else 0
