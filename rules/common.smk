@@ -401,7 +401,9 @@ def figure_cells(wildcards):
 
 def table_cells(wildcards):
     """The cells a table lists; shares of a roof need the roofs."""
-    return gathered(TABLE_OF.get(wildcards.table, wildcards.table)) + ([ROOFS] if wildcards.table == "roofline" else [])
+    return gathered(TABLE_OF.get(wildcards.table, wildcards.table)) + (
+        [ROOFS] if wildcards.table == "roofline" else []
+    )
 
 
 def made_controls(wildcards):
@@ -414,7 +416,7 @@ def kept_run(wildcards):
     """What a saved export's program said, where its run.json was brought along."""
     name = "{preset}_{version}_{phase}_B{batch}_P{P}.run.json".format(**wildcards)
     path = Path(config["roofline"]["csv_dir"]) / name
-    return [str(path)] if path.exists() else []
+    return str(path) if path.exists() else []
 
 
 def compared_cells():

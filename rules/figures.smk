@@ -31,7 +31,7 @@ CELLS = {
     "roofline": collect(
         "<results>/roofline/{{preset}}/{version}_{phase}/B{batch}/P{P}.json",
         version=config["versions"],
-        phase=["prefill", "decode"],
+        phase=config["roofline"]["phases"],
         batch=config["roofline"]["batch_sizes"],
         P=config["roofline"]["P"],
     ),

@@ -23,6 +23,7 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+os.environ["KVBENCH_TUNE"] = "0"  # compiling every choice of settings takes long
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -17,6 +17,7 @@ from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.plan.study import roofline_source
 from kvbench.report import tables
 from kvbench.report.figures import roofline, style
+from kvbench.report.figures.roofline_counters import short
 
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
 STUDY = {"pretrained": "null", "model_config": SHAPE, "roofline": {"P": 20}, "dtype": "bfloat16"}
@@ -101,6 +102,27 @@ def test_the_share_of_tensor_cores_and_packed_fp16_stand_apart():
     assert (row["tensor_percent"], row["packed_fp16_gflop"]) == (75, 5e-7)
     record["counted"]["core_flop_by"] = {"fp32": 1_500}  # not asked for
     assert tables.roofline({**record, "roofs": ROOFS})["packed_fp16_gflop"] is None
+
+
+def test_a_study_of_one_phase_draws_that_phase_alone(tmp_path):
+    def drawn(records):
+        style.save(roofline.draw([*records, ROOFS]), tmp_path / "f.svg")
+        return (tmp_path / "f.svg").read_text()
+
+    alone = drawn([placed("v1")])
+    assert "decode with a cache" in alone and "prefill" not in alone
+    lost = {**told("v1", "prefill"), "pretrained": "custom", "error": "out of memory"}
+    assert "v1 prefill: out of memory" in drawn([placed("v1"), lost])
+
+
+def test_a_kernel_s_name_is_what_tells_it_from_others():
+    for name, plain in (
+        ("void ns::gemv<float, 4>(int)", "gemv"),
+        ("void at::<unnamed>::vectorized_layer_norm<float>(int)", "vectorized_layer_norm"),
+        ("void at::native::(anonymous namespace)::softmax_warp<4>(int)", "softmax_warp"),
+        ("<unnamed>", "<unnamed>"),
+    ):
+        assert short(name) == plain
 
 
 def test_a_point_above_its_roof_is_an_error():

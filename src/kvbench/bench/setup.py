@@ -44,7 +44,8 @@ class Setup:
     packed_bytes: int  # what the kernels' layout adds to them
     held: devices.Held
     watch: machine.Watch
-    prepared_s: dict[str, float] = field(default_factory=dict)  # compiling, capturing
+    prepared_s: dict[str, float] = field(default_factory=dict)  # tuning, compiling, capturing
+    kernel_settings: dict[str, Any] | None = None  # of Triton's kernels, where they run the step
 
     def begin(self) -> None:
         """Warm-up is over: what happens to the process from now on belongs to the measurement."""
@@ -77,6 +78,7 @@ class Setup:
 
         step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
         self.prepared_s = step.prepared_s
+        self.kernel_settings = step.settings
         return step
 
     def synchronise(self) -> None:
@@ -140,6 +142,7 @@ class Setup:
             **self.choice.facts(),
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
+            **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),
             **reserved(self.device),
             **results,
             "machine_state": {**self.watch.report(), **self.held.facts()},

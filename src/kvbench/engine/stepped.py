@@ -28,7 +28,8 @@ def settle_step(cell: dict[str, Any], device: str) -> tuple[str, str, str | None
     if (kernel == "triton" and not (cuda or interpreted)) or (kernel == "native" and cuda):
         raise RuntimeError(f"kernel: {kernel} is not to be had on {device}; use auto")
     if (execution != "eager" or kernel == "triton") and (reason := _why_eager(cell)):
-        return "eager", "torch", reason
+        quantised = cuda and kernel != "torch" and execution != "compile" and _coded_prompt(cell)
+        return "eager", "triton" if quantised else "torch", reason
     if execution == "auto":
         execution = "graph" if cuda else "eager"
     if kernel == "auto" and execution == "graph":  # eager is the seed's mode: torch's own operators
@@ -46,3 +47,10 @@ def _why_eager(cell: dict[str, Any]) -> str | None:
         return NO_STEP
     storage = import_module(f"kvbench.caches.{cell['cache']}").KVCache
     return None if hasattr(storage, "rows") else NOT_ROWS
+
+
+def _coded_prompt(cell: dict[str, Any]) -> bool:
+    """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
+    storage = import_module(f"kvbench.caches.{cell['cache']}").KVCache
+    coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
+    return cell.get("phase") == "prefill" and coded and find_spec("triton") is not None

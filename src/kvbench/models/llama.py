@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
-from kvbench.models.base import LanguageModel
+from kvbench.models.base import Decoder, LanguageModel, Layer
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,13 @@ def rotation(pos: Tensor, hs: int, base: float) -> tuple[Tensor, Tensor]:
 
     Pair i of a head turns by base ** (-2 i / hs) a position (Su et al. 2021, arXiv:2104.09864).
     """
-    speed = base ** (-torch.arange(0, hs, 2, device=pos.device) / hs)
-    angle = pos[:, None] * speed
+    angle = pos[:, None] * turning_speed(hs, base, pos.device)
     return angle.cos(), angle.sin()
+
+
+def turning_speed(hs: int, base: float, device: torch.device) -> Tensor:
+    """Radians a position (hs / 2,) that each pair of channels turns by."""
+    return base ** (-torch.arange(0, hs, 2, device=device) / hs)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -175,6 +179,19 @@ class Model(LanguageModel):
             x = block.norm_1(x) + block.attn.c_proj(y)
             x = x + block.mlp(block.norm_2(x))
         return self.lm_head(self.transformer["norm_f"](x[:, -1:]))
+
+    def decoder(self) -> Decoder:
+        parts, config = self.transformer, self.config
+        layers = [
+            Layer(
+                b.attn.owner, b.norm_1, b.attn.c_attn, b.attn.c_proj, b.norm_2,
+                b.mlp.c_fc, b.mlp.c_proj, b.mlp.c_gate,
+            )
+            for b in self.blocks()
+        ]  # fmt: skip
+        embedding = parts["wte"].weight
+        speed = turning_speed(config.head_dim, config.rope_base, embedding.device)
+        return Decoder(embedding, None, speed, layers, parts["norm_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a norm goes with what it feeds."""
