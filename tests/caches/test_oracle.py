@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from kvbench.bench.quality.probes import SHORTEST
 from kvbench.caches import make
 from kvbench.models.gpt2 import Config
+from kvbench.plan import config_checks
+from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.versions import cache_module
+
+VERSIONS = [f"v{n}" for n in (0, 1, 2, 5, 6, 7, 8, 9, 10, 11)]  # each cache once
 
 HS, HEADS, SINKS, WINDOW, BLOCK = 16, 2, 4, 252, 64
 F32 = np.float32
@@ -98,3 +104,26 @@ def test_a_cache_gives_what_the_page_says(name, tokens, at_once):
     for head in range(HEADS):
         expected = attention(q[head, -1], *FORMATS[name](k[head], v[head]))
         np.testing.assert_allclose(found[head].numpy(), expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 8, 9])
+def test_a_head_size_is_refused_at_planning_or_held(version, size):
+    model = {"n_layer": 1, "n_head": 2, "n_embd": 2 * size, "block_size": 256, "vocab_size": 9}
+    study = {"pretrained": None, "model_config": model, "versions": [version], "device": "cpu"}
+    study["benchmarks"] = []
+    try:
+        resolve(study, load_schema())
+    except ConfigError as refusal:
+        assert "whose cache cannot hold rows" in str(refusal)
+        return
+    cache = make(cache_module(version), Config(**model), 1, 130, torch.zeros(1))
+    for _ in range(130):
+        k, v, q = torch.randn(3, 1, 2, 1, size)
+        cache.update(0, k, v)
+        assert cache.attend(0, q).shape == q.shape
+        cache.advance(1)
+
+
+def test_the_shortest_probe_is_what_planning_asks_a_block_size_for():
+    assert config_checks.PROBE_TOKENS == SHORTEST
