@@ -54,6 +54,11 @@ def refusal(given):
         ({"versions": ["v5"], "pretrained": None, "model_config": ODD}, "names v5", "an even one"),
         ({"versions": ["v8"], "pretrained": None, "model_config": ODD}, "names v8", "an even one"),
         ({"versions": ["v11"], "pretrained": None, "model_config": ODD}, "names v11", "power of 2"),
+        (
+            {"pretrained": None, "model_config": {"activation": "gelu"}, "device": "cuda"},
+            "'kernel' is auto",
+            "model_config.activation gelu: torch",
+        ),
         ({"T_values": [8.5]}, "'T_values.0' is 8.5", "whole numbers from 1"),
         ({"margin": float("nan")}, "'margin' is nan", "finite"),
         ({"nano": {"muon_lr": float("inf")}}, "'nano.muon_lr' is inf", "finite"),

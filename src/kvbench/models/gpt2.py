@@ -161,6 +161,8 @@ class Model(LanguageModel):
         return self.lm_head(self.transformer["ln_f"](x[:, -1:]))
 
     def decoder(self) -> Decoder:
+        if self.config.activation != "gelu_new":
+            raise ValueError("fused kernels have the tanh GELU only: use kernel: torch")
         parts = self.transformer
         layers = [
             Layer(

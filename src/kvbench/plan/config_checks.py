@@ -221,6 +221,12 @@ def _check_execution(config: dict[str, Any]) -> None:
             "config key 'kernel' is native, which is code for a CPU; "
             "allowed on a GPU: auto, triton, torch; or set device: cpu"
         )
+    exact = CUSTOM in config["pretrained"] and config["model_config"]["activation"] == "gelu"
+    if exact and cuda and kernel != "torch":
+        raise ConfigError(
+            f"config key 'kernel' is {kernel}, whose step on a GPU has the tanh GELU; allowed with "
+            "model_config.activation gelu: torch"
+        )
     if execution == "compile" and kernel in ("native", "triton"):
         raise ConfigError(
             f"config key 'kernel' is {kernel}, which execution: compile cannot see into; "
