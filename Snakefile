@@ -25,13 +25,10 @@ include: "rules/inputs.smk"
 include: "rules/sharing.smk"
 include: "rules/kernels.smk"
 include: "rules/measure.smk"
-include: "rules/quality.smk"
 include: "rules/roofline.smk"
-include: "rules/verdicts.smk"
-include: "rules/figures.smk"
-include: "rules/compare.smk"
-include: "rules/beside.smk"
+include: "rules/analysis.smk"
 include: "rules/report.smk"
+include: "rules/compare.smk"
 
 
 rule all:

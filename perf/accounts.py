@@ -27,14 +27,14 @@ def cache_bytes(told: dict[str, Any]) -> dict[str, Any]:
     for dtype in ("float32", "bfloat16"):
         for version in ("v1", "v2", "v3", "v4"):
             one = cell(told | {"dtype": dtype, "depths": [told["depths"][0] - 1]}, version)
-            shape, batch, tokens = one["model"], told["batches"][0], one["depth"] + 1
+            shape, batch, tokens = one.model_config, told["batches"][0], one.depth + 1
             arch = import_module(f"kvbench.models.{shape['arch']}")
             sizes = {key: value for key, value in shape.items() if key != "arch"}
-            config = arch.Config(**sizes, owner=tuple(one["owner"]))
+            config = arch.Config(**sizes, owner=tuple(one.layer_owner))
             like = torch.empty(0, dtype=DTYPES[dtype])
-            cache = make(one["cache"], config, batch, tokens, like)
+            cache = make(one.cache, config, batch, tokens, like)
             row = cache.layout(config.head_dim, like.itemsize)
-            heads = costs.kv_heads(shape, one["owner"], batch)
+            heads = costs.kv_heads(shape, one.layer_owner, batch)
             formula = heads * row.bytes(cache.capacity)
             found[f"{version}, {dtype}"] = cache.reserved_bytes() / formula
     return {"exact": found}
@@ -63,7 +63,7 @@ def memory(told: dict[str, Any]) -> dict[str, Any]:
 def phases(told: dict[str, Any]) -> dict[str, Any]:
     """The sum of the named phases, without the rest, over the run that nothing looked at."""
     asked = cells.cell(study(told), "phase", told["preset"], "v1", T=TOKENS)
-    record = phase.run(asked | {"num_measure_runs": 5}, None, told["library"])
+    record = phase.run(asked.replace(num_measure_runs=5), None, told["library"])
     named = [name for name in phase.PHASES if name != "other"]
     above = [sum(run[name] for name in named) for run in record["runs"]]
     pair = {"above": {"wall": above}, "below": {"wall": record["plain_runs_ms"]}}

@@ -23,10 +23,9 @@ from perf.turns import alternate, repeated
 
 def over_sdpa(told: dict[str, Any]) -> dict[str, Any]:
     """Fused attention over K and V in the row's dtype, over INT8 attention of as many tokens."""
-    model = cell(told)["model"]
-    asked = {"dtype": told["dtype"], "threads": 1, "kernel": "auto"}
+    model = cell(told).model_config
     machine.use_device("cpu", 1)
-    choice = settle(asked, "cpu", told["library"])
+    choice = settle(cell(told), "cpu", told["library"])
     if choice.native is None:
         raise NotMeasured(f"no native kernels: {choice.reason}")
     batch, depth, heads = told["batches"][0], told["depths"][0], model["n_head"]

@@ -24,7 +24,7 @@ def peer(told: dict[str, Any]) -> dict[str, Any]:
         raise NotMeasured(f"not installed: {', '.join(lacking)}")
     config = study(told) | {"prompt_length": told["depths"][0], "temperature": 0}
     ours = cells.cell(config, "latency", told["preset"], version, T=TOKENS)
-    with ready(ours | EAGER, None) as plain, ready(ours, None, told["library"]) as setup:
+    with ready(ours.replace(**EAGER), None) as plain, ready(ours, None, told["library"]) as setup:
         about = PEERS[name]
         module = import_module(f"kvbench.peers.{about['module']}")
         other, own = module.Peer(plain.model, plain.prompt, TOKENS, about), setup.runner(TOKENS)

@@ -52,9 +52,13 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
         config |= {"model_config": told["shape"]}
     preset = told["preset"]
     one = cells.cell(config, "latency", preset, "v1", T=2)
-    one |= {"num_warmup_runs": 0, "num_measure_runs": 1, "yardstick": False}
-    script = ROOT / "scripts/measure_latency.py"
-    loaded = f"kvbench.caches.{one['cache']}", f"kvbench.models.{one['model']['arch']}"
+    one = one.replace(num_warmup_runs=0, num_measure_runs=1, yardstick=False)
+    script = ROOT / "scripts/measure.py"
+    loaded = (
+        "kvbench.bench.latency",
+        f"kvbench.caches.{one.cache}",
+        f"kvbench.models.{one.model_config['arch']}",
+    )
     weights, library = told["weights"], told["library"]
     for path in (weights, library):
         if not Path(path).exists():
@@ -67,7 +71,7 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
         job = {
             "script": str(script),
             "input_": {"code": str(listing), "weights": weights, "kernels": library},
-            "params": {"cell": one},
+            "params": {"cell": one.param()},
             "wildcards": {"replicate": "1"},
             "resources": {"place": 1},
             "output": f"{folder}/r1.json",

@@ -14,6 +14,7 @@ from kvbench.bench import roofs
 from kvbench.bench.roofline import step_over
 from kvbench.bench.setup import Setup, ready
 from kvbench.caches import layout_of
+from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 from kvbench.placeholder import NotMeasured
 from kvbench.plan import cells
@@ -23,13 +24,13 @@ from perf.turns import Turn, alternate, repeated
 EAGER = {"execution": "eager", "kernel": "torch"}  # operators as torch has them
 
 
-def cell(told: dict[str, Any], version: str = "v1", **how: str) -> dict[str, Any]:
+def cell(told: dict[str, Any], version: str = "v1", **how: str) -> Cell:
     """The decode cell of one version: the preset's shape, its context as wide as the depth asks."""
     config = study(told)
     deepest = max(told["depths"])
     found = cells.cell(config, "decode", told["preset"], version, depth=deepest)
-    found["model"]["block_size"] = max(found["model"]["block_size"], deepest + 1)
-    return found | how
+    shape = found.model_config | {"block_size": max(found.model_config["block_size"], deepest + 1)}
+    return found.replace(model_config=shape, **how)
 
 
 def study(told: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +100,10 @@ def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _both(v1: dict[str, Any], other: dict[str, Any], library: str) -> Iterator[tuple[Setup, Setup]]:
+def _both(v1: Cell, other: Cell, library: str) -> Iterator[tuple[Setup, Setup]]:
     """Both versions ready; one model serves both where they have the same layer map."""
     with ready(v1, None, library) as first:
-        if v1["owner"] == other["owner"]:
+        if v1.layer_owner == other.layer_owner:
             yield first, replace(first, cell=other)
         else:
             with ready(other, None, library) as second:
@@ -136,9 +137,9 @@ def once(setup: Setup, batch: int, depth: int) -> Callable[[], Any]:
 
 def cost(setup: Setup, batch: int, depth: int) -> costs.Cost:
     """FLOP and compulsory bytes of that step."""
-    told, config = setup.cell, setup.model.config
-    kept = layout_of(told["cache"], config.head_dim, costs.ITEMSIZE[told["dtype"]])
-    return costs.forward(told["model"], told["owner"], told["dtype"], batch, depth, 1, kept)
+    cell, config = setup.cell, setup.model.config
+    kept = layout_of(cell.cache, config.head_dim, costs.ITEMSIZE[cell.dtype])
+    return costs.forward(cell.model_config, cell.layer_owner, cell.dtype, batch, depth, 1, kept)
 
 
 def by(heard: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import gc
 import inspect
 import re
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import yaml
@@ -14,13 +14,16 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
-from kvbench.plan import cells, code_inputs as codedeps, resources as demand, preflight as runlock
-from kvbench.job import isolation, log as job
-from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.benchmarks import BENCHMARKS
+from kvbench.job import isolation
+from kvbench.job import log as job
+from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
+from kvbench.plan import cells, code_inputs, preflight, queue, resources, targets
+from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
+from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
-from kvbench.plan.study import quality_presets, shape_of, uses_cuda
-from kvbench.job.timed import POOLING
 from kvbench.versions import VERSIONS, cache_module
 
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
@@ -28,7 +31,7 @@ ROOT = Path(workflow.basedir)
 job.import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
 if workflow.is_main_process:
-    ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
+    ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
 
 _files = workflow.overwrite_configfiles
 try:
@@ -38,30 +41,27 @@ try:
         name=Path(_files[-1]).stem if _files else "default",
     )
     if workflow.is_main_process:
-        runlock.check_dates([f"results/{config['study']}", "resources"])
+        preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
-except (ConfigError, runlock.UnfitFolder, isolation.NotIsolated) as refusal:
+except (ConfigError, preflight.UnfitFolder, isolation.NotIsolated) as refusal:
     raise WorkflowError(str(refusal)) from None
 
 
 onstart:
-    check_folder()
+    try:
+        preflight.check_writable(f"results/{config['study']}")
+    except preflight.UnfitFolder as refusal:
+        raise WorkflowError(str(refusal)) from None
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
 
 
-SCORED = quality_presets(config)  # presets whose perplexity means something
-LINE = cells.line(config)  # every timed sample's place in line
-CONTROLS = cells.control_study(config)
-MODES = cells.execution_study(config)
+QUEUE = queue.sample_queue(config)  # every timed sample's position
 NO_NATIVE = config["kernel"] == "torch" or config["execution"] == "compile" or uses_cuda(config)
-KERNELS = [] if NO_NATIVE else NATIVE  # what jobs on a CPU may use
-ALONE = config["replicates"] == 1  # cells of one process: what times it writes the cell
-POOLED_HERE = [POOLING] if ALONE else []
-APART = ("dispatch", "peers", "executions")  # not in the tables of cells
+SOURCE = roofline_source(config)
 
 
 # On a cluster these run where Snakemake does: seconds each, and some of them need the internet.
@@ -72,14 +72,13 @@ localrules:
     tokenize_text,
     fetch_hub_weights,
     convert_gguf,
-    pool_control,
-    judge_controls,
     place_roofs,
     gather,
     verdicts,
     depth,
     batch,
     attribution,
+    judge_controls,
     figure,
     table,
     collect_records,
@@ -100,7 +99,6 @@ wildcard_constraints:
     peer="|".join(map(re.escape, PEERS)),
     mode="[a-z]+-[a-z]+",
     benchmark="[a-z]+",
-    stepped="|".join(cells.STEPPED),
     phase="prefill|decode",
     batch=r"[1-9]\d*",
     T=r"[1-9]\d*",
@@ -109,12 +107,10 @@ wildcard_constraints:
     replicate=r"[1-9]\d*",
 
 
-def check_folder():
-    """Refuse a run, though not a dry run, that could not write its results."""
-    try:
-        runlock.check_writable(f"results/{config['study']}")
-    except runlock.UnfitFolder as refusal:
-        raise WorkflowError(str(refusal)) from None
+def cached_signature(function):
+    """An input function that keeps its signature: Snakemake asks for it several times a job."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 def environment(name):
@@ -125,35 +121,8 @@ def environment(name):
 @cache  # thousands of jobs ask, of a few dozen answers
 def code(script, *modules):
     """The listing of the script and every kvbench module it can reach: an edit of one re-runs the rule."""
-    find = codedeps.write_listing if workflow.is_main_process else codedeps.listing
+    find = code_inputs.write_listing if workflow.is_main_process else code_inputs.listing
     return str(find(ROOT / "scripts" / script, *modules))
-
-
-def once(function):
-    """An input function that keeps its signature: Snakemake asks for it several times a job."""
-    function.__signature__ = inspect.signature(function)
-    return function
-
-
-def measured_code(script, *modules, version=None):
-    """The code of a measuring job: the script's, its version's cache and its preset's architecture."""
-
-    @once
-    def files(wildcards):
-        cache = cache_module(version or wildcards.version)
-        return code(script, f"kvbench.caches.{cache}", architecture(wildcards), *modules)
-
-    return files
-
-
-def timed(cell):
-    """Where a timed process writes: its sample of the cell, or the cell where it is alone."""
-    return f"<results>/{cell}.json" if ALONE else f"<results>/samples/{cell}/r{{replicate}}.json"
-
-
-def timed_log(cell):
-    """The log of a timed process."""
-    return f"<logs>/{cell}.log" if ALONE else f"<logs>/{cell}.r{{replicate}}.log"
 
 
 def architecture(wildcards):
@@ -161,18 +130,155 @@ def architecture(wildcards):
     return f"kvbench.models.{shape_of(config, wildcards.preset)['arch']}"
 
 
-def fitting_code(script):
-    """The code that fits weights of a preset's architecture to a layer map."""
-
-    def files(wildcards):
-        return code(script, "kvbench.caches.none", architecture(wildcards))
-
-    return files
+def model_code(script, *modules):
+    """The code of a job that runs a preset's model: the script, its architecture, and `modules`."""
+    return lambda wildcards: code(script, *modules, architecture(wildcards))
 
 
-def weights_code(wildcards):
-    """What random weights are drawn by: the script, and the preset's architecture."""
-    return code("make_random_weights.py", architecture(wildcards))
+@cached_signature
+def weights(wildcards):
+    """The weights file of the wildcards' preset and version."""
+    return cells.weights_file(config, wildcards.preset, wildcards.get("version", "v1"))
+
+
+def own_weights(wildcards):
+    """The weights file of v1, which every version is compared with and fitted from."""
+    return cells.weights_file(config, wildcards.preset)
+
+
+def tokens(split):
+    """The tokenised text of a preset: the split that is scored, or the one it is fitted on."""
+    text = config["perplexity"]["text"]
+    return lambda wildcards: f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
+
+
+@cached_signature
+def measuring_threads(wildcards):
+    """The cores of a measuring job: on the CPU the whole run's, on CUDA its device's share.
+
+    On a cluster, what it uses: the scheduler sees to it that the node or the GPU is its own.
+    """
+    if workflow.non_local_exec:
+        return config["threads"]
+    return cells.measuring_threads(config, workflow.cores)
+
+
+# What a measuring job claims. Memory and time are worked out for who looks at them: a cluster, a limit.
+CLAIM = {"gpu": resources.gpus(config), "slurm_extra": resources.slurm_extra(config)}
+if workflow.nodes is not None or {"mem_mb", "runtime"} & set(workflow.global_resources):
+    CLAIM["mem_mb"] = cached_signature(lambda wildcards: resources.memory_mb(config, wildcards))
+    CLAIM["runtime"] = cached_signature(lambda wildcards: resources.minutes(config, wildcards))
+
+
+def measuring_code(benchmark, *modules, script="measure.py"):
+    """The code of a measuring job: its benchmark, its version's cache, its preset's architecture."""
+    line = BENCHMARKS[benchmark]
+    modules = [f"kvbench.bench.{line.module or benchmark}", *modules]
+    modules += [POOLING] if line.pooled and not targets.sampled(config, benchmark) else []
+
+    @cached_signature
+    def listing(wildcards):
+        own = f"kvbench.caches.{cache_module(wildcards.get('version', 'v1'))}"
+        if "peer" in wildcards.keys():
+            own = f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
+        return code(script, *dict.fromkeys([*modules, own, architecture(wildcards)]))
+
+    return listing
+
+
+@cached_signature
+def kernels(wildcards):
+    """The native kernels' library, where the study or the mode may use it."""
+    mode = wildcards.get("mode")
+    without = NO_NATIVE if mode is None else not mode.endswith("-native")
+    return [] if without else NATIVE
+
+
+# What a measuring job reads besides its code, by the name that the registry calls it.
+INPUTS = {
+    "weights": weights,
+    "kernels": kernels,
+    "reference": own_weights,
+    "tokens": tokens(config["perplexity"]["split"]),
+}
+
+
+def cell_of(benchmark):
+    """The one param of a measuring job: its cell, as plain data."""
+
+    @cached_signature
+    def param(wildcards):
+        where = {key: value for key, value in wildcards.items() if key != "replicate"}
+        return cells.make(config, benchmark, **where).param()
+
+    return param
+
+
+def position(benchmark):
+    """A sample's position in the queue, from 1; 0 for one that the study does not hold."""
+
+    @cached_signature
+    def place(wildcards):
+        return QUEUE.get(queue.queue_key(benchmark, **wildcards), 0)
+
+    return place
+
+
+def priority(benchmark):
+    """Priority of a sample: who stands earlier in the queue goes first."""
+    place = position(benchmark)
+    return cached_signature(lambda wildcards: len(QUEUE) - place(wildcards))
+
+
+def figure_code(wildcards):
+    """The drawing script and its family's module."""
+    return code("figure.py", f"kvbench.report.figures.{wildcards.figure}")
+
+
+def figure_inputs(wildcards):
+    """What a figure draws."""
+    return targets.figure_inputs(config, wildcards.figure, wildcards.preset)
+
+
+def own_cells(wildcards):
+    """Every cell of one benchmark and preset."""
+    return targets.cell_paths(config, wildcards.benchmark)
+
+
+def table_inputs(wildcards):
+    """The cells a table lists; shares of a roof need the roofs."""
+    return gathered(wildcards.table) + ([ROOFS] if wildcards.table == "roofline" else [])
+
+
+def table_settings(wildcards):
+    """The one param of a table of cells."""
+    columns = BENCHMARKS[wildcards.table].columns
+    return {"module": "kvbench.report.tables", "kind": wildcards.table, "columns": columns}
+
+
+def chapter(wildcards):
+    """The report's chapter of a figure or table."""
+    return targets.chapter(wildcards.get("figure") or wildcards.get("table"))
+
+
+def made_controls(wildcards):
+    """The record of the preset's controls, once the target `controls` has made it."""
+    path = f"results/{config['study']}/controls/{wildcards.preset}.json"
+    return [path] if Path(path).exists() else []
+
+
+def baseline(wildcards):
+    """The results.jsonl that this study is compared with."""
+    if config["compare"]["baseline"] is None:
+        raise WorkflowError("config key 'compare.baseline' is null; give a results.jsonl")
+    return config["compare"]["baseline"]
+
+
+def saved_run(wildcards):
+    """The output of a saved export's program, where its run.json lies beside it."""
+    name = "{preset}_{version}_{phase}_B{batch}_P{P}.run.json".format(**wildcards)
+    path = Path(config["roofline"]["csv_dir"]) / name
+    return [str(path)] if path.exists() else []
 
 
 def gguf(wildcards):
@@ -185,73 +291,6 @@ def ranks(wildcards):
     if wildcards.tokenizer in GGUF:
         return f"resources/tokenizers/{wildcards.tokenizer}.tiktoken"
     return "resources/raw/gpt2.tiktoken"
-
-
-def cell(benchmark=None):
-    """The one param of a measuring job: its cell, as plain data."""
-
-    @once
-    def told(wildcards):
-        return cells.cell(config, benchmark or wildcards.stepped, **wildcards)
-
-    return told
-
-
-@once
-def measuring_threads(wildcards):
-    """The cores of a measuring job: on the CPU the whole run's, on CUDA its device's share.
-
-    On a cluster, what it uses: the scheduler sees to it that the node or the GPU is its own.
-    """
-    if workflow.non_local_exec:
-        return config["threads"]
-    return cells.measuring_threads(config, workflow.cores)
-
-
-@once
-def memory_mb(wildcards):
-    """Memory that a scheduler is asked for, in MB."""
-    return demand.memory_mb(config, wildcards)
-
-
-@once
-def minutes(wildcards):
-    """Time that a scheduler is asked for."""
-    return demand.minutes(config, wildcards)
-
-
-# What a measuring job claims. Memory and time are worked out for who looks at them: a cluster, a limit.
-CLAIM = {"gpu": demand.gpus(config), "slurm_extra": demand.slurm_extra(config)}
-if workflow.nodes is not None or {"mem_mb", "runtime"} & set(workflow.global_resources):
-    CLAIM |= {"mem_mb": memory_mb, "runtime": minutes}
-
-
-@once
-def weights(wildcards):
-    """The weights file of the wildcards' preset and version."""
-    return cells.weights_file(config, wildcards.preset, wildcards.get("version", "v1"))
-
-
-def own_weights(wildcards):
-    """The weights file of v1, which every version is compared with and fitted from."""
-    return cells.weights_file(config, wildcards.preset)
-
-
-@once
-def stepped_weights(wildcards):
-    """The weights file of a decode cell; a tiny model of random numbers needs none."""
-    return [] if wildcards.stepped == "dispatch" else weights(wildcards)
-
-
-def tokens(wildcards):
-    """The tokenised text that a preset is scored on."""
-    text, split = config["perplexity"]["text"], config["perplexity"]["split"]
-    return f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
-
-
-def way_kernels(wildcards):
-    """The native kernels' library, for a way to run a step that needs it."""
-    return NATIVE if wildcards.mode.endswith("-native") else []
 
 
 def training_job(wildcards):
@@ -269,213 +308,3 @@ def sharing_job(wildcards):
 def going_on_from(wildcards):
     """Nano's own weights, where training goes on from them."""
     return cells.weights_file(config, "nano") if wildcards.variant == "uptrained" else []
-
-
-def calibration_tokens(wildcards):
-    """The tokenised text that a preset's sharing is fitted on: never the scored split."""
-    text = config["perplexity"]["text"]
-    return f"resources/tokens/{text}.train.{tokenizer_of(wildcards.preset)}.npz"
-
-
-@once
-def place(wildcards):
-    """A sample's place in line, from 1; 0 for one that the study does not hold."""
-    return LINE.get(cells.turn(**{"replicate": "1", **wildcards}), 0)
-
-
-@once
-def turn(wildcards):
-    """Priority of a sample: who stands earlier in line goes first."""
-    return len(LINE) - place(wildcards)
-
-
-def control_cell(wildcards):
-    """The cell of one control."""
-    return cells.control(config, **wildcards)
-
-
-def peer_cell(wildcards):
-    """The cell of one peer."""
-    return cells.peer(config, **wildcards)
-
-
-def peer_code(wildcards):
-    """The code of a peer's job: its module, and v1's, whose tokens it is held to."""
-    peer = f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
-    return code("measure_peer.py", peer, "kvbench.caches.dense", architecture(wildcards))
-
-
-def execution_cell(wildcards):
-    """The cell of one version under one execution and kernel."""
-    return cells.execution(config, **wildcards)
-
-
-def gathered(*benchmarks):
-    """The files that hold a preset's cells of these benchmarks."""
-    return [f"<results>/cells/{benchmark}_{{preset}}.jsonl" for benchmark in benchmarks]
-
-
-# What each figure draws: the benchmarks whose cells it reads.
-FIGURES = {
-    "latency": ["latency"],
-    "speedup": ["latency"],
-    "vram": ["vram"],
-    "phase": ["phase"],
-    "perplexity": ["perplexity"],
-    "degradation": ["perplexity"],
-    "tradeoff": ["latency", "perplexity"],
-    "roofline": ["roofline"],
-    "decode": ["decode"],
-    "attribution": ["decode"],
-    "peers": ["peers"],
-    "executions": ["executions"],
-}
-
-
-# What some figures read beside their cells.
-ROOFS = "<results>/roofline/roofs.json"
-BESIDE = {
-    "roofline": [ROOFS],
-    "speedup": ["<results>/verdicts/{preset}.json"],
-    "decode": ["<results>/verdicts/{preset}.json"],
-    "peers": gathered("latency"),
-    "attribution": [*gathered("dispatch"), ROOFS],
-}
-
-
-# Further tables, and the benchmarks that each is worked out from.
-WORKED_OUT = {
-    "verdicts": ["latency", "decode"],
-    "depth": ["latency", "decode"],
-    "batch": ["decode"],
-    "attribution": ["decode"],
-}
-
-
-# The report's chapters, in the order that its menu sorts them.
-CHAPTERS = {
-    "1 Speed": ["speedup", "latency", "verdicts", "depth"],
-    "2 Depth and batch": ["decode", "attribution", "batch"],
-    "3 Memory": ["vram", "capacity"],
-    "4 Phases": ["phase"],
-    "5 Quality": ["tradeoff", "perplexity", "degradation"],
-    "6 Roofline": ["roofline"],
-}
-
-
-def chapter(wildcards):
-    """The report's chapter of a figure or table."""
-    shown = wildcards.get("figure") or wildcards.get("table")
-    return next((name for name, kinds in CHAPTERS.items() if shown in kinds), "7 Other")
-
-
-def presets_of(benchmark):
-    """The presets a benchmark of this study measures; none where the study leaves it out."""
-    if benchmark == "dispatch":
-        benchmark = "decode"  # one does not go without the other
-    if benchmark not in config["benchmarks"]:
-        return []
-    return SCORED if benchmark == "perplexity" else config["pretrained"]
-
-
-def figure_code(wildcards):
-    """The drawing script and its family's module."""
-    return code("figure.py", f"kvbench.report.figures.{wildcards.figure}")
-
-
-def own_cells(wildcards):
-    """Every cell of one benchmark and preset."""
-    return CELLS[wildcards.benchmark]
-
-
-def figure_cells(wildcards):
-    """What a figure draws: the cells of those benchmarks that measure its preset, and what is beside."""
-    drawn = [b for b in FIGURES[wildcards.figure] if wildcards.preset in presets_of(b)]
-    return gathered(*(drawn or FIGURES[wildcards.figure][:1])) + BESIDE.get(wildcards.figure, [])
-
-
-def table_cells(wildcards):
-    """The cells a table lists; shares of a roof need the roofs."""
-    return gathered(wildcards.table) + ([ROOFS] if wildcards.table == "roofline" else [])
-
-
-def made_controls(wildcards):
-    """The record of the preset's controls, once the target `controls` has made it."""
-    path = f"results/{config['study']}/controls/{wildcards.preset}.json"
-    return [path] if Path(path).exists() else []
-
-
-def kept_run(wildcards):
-    """What a saved export's program said, where its run.json was brought along."""
-    name = "{preset}_{version}_{phase}_B{batch}_P{P}.run.json".format(**wildcards)
-    path = Path(config["roofline"]["csv_dir"]) / name
-    return [str(path)] if path.exists() else []
-
-
-def compared_cells():
-    """The cells that are compared with another study's."""
-    return [
-        path.format(preset=preset)
-        for benchmark in ("latency", "decode", "vram")
-        for preset in presets_of(benchmark)
-        for path in gathered(benchmark)
-    ]
-
-
-def baseline(wildcards):
-    """The results.jsonl that this study is compared with."""
-    if config["compare"]["baseline"] is None:
-        raise WorkflowError("config key 'compare.baseline' is null; give a results.jsonl")
-    return config["compare"]["baseline"]
-
-
-def own_roofs(wildcards):
-    """This machine's roofs, where the study measures them."""
-    measures = {"roofline", "decode"} & set(config["benchmarks"])
-    return [ROOFS] if measures else []
-
-
-def timed_cells(wildcards):
-    """The cells that versions are judged on: latency and decode, where the study measures them."""
-    judged = [b for b in ("latency", "decode") if b in config["benchmarks"]]
-    return gathered(*(judged or ["latency"]))
-
-
-def every_figure(benchmark=None):
-    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures)."""
-    names = [
-        f"{figure}_{preset}"
-        for figure, drawn in FIGURES.items()
-        for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
-        if benchmark is None or drawn == [benchmark]
-    ]
-    path = "<results>/figures/{name}.{ext}"
-    return collect(path, name=names, ext=["svg", "png"])
-
-
-def every_table(benchmark=None):
-    """Markdown and CSV of every table of `benchmark` (default: any)."""
-    tables = {**{kind: [kind] for kind in TABLES}, **WORKED_OUT}
-    names = [
-        f"{table}_{preset}"
-        for table, drawn in tables.items()
-        for preset in dict.fromkeys(preset for b in drawn for preset in presets_of(b))
-        if benchmark is None or benchmark in drawn
-    ]
-    path = "<results>/tables/{name}.{ext}"
-    return collect(path, name=names, ext=["md", "csv"])
-
-
-def shown(benchmark):
-    """Every figure and table of one benchmark."""
-    return every_figure(benchmark) + every_table(benchmark)
-
-
-def every_cell():
-    """Every cell of the study, for the JSON lines."""
-    return [
-        path.format(preset=preset)
-        for benchmark, paths in CELLS.items()
-        for preset in presets_of(benchmark)
-        for path in paths
-    ]

@@ -92,7 +92,7 @@ rule tokenize_text:
 rule make_random_weights:
     """Draw seeded random weights of one shape, as GPT-2 is initialised."""
     input:
-        code=weights_code,
+        code=model_code("make_random_weights.py"),
     output:
         "resources/weights/{preset}/random-{seed}.safetensors",
     log:

@@ -75,9 +75,9 @@ def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
     assert point(good, ROOFS).counted and point(good, ROOFS).time_ms == 0.08
     assert ratios(odd) == {"flop": pytest.approx(1), "bytes": pytest.approx(1.5, rel=1e-3)}
     assert plausible(1.29) and not plausible(1.31) and not plausible(0.89)
-    table = tables.frame("roofline", [good, odd, ROOFS])
-    assert table["bytes_doubt"].tolist() == ["", "outside 0.9-1.3"]
-    assert {"roof_percent", "bound", "source", "bytes_modelled"} <= set(table.columns)
+    rows = tables.table([good, odd, ROOFS], "roofline").rows
+    assert [row["bytes_doubt"] for row in rows] == ["", "outside 0.9-1.3"]
+    assert {"roof_percent", "bound", "source", "bytes_modelled"} <= rows[0].keys()
 
 
 def test_a_profile_without_tensor_counters_falls_back_to_the_model():
@@ -109,7 +109,7 @@ def test_a_point_above_its_roof_is_an_error():
 
 
 def test_an_arrow_is_one_optimisation():
-    steps = predecessors([told(version) for version in VERSIONS])
+    steps = predecessors([told(version).header() for version in VERSIONS])
     assert steps == {"v1": "v0", "v2": "v1", "v3": "v1", "v4": "v2"}
 
 
@@ -283,7 +283,7 @@ def test_a_missing_family_is_refused_by_name():
 
 def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):
     path = Path(tmp_path / "cell.json")
-    path.write_text(json.dumps(told("v2") | {"device": "cpu", "dtype": "float32"}))
+    path.write_text(json.dumps(told("v2").replace(device="cpu", dtype="float32").param()))
     program.main(["--cell", str(path)])
     ran = json.loads(capsys.readouterr().out)
     assert (ran["version"], ran["phase"], ran["P"]) == ("v2", "decode", 20)

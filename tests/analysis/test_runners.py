@@ -5,18 +5,20 @@ from importlib import import_module
 import pytest
 
 from kvbench import peers
-from kvbench.analysis import runners as beside
+from kvbench.analysis import runners
 from kvbench.analysis.pool import pool
 from kvbench.bench import latency
 from kvbench.bench import peers as peers_bench
 from kvbench.caches import make
 from kvbench.engine.generate import generate, no_mark
 from kvbench.models.build import build
-from kvbench.plan.cells import cell, execution, line, modes, peer, turn
+from kvbench.plan.cells import cell, execution, modes, peer
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.queue import queue_key, sample_queue
 from kvbench.report.figures import executions as executions_figure
 from kvbench.report.figures import peers as peers_figure
 from kvbench.report.figures import style
+from kvbench.report.tables import publish
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
 STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 5, "num_measure_runs": 2}
@@ -36,7 +38,7 @@ def needs(name):
 def test_a_peer_generates_v1s_tokens_from_v1s_weights(name, batch):
     needs(name)
     told = peer(CONFIG, "custom", name, batch=batch, T=6)
-    ours = build(told["model"], "own", "float32", seed=1, device="cpu")
+    ours = build(told.model_config, "own", "float32", seed=1, device="cpu")
     prompt = (7 * ours.lm_head.weight[:batch, :5]).abs().mul(1e3).long() % 101
     expected = generate(ours, prompt, 6, make("dense", ours.config, batch, 11, ours.lm_head.weight))
     module = import_module(f"kvbench.peers.{peers.PEERS[name]['module']}")
@@ -83,8 +85,8 @@ def test_a_peers_cell_says_whose_tokens_it_gave_and_what_ran(compared):
 
 def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
     needs("transformers-dynamic")
-    beside.write("peers", compared, tmp_path / "t.md", tmp_path / "t.csv")
-    rows = beside.peer_rows(compared)
+    publish(runners.table(compared, "peers"), tmp_path / "t.md", tmp_path / "t.csv")
+    rows = runners.peer_rows(compared)
     assert [row["runner"] for row in rows] == ["v0", "v1", "transformers-dynamic", "ctranslate2"]
     assert rows[1]["v1_speedup"] == 1 and rows[2]["tokens"] == "those of v1"
     assert rows[3]["error"] == "not installed: no no_such_module" and "v1_speedup" not in rows[3]
@@ -94,11 +96,11 @@ def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
 
 
 def test_peers_take_their_turn_in_the_blocks_of_the_versions():
-    order = line(CONFIG)
+    order = sample_queue(CONFIG)
     first, second = CONFIG["peers"]
     where = {"preset": "custom", "batch": "1", "T": "6", "replicate": "2"}
-    block = {order[turn(**where, version=v)] for v in CONFIG["versions"]}
-    block |= {order[turn(**where, peer=name)] for name in (first, second)}
+    block = {order[queue_key("latency", **where, version=v)] for v in CONFIG["versions"]}
+    block |= {order[queue_key("peers", **where, peer=name)] for name in (first, second)}
     assert max(block) - min(block) == len(block) - 1
 
 
@@ -117,15 +119,15 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):
-            told = execution(CONFIG, "custom", "eager-torch", version, **WHERE) | {"mode": mode}
+            told = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
             two = [latency.run(told, None) | {"replicate": r} for r in (1, 2)]
             for run in (run for sample in two for run in sample["runs"]):
                 run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
             found.append(pool(two) | {"kernel": mode.split("-")[1]})
-    rows = beside.execution_rows(found)
+    rows = runners.execution_rows(found)
     assert [row["step_ms"] for row in rows] == pytest.approx([6, 1.5, 6, 1.5])
     assert rows[1]["ran"] == "eager, native" and rows[1]["speedup"] == pytest.approx(4)
-    beside.write("executions", found, tmp_path / "t.md", tmp_path / "t.csv")
+    publish(runners.table(found, "executions"), tmp_path / "t.md", tmp_path / "t.csv")
     style.save(executions_figure.draw(found), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
     assert all(name in drawn for name in ("eager, native", "eager, torch", "INT8", "1.5"))
@@ -136,4 +138,4 @@ def test_modes_are_those_of_the_device():
     assert not any("graph" in mode for mode in modes(CONFIG))
     assert modes(CONFIG | {"executions": ["compile-torch"]}) == ["compile-torch"]
     told = execution(CONFIG, "custom", "graph-triton", "v2", **WHERE)
-    assert (told["execution"], told["kernel"], told["mode"]) == ("graph", "triton", "graph-triton")
+    assert (told.execution, told.kernel, told.mode) == ("graph", "triton", "graph-triton")

@@ -17,13 +17,13 @@ from kvbench.bench.quality import perplexity
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
-from kvbench.job.log import out_of_memory_is_a_result
+from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models import gpt2
 from kvbench.models.build import build
 from kvbench.placeholder import NotMeasured
-from kvbench.plan import cells
-from kvbench.plan.cells import cell, run_order
+from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.queue import queue_key, run_order, sample_queue
 from kvbench.records import schema
 from kvbench.records.byte_sums import BytesDoNotAddUp, check_bytes
 from kvbench.records.provenance import stamp
@@ -90,7 +90,7 @@ def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_vers
         for sample in samples[version, 8]:
             assert len(sample["yardstick_ms"]) == len(sample["runs"]) + 1
     assert len({calls_of_a_reading(told("latency", version, T=8)) for version in VERSIONS}) == 1
-    without = latency.run(told("latency", "v1", T=4) | {"yardstick": False}, None)
+    without = latency.run(told("latency", "v1", T=4).replace(yardstick=False), None)
     assert "yardstick_ms" not in without and len(without["runs"]) == 3
 
 
@@ -191,11 +191,11 @@ def test_decode_times_every_step_at_one_depth(version, monkeypatch):
 def test_a_dispatch_cell_makes_the_same_calls_on_next_to_nothing():
     def calls(benchmark):
         with torch.profiler.profile() as counted:
-            decode.run(told(benchmark, "v2", depth=20) | {"yardstick": False}, None)
+            decode.run(told(benchmark, "v2", depth=20).replace(yardstick=False), None)
         named = ("linear", "matmul", "layer_norm", "gelu", "softmax", "index_put_", "round")
         return {e.key: e.count for e in counted.key_averages() if e.key.split("::")[-1] in named}
 
-    tiny = told("dispatch", "v2", depth=20)["model"]
+    tiny = told("dispatch", "v2", depth=20).model_config
     assert tiny["n_layer"] == SHAPE["n_layer"] and tiny["n_head"] == 1
     assert calls("dispatch") == calls("decode")
 
@@ -231,19 +231,19 @@ def test_windows_score_each_token_once_and_never_a_first_one():
 @pytest.mark.parametrize("version", VERSIONS)
 def test_one_forward_scores_as_token_by_token_decoding(version):
     setting = told("latency", version, T=1)
-    model = build(CONFIG_SHAPE, setting["owner"], "float32", device="cpu")
+    model = build(CONFIG_SHAPE, setting.layer_owner, "float32", device="cpu")
     tokens = torch.randint(101, (40,), generator=torch.Generator().manual_seed(1))
-    cache = make(setting["cache"], model.config, 1, 40, model.lm_head.weight)
+    cache = make(setting.cache, model.config, 1, 40, model.lm_head.weight)
     steps = []
     for t in range(39):
-        begin = cache.length if setting["use_cache"] else 0
+        begin = cache.length if setting.use_cache else 0
         steps.append(model(tokens[None, begin : t + 1], cache)[0, -1])
     expected = torch.nn.functional.cross_entropy(torch.stack(steps), tokens[1:], reduction="sum")
-    found = perplexity.window_nll(model, setting["cache"], tokens, 1)
+    found = perplexity.window_nll(model, setting.cache, tokens, 1)
     assert found == pytest.approx(expected.item(), rel=1e-5)
 
 
-CONFIG_SHAPE = told("latency", "v1", T=1)["model"]
+CONFIG_SHAPE = told("latency", "v1", T=1).model_config
 
 
 @pytest.fixture(scope="module")
@@ -286,14 +286,14 @@ def test_out_of_memory_is_a_result_and_other_errors_are_not():
     def greedy_for_memory(cell, weights):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
 
-    record = out_of_memory_is_a_result(greedy_for_memory, told("vram", "v1", T=4), "x")
+    record = out_of_memory_is_a_result(greedy_for_memory, told("vram", "v1", T=4), weights="x")
     assert record["error"] == "out of memory" and record["version"] == "v1" and record["T"] == 4
 
     def broken(cell, weights):
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        out_of_memory_is_a_result(broken, told("vram", "v1", T=4), "x")
+        out_of_memory_is_a_result(broken, told("vram", "v1", T=4), weights="x")
 
 
 def test_blocks_hold_every_version_once_in_an_order_of_their_own():
@@ -307,14 +307,13 @@ def test_blocks_hold_every_version_once_in_an_order_of_their_own():
     assert order == run_order(CONFIG | {"T_values": [4, 8]}, ["custom"])
 
 
-def test_every_timed_sample_has_one_place_in_line():
-    line = cells.line(CONFIG)
-    assert sorted(line.values()) == list(range(1, len(line) + 1))
-    path = {"study": "s", "preset": "custom", "version": "v2", "batch": "1", "replicate": "3"}
-    for where in ({"T": "8"}, {"depth": "32", "stepped": "dispatch"}):
-        assert cells.turn(**path, **where) in line
-    del path["version"]
-    assert cells.turn(**path, T="16", control="v1-again") in line
+def test_every_timed_sample_has_one_position_in_the_queue():
+    order = sample_queue(CONFIG)
+    assert sorted(order.values()) == list(range(1, len(order) + 1))
+    path = {"preset": "custom", "batch": "1", "replicate": "3"}
+    assert queue_key("latency", **path, version="v2", T="8") in order
+    assert queue_key("dispatch", **path, version="v2", depth="32") in order
+    assert queue_key("controls", **path, control="v1-again", T="16") in order
 
 
 @pytest.fixture
@@ -353,26 +352,28 @@ def test_figures_and_tables_show_every_version_and_their_weights(drawn, tmp_path
         assert again.read_bytes() == paths[0].read_bytes()  # equal data, equal bytes
         if name in tables.ROWS:
             cells = [record for record in records if record["benchmark_name"] != "roofs"]
-            tables.write(name, cells, tmp_path / "t.md", tmp_path / "t.csv")
+            tables.publish(tables.table(cells, name), tmp_path / "t.md", tmp_path / "t.csv")
             assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + len(cells)
             assert "weights: random" in (tmp_path / "t.md").read_text()
 
 
 def test_every_line_of_a_made_study_is_a_record(drawn, tmp_path):
-    steps = [decode.run(told(b, "v2", depth=20), None) | {"replicate": 1} for b in cells.STEPPED]
+    steps = [
+        decode.run(told(b, "v2", depth=20), None) | {"replicate": 1} for b in ("decode", "dispatch")
+    ]
 
     def without_memory(cell, weights):
         raise MemoryError("no room")
 
-    lost = out_of_memory_is_a_result(without_memory, told("decode", "v1", depth=20), None)
-    sizes = capacity.run(told("capacity", "v1") | {"budget_bytes": 2**21}, None)
+    lost = out_of_memory_is_a_result(without_memory, told("decode", "v1", depth=20), weights=None)
+    sizes = capacity.run(told("capacity", "v1").replace(budget_bytes=2**21), None)
     whole = [r for _, records in drawn.values() for r in records if "provenance" not in r]
     whole = [r for r in whole if r["benchmark_name"] not in ("verdicts", "roofs")]
     paths = []
     for i, record in enumerate([*whole, *(pool([one]) for one in steps), lost, sizes]):
         paths.append(tmp_path / f"{i}.json")
-        told_files = {"code": ["src/kvbench/records/store.py"]}
-        write_record(paths[-1], stamp(record, {"some": "cell"}, told_files))
+        files = {"code": ["src/kvbench/records/store.py"]}
+        write_record(paths[-1], stamp(record, {"some": "cell"}, files))
     write_lines(tmp_path / "results.jsonl", map(read_record, paths))
     with open(tmp_path / "results.jsonl") as lines:
         assert schema.check_lines(lines, "results.jsonl") == len(paths)
@@ -383,7 +384,7 @@ def test_every_line_of_a_made_study_is_a_record(drawn, tmp_path):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_capacity_is_predicted_and_confirmed_on_both_sides(version):
     budget = 3 * 2**20
-    cell = told("capacity", version) | {"budget_bytes": budget, "T": 12}
+    cell = told("capacity", version).replace(budget_bytes=budget, T=12)
     record = capacity.run(cell, None)
     batch = record["predicted_batch"]
     assert batch > 4 and record["confirmed"]  # beyond the batches it was drawn from
@@ -395,7 +396,7 @@ def test_capacity_is_predicted_and_confirmed_on_both_sides(version):
 
 
 def test_a_budget_that_holds_nothing_is_an_answer():
-    record = capacity.run(told("capacity", "v1") | {"budget_bytes": 2**16}, None)
+    record = capacity.run(told("capacity", "v1").replace(budget_bytes=2**16), None)
     assert record["predicted_batch"] == 0 and record["confirmed"]
     assert [side["fits"] for side in record["sides"]] == [False]
 
@@ -403,7 +404,7 @@ def test_a_budget_that_holds_nothing_is_an_answer():
 @pytest.mark.gpu
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_capacity_on_a_gpu_is_what_its_allocator_allows(version):
-    cell = told("capacity", version) | {"device": "cuda", "budget_bytes": 256 * 2**20}
+    cell = told("capacity", version).replace(device="cuda", budget_bytes=256 * 2**20)
     record = capacity.run(cell, None)
     assert record["accounting"] == "cuda allocator" and record["confirmed"]
 
@@ -411,27 +412,27 @@ def test_capacity_on_a_gpu_is_what_its_allocator_allows(version):
 @pytest.mark.gpu
 @pytest.mark.parametrize("version", VERSIONS)
 def test_peak_memory_reconciles_on_a_gpu(version):
-    record = vram.run(told("vram", version, T=40) | {"device": "cuda"}, None)
+    record = vram.run(told("vram", version, T=40).replace(device="cuda"), None)
     check_bytes(record, version)
     assert record["transient_bytes"] >= 0
 
 
 def test_an_out_of_memory_cell_is_marked_in_figure_and_table(samples, tmp_path):
     good = [pool(two) for two in samples.values()]
-    lost = {**told("latency", "v4", T=16), "pretrained": "custom", "error": "out of memory"}
+    lost = told("latency", "v4", T=16).failure("out of memory", "")
     style.save(latency_figure.draw([*good, lost]), tmp_path / "f.svg")
     assert "v4 out of memory" in (tmp_path / "f.svg").read_text()
-    assert tables.frame("latency", [*good, lost])["error"].tolist()[-1] == "out of memory"
+    assert tables.table([*good, lost], "latency").rows[-1]["error"] == "out of memory"
 
 
 def test_a_preset_that_could_not_be_had_is_shown_as_not_measured(tmp_path):
     def run(cell, weights):
         raise NotMeasured("no such wheel")
 
-    lost = [out_of_memory_is_a_result(run, told("perplexity", v), "x") for v in VERSIONS]
+    lost = [out_of_memory_is_a_result(run, told("perplexity", v), weights="x") for v in VERSIONS]
     style.save(perplexity_figure.draw(lost), tmp_path / "f.svg")
     assert "every cell: not measured" in (tmp_path / "f.svg").read_text()
-    tables.write("perplexity", lost, tmp_path / "t.md", tmp_path / "t.csv")
+    tables.publish(tables.table(lost, "perplexity"), tmp_path / "t.md", tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().count("not measured") == len(VERSIONS)
 
 

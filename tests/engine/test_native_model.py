@@ -117,14 +117,14 @@ def told(benchmark, version, **where):
 def test_peak_memory_reconciles_to_the_byte(library, version):
     asked = told("vram", version, T=40)
     record = vram.run(asked, None, str(library))
-    plain = vram.run(asked | {"kernel": "torch"}, None)
+    plain = vram.run(asked.replace(kernel="torch"), None)
     parts = ("weight_bytes", "packed_bytes", "cache_reserved_bytes", "transient_bytes")
     prompt_bytes = 2 * 8 * 8
     assert record["peak_memory_bytes"] == prompt_bytes + sum(record[part] for part in parts)
     assert record["weight_bytes"] == plain["weight_bytes"] and plain["packed_bytes"] == 0
     assert 0 <= record["packed_bytes"] < 0.1 * record["weight_bytes"]  # a last panel filled up
     assert record["cache_reserved_bytes"] == plain["cache_reserved_bytes"]
-    by_account = vram.run(asked | {"kernel": "torch"}, None, str(library))
+    by_account = vram.run(asked.replace(kernel="torch"), None, str(library))
     assert by_account["repeats"] == plain["repeats"]  # both meters, to the byte
 
 
@@ -136,7 +136,7 @@ def test_records_say_what_ran(library):
         "panels",
     )
     assert native["kernel_isa"] and native["kernel_build"]["compiler"]
-    seed = phase.run(told("phase", "v2", T=3) | {"kernel": "torch"}, None, str(library))
+    seed = phase.run(told("phase", "v2", T=3).replace(kernel="torch"), None, str(library))
     assert (seed["kernel"], seed["linear"], seed["kernel_reason"]) == ("torch", "plain", None)
 
 
@@ -148,12 +148,12 @@ def test_without_a_compiler_torch_runs_and_the_record_says_why(tmp_path):
     assert (record["kernel"], record["kernel_reason"]) == ("torch", "no C++ compiler found")
     assert record["linear"] == ("prepacked" if can_prepack("float32") else "plain")
     with pytest.raises(RuntimeError, match="native, but no C"):
-        settle(asked | {"kernel": "native"}, "cpu", str(missing))
+        settle(asked.replace(kernel="native"), "cpu", str(missing))
 
 
 def test_bfloat16_rows_are_widened_where_torch_alone_reads_them():
     plain, tokens = small_model(dtype=torch.bfloat16, block_size=160), prompts(2, 150)
-    alone = settle(told("decode", "v1", depth=9) | {"dtype": "bfloat16"}, "cpu")
+    alone = settle(told("decode", "v1", depth=9).replace(dtype="bfloat16"), "cpu")
     like = plain.lm_head.weight
     theirs, ours = (make("dense", plain.config, 2, 150, like) for _ in "ab")
     ours = quickest(ours, alone)
@@ -167,7 +167,7 @@ def test_bfloat16_rows_are_widened_where_torch_alone_reads_them():
 
 def test_what_was_asked_for_by_name_is_what_runs(library):
     asked = told("vram", "v1", T=4)
-    assert settle(asked | {"kernel": "torch"}, "cpu", str(library)) == PLAIN
+    assert settle(asked.replace(kernel="torch"), "cpu", str(library)) == PLAIN
     assert settle(asked, "cuda", str(library)).kernel != "native"
     with pytest.raises(RuntimeError, match="graph needs CUDA"):
-        settle(asked | {"execution": "graph"}, "cpu", str(library))
+        settle(asked.replace(execution="graph"), "cpu", str(library))

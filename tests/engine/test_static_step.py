@@ -122,7 +122,7 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why():
     assert on_cuda.execution == "graph" and on_cuda.static
     assert not settle(told("latency", "v1", {"execution": "eager"}, T=4), "cuda").static
     with pytest.raises(RuntimeError, match="graph needs CUDA"):
-        settle(told("latency", "v1", {}, T=4) | {"execution": "graph"}, "cpu")
+        settle(told("latency", "v1", {}, T=4).replace(execution="graph"), "cpu")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own

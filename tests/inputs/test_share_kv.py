@@ -126,8 +126,8 @@ def test_a_study_names_layer_maps_and_weights_follow():
         "perplexity": {"presets": ["nano"]},
     }
     config = resolve(study | {"layer_maps": {"v14": [0, 0, 2, "2"], "v3": "triples"}}, SCHEMA)
-    assert cell(config, "perplexity", "nano", "v14")["owner"] == [0, 0, 2, 2]
-    assert cell(config, "perplexity", "nano", "v3")["owner"] == [0, 0, 0, 3]
+    assert cell(config, "perplexity", "nano", "v14").layer_owner == [0, 0, 2, 2]
+    assert cell(config, "perplexity", "nano", "v3").layer_owner == [0, 0, 0, 3]
     assert weights_file(config, "nano", "v3") == weights_file(config, "nano")
     assert weights_file(config, "nano", "v14").endswith(
         "/trained-80-42.calibrated-0-0-2-2.safetensors"

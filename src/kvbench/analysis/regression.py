@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at
 from kvbench.records.read import MixedRecords, judged_by
 from kvbench.stats.decisions import SLOWER, verdicts
@@ -35,6 +36,13 @@ def read_lines(path: str | Path) -> Iterator[Named]:
     with open(path, encoding="utf-8") as lines:
         for n, line in enumerate(lines, start=1):
             yield f"{path}, line {n}", json.loads(line)
+
+
+def table(now: Iterable[Named], baseline: str, margin: float, allow: Iterable[str]) -> Table:
+    """This study's cells against those of the `results.jsonl` at `baseline`."""
+    record = against(now, read_lines(baseline), margin, allow)
+    title = f"This study against {baseline}"
+    return Table(title, record["rows"], notes(record), record=record)
 
 
 def against(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from kvbench.records.read import by, measured, paired_times, provenance
-from kvbench.report.tables import publish
+from kvbench.analysis.table import Table
+from kvbench.records.read import by, measured, paired_times
 from kvbench.stats.paired import Comparison, Interval, compare, interval
 
 Records = list[dict[str, Any]]
@@ -37,12 +36,6 @@ def step_interval(cell: dict[str, Any]) -> Interval:
 def ways(cell: dict[str, Any]) -> str:
     """How a cell really ran: `graph, triton`."""
     return f"{cell['execution']}, {cell['kernel']}"
-
-
-def foot(records: Records) -> str:
-    """Where the numbers come from, less how steps were run: that differs, and is said beside."""
-    parts = provenance(records).split(" · ")
-    return " · ".join(part for part in parts if not part.endswith(" kernels"))
 
 
 def peer_rows(records: Records) -> list[dict[str, Any]]:
@@ -88,12 +81,11 @@ def execution_rows(records: Records) -> list[dict[str, Any]]:
     return rows
 
 
-def write(kind: str, records: Records, markdown: str | Path, csv: str | Path) -> None:
-    """Write one table, `peers` or `executions`, in both forms."""
+def table(records: Records, kind: str) -> Table:
+    """The table of one kind: `peers` or `executions`."""
     rows = {"peers": peer_rows, "executions": execution_rows}[kind](records)
     title = {"peers": "Runners of", "executions": "Ways to run a step of"}[kind]
-    notes = [NOTES[kind], foot(records)]
-    publish(f"{title} {records[0]['pretrained']}", rows, notes, markdown, csv)
+    return Table(f"{title} {records[0]['pretrained']}", rows, [NOTES[kind]], records)
 
 
 def _ratio(name: str, found: Comparison) -> dict[str, float | None]:

@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.analysis.drift import Exponents, compare_cells, exponents, uses_yardstick
+from kvbench.analysis.table import Table
 from kvbench.costs.forward import Cost, generation, generation_ceiling
-from kvbench.records.read import cost_inputs, measured, paired_times, step_cost
+from kvbench.records.read import apart, cost_inputs, measured, paired_times, step_cost
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
@@ -62,6 +63,21 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
         row["smallest_detectable"] = seen["relative"] if seen else None
     return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
+
+
+def table(records: Sequence[Record], margin: float) -> Table:
+    """The verdicts on the latency and decode cells among `records`, and on controls if there."""
+    cells, controls = apart(records, "controls")
+    record = judge(cells, margin, *controls)
+    title = f"Verdicts on {record['pretrained']}"
+    return Table(title, record["rows"], notes(record), cells, record)
+
+
+def controls_table(records: Sequence[Record], margin: float) -> Table:
+    """The comparison of v1 with its controls."""
+    record = judge_controls(records, margin)
+    title = f"Controls on {record['pretrained']}"
+    return Table(title, record["rows"], notes(record), records, record)
 
 
 def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:

@@ -15,30 +15,30 @@ from torch import Tensor
 from kvbench import peers
 from kvbench.bench.latency import one_run, summarise
 from kvbench.bench.setup import ready
+from kvbench.cell import Cell
 from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
-from kvbench.job.log import without_result
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
     """One process's sample of a peer's cell; a peer that is not installed is a result."""
-    lacking = peers.missing(cell["version"])
+    lacking = peers.missing(cell.version)
     if lacking:
-        return without_result(cell, "not installed", ImportError(f"no {', '.join(lacking)}"))
-    about = peers.PEERS[cell["version"]]
+        return cell.failure("not installed", f"no {', '.join(lacking)}")
+    about = peers.PEERS[cell.version]
     with ready(cell, weights) as setup:
-        T, start = cell["T"], cell["prompt_length"]
+        T, start = cell.T, cell.prompt_length
         ours = generate(setup.model, setup.prompt, T, setup.cache(start + T), greedy)
         module = import_module(f"kvbench.peers.{about['module']}")
         peer = module.Peer(setup.model, setup.prompt, T, about)
         at = first_difference(ours, peer(no_mark), start)
-        for _ in range(cell["num_warmup_runs"]):
+        for _ in range(cell.num_warmup_runs):
             one_run(setup, peer, lambda mark: mark)
         setup.begin()
-        runs = [one_run(setup, peer, lambda mark: mark) for _ in range(cell["num_measure_runs"])]
+        runs = [one_run(setup, peer, lambda mark: mark) for _ in range(cell.num_measure_runs)]
         facts = {
             "T": T,
             **summarise(runs, T),
-            "overflow_steps": overflow_steps(start, T, cell["model"]["block_size"]),
+            "overflow_steps": overflow_steps(start, T, cell.model_config["block_size"]),
             "peer_library": module.LIBRARY,
             "tokens_equal": at is None,
             "first_difference": at,

@@ -31,11 +31,11 @@ class Yardstick:
     def __init__(self, setup: Setup, steps: int, prefill: bool) -> None:
         self.model, self.steps, self.prefill = setup.model, steps, prefill
         config, like = setup.model.config, setup.model.lm_head.weight
-        self.depth = min(setup.cell["prompt_length"], config.block_size - 1)
-        draw = torch.Generator().manual_seed(setup.cell["seed"])
+        self.depth = min(setup.cell.prompt_length, config.block_size - 1)
+        draw = torch.Generator().manual_seed(setup.cell.seed)
 
         def rows(*shape: int) -> Tensor:
-            return torch.randn(setup.cell["batch_size"], *shape, generator=draw).to(like.dtype)
+            return torch.randn(setup.cell.batch_size, *shape, generator=draw).to(like.dtype)
 
         heads, kv_heads, hs, P = config.n_head, config.n_kv_head, config.head_dim, self.depth
         cache = KVCache([0], len(setup.prompt), kv_heads, hs, P + 1, like.dtype, "cpu")
@@ -64,8 +64,8 @@ def beside(
     `yardstick_ms` holds one reading from before the first run and one from after each. Nothing
     where the cell asks for none, and on CUDA, which no other process uses meanwhile.
     """
-    n = setup.cell["num_measure_runs"]
-    if not setup.cell.get("yardstick") or setup.device == "cuda":
+    n = setup.cell.num_measure_runs
+    if not setup.cell.yardstick or setup.device == "cuda":
         setup.begin()
         return [run() for _ in range(n)], {}
     Yardstick(setup, 1, prefill)()  # warm

@@ -18,9 +18,12 @@ SUFFIX = ".jsonl"
 FROM = "cell"  # the key of a line that names the file its record was read from
 
 
-def gather(paths: Iterable[str | Path], out: str | Path) -> None:
-    """Write whole records as lines, in the order given. Raises IncompleteRecord for any other."""
-    write_lines(out, ({FROM: str(path), **read_record(path)} for path in paths))
+def gather(paths: Iterable[str | Path], out: str | Path, named: bool = True) -> None:
+    """Write whole records as lines, in the order given; where `named`, each with its file.
+
+    Raises IncompleteRecord for a file that is no whole record.
+    """
+    write_lines(out, (({FROM: str(path)} if named else {}) | read_record(path) for path in paths))
 
 
 def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -21,10 +21,12 @@ LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256
 DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
 
 
-def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any]) -> dict:
+def stamp(
+    record: dict[str, Any], param: dict[str, Any], inputs: Mapping[str, Any]
+) -> dict[str, Any]:
     """The record with its `provenance`: a digest per part, and the `key` of them all.
 
-    `cell` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
+    `param` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
     whatever else it read, its data. A part that a job has none of is None. A record that holds no
     facts of the machine (it ran out of memory) has None for environment and device.
     """
@@ -34,7 +36,7 @@ def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any
     weights = [weights_digest(path) for path in files.get("weights", [])]
     parts = {
         "code": digest_files(listed(files["code"]), names=True),  # as they are now, not as listed
-        "config": digest(cell),
+        "config": digest(param),
         "weights": digest(weights) if weights else None,
         "data": digest_files(data) if data else None,
         "environment": _facts(record, ENVIRONMENT),

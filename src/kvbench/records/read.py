@@ -129,30 +129,3 @@ def step_cost(record: dict[str, Any], depth: int, reread: bool = False) -> Cost:
     told = cost_inputs(record)
     cached = depth if told["row_bytes"] else 0
     return forward(**told, depth=cached, T=depth + 1 - cached, reread=reread)
-
-
-def provenance(records: Sequence[dict[str, Any]]) -> str:
-    """One line for the foot of a figure or table: device, dtype, weights, library, settings."""
-    whole = measured(records)
-    if not whole:
-        return f"every cell: {', '.join(sorted({record['error'] for record in records}))}"
-    first = whole[0]
-    batches = sorted({record["batch_size"] for record in whole})
-    disturbed = sum(map(_disturbed, whole))
-    parts = [
-        f"{first['device_name']} ({first['device']}), {first['threads']} thread"
-        + ("s" if first["threads"] > 1 else ""),
-        first["dtype"],
-        f"weights: {first['weights']}",
-        f"batch {', '.join(map(str, batches))}",
-        f"{first['execution']}, {first['kernel']} kernels",
-        f"torch {first['pytorch_version']}",
-    ]
-    if disturbed:
-        parts.append(f"{disturbed} disturbed sample" + ("s" if disturbed > 1 else ""))
-    return " · ".join(parts)
-
-
-def _disturbed(record: dict[str, Any]) -> int:
-    """How many of a record's processes were disturbed."""
-    return int(record.get("disturbed", record.get("machine_state", {}).get("disturbed", 0)))

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kvbench.analysis import attribution
-from kvbench.records.read import by, provenance
+from kvbench.records.read import by
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 from kvbench.report.selection import spread, told
 
 Records = list[dict[str, Any]]
@@ -50,7 +51,7 @@ def draw(records: Records) -> Figure:
     handles = [Patch(color=colour, label=label) for colour, label in PARTS.values()]
     figure.legend(handles=handles, loc="outside right upper", fontsize=8)
     figure.suptitle(f"Where a decode step of {cells[0]['pretrained']} spends its time")
-    parts = [provenance(cells), "bars: 95 % intervals over processes"]
+    parts = [footer(cells), "bars: 95 % intervals over processes"]
     parts += [
         told(len(batches), len(every[0]), "batches"),
         told(len(depths), len(every[1]), "depths"),

@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from kvbench.records.read import provenance
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 from kvbench.stats.decisions import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 
 Records = list[dict[str, Any]]
@@ -63,7 +63,7 @@ def draw(records: Records) -> Figure:
         _scale(figure, image, grid, reach)
     figure.suptitle(f"Time per token of {cells[0]['pretrained']} against batch and depth")
     key = KEY if roomy else KEY.rpartition("   ")[0]
-    style.foot(figure, f"{key}\n{provenance(cells)}")
+    style.foot(figure, f"{key}\n{footer(cells)}")
     return figure
 
 

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 
 Records = list[dict[str, Any]]
 
@@ -45,7 +46,7 @@ def draw(records: Records) -> Figure:
     figure.suptitle(f"What the cache does to {first['pretrained']} on {text}")
     equal = [record["version"] for record in whole if not record["paired"]["kl"]["mean"] > 0]
     note = f" · no difference at all, so not on log axes: {', '.join(equal)}" if equal else ""
-    style.foot(figure, provenance(whole) + note)
+    style.foot(figure, footer(whole) + note)
     return figure
 
 

@@ -8,9 +8,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.analysis.runners import foot, step_interval, ways
+from kvbench.analysis.runners import step_interval, ways
 from kvbench.records.read import by, measured
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 from kvbench.report.selection import spread, told
 
 Records = list[dict[str, Any]]
@@ -53,7 +54,7 @@ def draw(records: Records) -> Figure:
     first = records[0]
     settings = f"prompt {first['prompt_length']}, T = {first['T']}"
     figure.suptitle(f"Ways to run a step of {first['pretrained']}, {settings}")
-    parts = [foot(records), "a step is the forward and the pick", "bars: 95 %"]
+    parts = [footer(records), "a step is the forward and the pick", "bars: 95 %"]
     parts += [told(len(batches), len(every), "batches")]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure

@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import facets, style
+from kvbench.report.footer import footer
 
 Records = list[dict[str, Any]]
 
@@ -34,7 +35,7 @@ def draw(records: Records) -> Figure:
     figure.suptitle(
         f"Time to generate T tokens with {first['pretrained']}, prompt {first['prompt_length']}"
     )
-    style.foot(figure, f"{provenance(records)} · bars: 95 % intervals over processes")
+    style.foot(figure, f"{footer(records)} · bars: 95 % intervals over processes")
     return figure
 
 

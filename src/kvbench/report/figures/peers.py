@@ -8,9 +8,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.analysis.runners import foot
 from kvbench.records.read import by, measured
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 from kvbench.report.selection import spread, told
 
 Records = list[dict[str, Any]]
@@ -38,7 +38,7 @@ def draw(records: Records) -> Figure:
             axes.set_xlabel("ms per generated token (whole time / T)")
     figure.suptitle(f"Runners of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
     libraries = sorted({r["peer_library"] for r in records if "peer_library" in r})
-    parts = [foot(records), *libraries, "bars: 95 % intervals over processes"]
+    parts = [footer(records), *libraries, "bars: 95 % intervals over processes"]
     parts += [told(len(batches), len(every[0]), "batches"), told(len(lengths), len(every[1]), "T")]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from kvbench.analysis import quality
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 
 Records = list[dict[str, Any]]
 LEAST = 0.01  # per cent: the change axis is linear below it
@@ -50,9 +51,7 @@ def draw(records: Records) -> Figure:
     )
     post_hoc = ", ".join(r["version"] for r in whole if quality.sharing(r) == "post hoc")
     label = f" · {post_hoc}: shared post hoc, an architecture study" if post_hoc else ""
-    style.foot(
-        figure, f"{provenance(whole or records)} · paired 95 % intervals over windows{label}"
-    )
+    style.foot(figure, f"{footer(whole or records)} · paired 95 % intervals over windows{label}")
     return figure
 
 

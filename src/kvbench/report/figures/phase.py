@@ -6,8 +6,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import facets, style
+from kvbench.report.footer import footer
 
 AGREE = 1.10  # versions compare by phase where their instrumented / plain ratios differ by less
 
@@ -58,7 +59,7 @@ def draw(records: list[dict[str, Any]]) -> Figure:
         f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}"
     )
     bracket = "" if few else " · in brackets: instrumented / plain time"
-    style.foot(figure, provenance(records) + bracket)
+    style.foot(figure, footer(records) + bracket)
     return figure
 
 

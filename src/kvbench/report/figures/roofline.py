@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from kvbench.analysis.roofline import companion, is_counted, plausible, point, predecessors, ratios
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
 from kvbench.report.figures.roofline_panel import (
@@ -27,6 +27,7 @@ from kvbench.report.figures.roofline_panel import (
     name_axes,
     settle,
 )
+from kvbench.report.footer import footer
 from kvbench.report.selection import spread, told
 
 Record = dict[str, Any]
@@ -186,7 +187,7 @@ def _what(batches: dict[int, list[Record]]) -> str:
 def _foot(cells: list[Record], roofs: Record) -> str:
     first = measured(cells)[0]
     counted: Record = next((cell["counted"] for cell in cells if is_counted(cell)), {})
-    parts = [provenance(cells)]
+    parts = [footer(cells)]
     parts += [f"driver {first['driver_version']}"] if first.get("driver_version") else []
     parts += [f"CUDA {first['cuda_version']}"] if first.get("cuda_version") else []
     version = (first.get("ncu") or {}).get("version") or counted.get("ncu_version")
@@ -205,5 +206,5 @@ def _foot(cells: list[Record], roofs: Record) -> str:
 def _nothing(cells: list[Record]) -> Figure:
     figure = plt.figure(figsize=(6, 2))
     figure.suptitle(f"Roofline of {cells[0]['pretrained']}: every cell ran out of memory")
-    style.foot(figure, provenance(cells))
+    style.foot(figure, footer(cells))
     return figure

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 
 Records = list[dict[str, Any]]
 LEAST = 0.1  # per cent of perplexity: the quality axis is linear below it
@@ -71,7 +72,7 @@ def draw(records: Records) -> Figure:
     filled = "filled: on the front of all axes" if not lacking else "; ".join(lacking.values())
     style.foot(
         figure,
-        f"{provenance(timed or scored)} · down and left is better · boxes: 95 % intervals · "
+        f"{footer(timed or scored)} · down and left is better · boxes: 95 % intervals · "
         f"line: front of the two axes · {filled}",
     )
     return figure

@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.read import by, measured
 from kvbench.report.figures import facets, style
+from kvbench.report.footer import footer
 
 Records = list[dict[str, Any]]
 PARTS = (("cache_reserved_bytes", "cache, reserved"), ("transient_bytes", "transient"))
@@ -29,7 +30,7 @@ def draw(records: Records) -> Figure:
     first = records[0]
     figure.suptitle(f"Memory of {first['pretrained']}, prompt {first['prompt_length']}{dotted}")
     accounting = next((r["accounting"] for r in measured(records)), "nothing")
-    style.foot(figure, f"{provenance(records)} · counted by: {accounting}")
+    style.foot(figure, f"{footer(records)} · counted by: {accounting}")
     return figure
 
 
