@@ -12,6 +12,7 @@ import torch
 
 from kvbench.bench.meters import machine
 from kvbench.caches import causal_sdpa
+from kvbench.costs import forward as costs
 from kvbench.engine.backend import settle
 from kvbench.job import devices
 from kvbench.kernels.reference import quantise_int8
@@ -29,7 +30,7 @@ def over_sdpa(told: dict[str, Any]) -> dict[str, Any]:
     if choice.native is None:
         raise NotMeasured(f"no native kernels: {choice.reason}")
     batch, depth, heads = told["batches"][0], told["depths"][0], model["n_head"]
-    shape = (batch, heads, depth, model["n_embd"] // heads)
+    shape = (batch, heads, depth, costs.head_dim(model))
     with devices.device_lock("cpu"), torch.inference_mode():
         draw = [torch.randn(shape) for _ in "qkv"]
         q, k, v = (x.to(DTYPES[told["dtype"]]) for x in draw)

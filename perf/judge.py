@@ -20,7 +20,7 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
     """The row of a target that was measured: one sample a process."""
     clock, points = "wall", {}
     if "pairs" in samples[0]:
-        clock = clock_of(samples)
+        clock = clock_of(samples, target.told.get("device", "cpu"))
         for where in samples[0]["pairs"]:
             above, below = (
                 [s["pairs"][where][side][clock] for s in samples] for side in ("above", "below")
@@ -38,7 +38,7 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
     return {
         **about(name, target),
         **points[where],
-        "bound": bound_of(target, samples, where),
+        "bound": bound_of(target, samples, where, "device" if clock == "device" else "wall"),
         **verdict(target, points[where]),
         "at": where or None,
         "points": points if len(points) > 1 else None,
@@ -75,7 +75,7 @@ def about(name: str, target: Target) -> dict[str, Any]:
     }
 
 
-def bound_of(target: Target, samples: list[Sample], where: str) -> float | None:
+def bound_of(target: Target, samples: list[Sample], where: str, clock: str) -> float | None:
     """The best that a row could show: its bytes', or the target's.
 
     Over another runner, its own step's time over the time that our step's compulsory `bytes` take
@@ -84,7 +84,7 @@ def bound_of(target: Target, samples: list[Sample], where: str) -> float | None:
     if "bytes" not in samples[0]:
         return samples[0].get("bounds", {}).get(where, target.bound)
     return median(
-        median(s["pairs"][where]["above"]["wall"])
+        median(s["pairs"][where]["above"][clock])
         * max(s["machine"]["read_gb_s"])
         * 1e6
         / s["bytes"]
@@ -92,11 +92,16 @@ def bound_of(target: Target, samples: list[Sample], where: str) -> float | None:
     )
 
 
-def clock_of(samples: list[Sample]) -> str:
-    """CPU time where a process was disturbed, and every side has it; else the wall's."""
+def clock_of(samples: list[Sample], device: str) -> str:
+    """The clock that a row is judged by: the wall's where no better one is on every side.
+
+    On a GPU its own, and never the host's CPU time, which says nothing of it. On a CPU the
+    process's CPU time where a process was disturbed.
+    """
     disturbed = any(sample.get("disturbed_by") for sample in samples)
     sides = [side for s in samples for pair in s["pairs"].values() for side in pair.values()]
-    return "cpu" if disturbed and all("cpu" in side for side in sides) else "wall"
+    better = "device" if device == "cuda" else "cpu" if disturbed else "wall"
+    return better if all(better in side for side in sides) else "wall"
 
 
 def worst(target: Target, points: dict[str, Point]) -> str:

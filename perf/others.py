@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from kvbench.bench.peers import first_difference
+from kvbench.bench.peers import first_difference, started
 from kvbench.bench.setup import ready
 from kvbench.engine.generate import no_mark
-from kvbench.peers import PEERS, missing
+from kvbench.peers import missing
 from kvbench.placeholder import NotMeasured
 from kvbench.plan import cells
 from perf.steps import EAGER, by, cost, study
@@ -25,11 +24,11 @@ def peer(told: dict[str, Any]) -> dict[str, Any]:
     config = study(told) | {"prompt_length": told["depths"][0], "temperature": 0}
     ours = cells.cell(config, "latency", told["preset"], version, T=TOKENS)
     with ready(ours.replace(**EAGER), None) as plain, ready(ours, None, told["library"]) as setup:
-        about = PEERS[name]
-        module = import_module(f"kvbench.peers.{about['module']}")
-        other, own = module.Peer(plain.model, plain.prompt, TOKENS, about), setup.runner(TOKENS)
-        at = first_difference(own(no_mark), other(no_mark), setup.prompt.size(1))
-        turns = {"other": generated(other, TOKENS), "ours": generated(own, TOKENS)}
+        module, other, tokens = started(name, plain, TOKENS)
+        own = setup.runner(TOKENS)
+        at = first_difference(own(no_mark), tokens, setup.prompt.size(1))
+        both = {"other": other, "ours": own}
+        turns = {k: generated(run, TOKENS, setup.device) for k, run in both.items()}
         heard = alternate(turns, told["seconds"], setup.device)
         ran = setup.choice.facts() | {"peer": module.LIBRARY, "first_difference": at}
         least = cost(setup, 1, told["depths"][0] + TOKENS // 2).bytes

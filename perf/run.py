@@ -34,7 +34,7 @@ def sample(target: Target, told: dict[str, Any]) -> dict[str, Any]:
     return found | {"machine": before | {"read_gb_s": read}}
 
 
-def measure(name: str, target: Target, paths: dict[str, str]) -> dict[str, Any]:
+def measure(name: str, target: Target, paths: dict[str, Any]) -> dict[str, Any]:
     """The row of one target, each sample from a fresh process."""
     told = {"seconds": 1.0, **target.told, **paths}
     samples = []
@@ -63,8 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m perf", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="a row, or a pattern: 'int8-*'")
     parser.add_argument("--output", default="results/bench/speed.json")
-    parser.add_argument("--library", default=LIBRARY, help="the native kernels' file")
+    parser.add_argument("--library", default=LIBRARY, help="the native kernels' file, or none")
     parser.add_argument("--weights", default=WEIGHTS, help="for the row `cell`")
+    parser.add_argument("--tensors", help="folder of random weights, {preset}.safetensors each")
+    parser.add_argument("--device", help="instead of the row's own")
     parser.add_argument("--processes", type=int, help="fresh ones for each row, for its interval")
     parser.add_argument("--small", action="store_true", help="try the paths; numbers mean nothing")
     parser.add_argument("--list", action="store_true", help="name the rows, and measure nothing")
@@ -88,7 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
         target = small(TARGETS[name]) if asked.small else TARGETS[name]
         if asked.processes and target.sense != EXACTLY:
             target = replace(target, processes=asked.processes)
-        paths = {"library": asked.library, "weights": asked.weights}
+        paths = {"weights": asked.weights, "tensors": asked.tensors}
+        paths |= {"library": None if asked.library == "none" else asked.library}
+        if asked.device:
+            paths |= {"device": asked.device}
         try:
             row = measure(name, target, paths)
         except Exception as error:

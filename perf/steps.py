@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -33,6 +34,17 @@ def cell(told: dict[str, Any], version: str = "v1", **how: str) -> Cell:
     return found.replace(model_config=shape, **how)
 
 
+def random_weights(folder: str | None, preset: str) -> str | None:
+    """The file of a preset's random weights; None where there is none, and they are drawn."""
+    path = Path(folder or "") / f"{preset}.safetensors"
+    return str(path) if folder and path.exists() else None
+
+
+def tensors(told: dict[str, Any]) -> str | None:
+    """The file of the row's weights, likewise."""
+    return random_weights(told.get("tensors"), told["preset"])
+
+
 def study(told: dict[str, Any]) -> dict[str, Any]:
     """A configuration of the row's preset, dtype and device; one thread."""
     preset = {"pretrained": told["preset"]}
@@ -48,7 +60,8 @@ def study(told: dict[str, Any]) -> dict[str, Any]:
 def over_eager(told: dict[str, Any]) -> dict[str, Any]:
     """v1's step run as fast as this machine can, over the same step by torch's own operators."""
     library = told["library"] if told.get("compiler", True) else None
-    with ready(cell(told, **EAGER), None) as eager, ready(cell(told), None, library) as ours:
+    eagerly, path = cell(told, **EAGER), tensors(told)
+    with ready(eagerly, path) as eager, ready(cell(told), path, library) as ours:
         turns = {"eager": step(eager, told), "ours": step(ours, told)}
         heard = alternate(turns, told["seconds"], ours.device)
         least = cost(ours, told["batches"][0], told["depths"][0]).bytes
@@ -60,7 +73,7 @@ def over_v1(told: dict[str, Any]) -> dict[str, Any]:
     """A version's step over v1's, at every batch and depth told; bounds are those of the bytes."""
     version = cell(told, told["version"])
     pairs, bounds, disturbed = {}, {}, set()
-    with _both(cell(told), version, told["library"]) as (v1, other):
+    with _both(cell(told), version, told) as (v1, other):
         for batch in told["batches"]:
             for depth in told["depths"]:
                 turns = {
@@ -85,35 +98,34 @@ def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
 
     The bandwidth is that of the way to read that was fastest in this process.
     """
-    with ready(cell(told), None, told["library"]) as setup:
+    with ready(cell(told), tensors(told), told["library"]) as setup:
         source = torch.rand(roofs.BUFFER_BYTES[setup.device] // 4, device=setup.device)
         ways = roofs.ways_to_read(source, setup.device, told["library"])
-        reads = {way: repeated(read, setup.synchronise) for way, read in ways.items()}
+        reads = {way: repeated(read, setup.device) for way, read in ways.items()}
         heard = alternate({"step": step(setup, told), **reads}, told["seconds"], setup.device)
         best = min(ways, key=lambda way: median(heard.times[way]["wall"]))
         share = cost(setup, told["batches"][0], told["depths"][0]).bytes / source.nbytes
-        floor = {
-            clock: [share * ms for ms in heard.times[best][clock]] for clock in ("wall", "cpu")
-        }
+        floor = {clock: [share * ms for ms in times] for clock, times in heard.times[best].items()}
         pair = {"above": floor, "below": heard.times["step"]}
         return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(heard)}
 
 
 @contextmanager
-def _both(v1: Cell, other: Cell, library: str) -> Iterator[tuple[Setup, Setup]]:
+def _both(v1: Cell, other: Cell, told: dict[str, Any]) -> Iterator[tuple[Setup, Setup]]:
     """Both versions ready; one model serves both where they have the same layer map."""
-    with ready(v1, None, library) as first:
+    path, library = tensors(told), told["library"]
+    with ready(v1, path, library) as first:
         if v1.layer_owner == other.layer_owner:
             yield first, replace(first, cell=other)
         else:
-            with ready(other, None, library) as second:
+            with ready(other, path, library) as second:
                 yield first, second
 
 
 def step(setup: Setup, told: dict[str, Any], batch: int = 0, depth: int = 0) -> Turn:
     """The decode step over a filled cache, ready to take its turn."""
     return repeated(
-        once(setup, batch or told["batches"][0], depth or told["depths"][0]), setup.synchronise
+        once(setup, batch or told["batches"][0], depth or told["depths"][0]), setup.device
     )
 
 

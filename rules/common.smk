@@ -247,12 +247,12 @@ def own_cells(wildcards):
 
 def table_inputs(wildcards):
     """The cells a table lists; shares of a roof need the roofs."""
-    return gathered(wildcards.table) + ([ROOFS] if wildcards.table == "roofline" else [])
+    return gathered(TABLES[wildcards.table]) + ([ROOFS] if wildcards.table == "roofline" else [])
 
 
 def table_settings(wildcards):
     """The one param of a table of cells."""
-    columns = BENCHMARKS[wildcards.table].columns
+    columns = BENCHMARKS[TABLES[wildcards.table]].columns
     return {"module": "kvbench.report.tables", "kind": wildcards.table, "columns": columns}
 
 
@@ -278,7 +278,7 @@ def saved_run(wildcards):
     """The output of a saved export's program, where its run.json lies beside it."""
     name = "{preset}_{version}_{phase}_B{batch}_P{P}.run.json".format(**wildcards)
     path = Path(config["roofline"]["csv_dir"]) / name
-    return [str(path)] if path.exists() else []
+    return str(path) if path.exists() else []
 
 
 def gguf(wildcards):

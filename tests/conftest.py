@@ -6,10 +6,12 @@ Without a GPU Triton kernels are interpreted, which is settled when they are fir
 import fcntl
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fake_gpu import Driver
 
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels.cpu.build import NoCompiler, find_compiler, source_sha256
@@ -21,10 +23,15 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+os.environ["KVBENCH_TUNE"] = "0"  # compiling every choice of settings takes long
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a module whose DEVICE is cuda are GPU tests too; without CUDA those are skipped."""
     for item in items:
+        if getattr(getattr(item, "module", None), "DEVICE", None) == "cuda":
+            item.add_marker(pytest.mark.gpu)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
@@ -46,3 +53,11 @@ def library(pytestconfig):
                 old.unlink()
             build_or_say_why(path, record, account)
     return path
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    """A driver that counts what the test says, behind NVIDIA's own bindings."""
+    made = Driver()
+    monkeypatch.setitem(sys.modules, "pynvml", made)
+    return made

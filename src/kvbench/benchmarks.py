@@ -30,8 +30,9 @@ class Benchmark:
     timed: bool = True  # an untimed job shares the CPU
     whole_steps: bool = False  # whole steps are timed: they may be captured or compiled
     figures: tuple[str, ...] = ()  # a figure of several benchmarks stands with each of them
-    columns: tuple[str, ...] | None = ()  # record keys of its table; None for no table
-    chapter: str = "7 Other"  # of the report
+    tables: tuple[str, ...] | None = None  # by default one, of the benchmark's name
+    columns: tuple[str, ...] = ()  # record keys of a table that has no row function
+    chapter: str = "8 Other"  # of the report
 
 
 BATCH_T = "{version}/B{batch}/T{T}"
@@ -42,11 +43,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     "latency": Benchmark(
         BATCH_T,
         GENERATIONS,
-        ("yardstick",),
+        ("yardstick", "energy_s"),
         record="latency_vs_T",
         pooled=True,
         whole_steps=True,
         figures=("latency", "speedup", "tradeoff"),
+        tables=("latency", "energy"),
         chapter="1 Speed",
     ),
     "vram": Benchmark(
@@ -77,7 +79,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "{version}_{phase}/B{batch}/P{P}",
         {
             "version": "versions",
-            "phase": "phases",
+            "phase": "roofline.phases",
             "batch": "roofline.batch_sizes",
             "P": "roofline.P",
         },
@@ -103,7 +105,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         in_all=False,
         pooled=True,
         whole_steps=True,
-        columns=None,
+        tables=(),
     ),
     "capacity": Benchmark(
         "{version}",
@@ -122,7 +124,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         in_all=False,
         pooled=True,
         whole_steps=True,
-        columns=None,
+        tables=(),
         chapter="1 Speed",
     ),
     "peers": Benchmark(
@@ -132,7 +134,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         in_all=False,
         pooled=True,
         figures=("peers",),
-        columns=None,
+        tables=(),
     ),
     "executions": Benchmark(
         "{mode}/" + BATCH_T,
@@ -143,7 +145,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         pooled=True,
         whole_steps=True,
         figures=("executions",),
-        columns=None,
+        tables=(),
     ),
 }
 

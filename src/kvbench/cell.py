@@ -1,4 +1,4 @@
-"""Cells: what one measuring job is given, in the words of its record. msgspec alone.
+"""Cells: what one measuring job is given, in the words of its record. Standard library only.
 
 A cell holds its version's flags, its model's shape and its benchmark's settings and nothing else,
 so that it runs again when one of these changes, and only then. `kvbench.plan.cells` makes cells; a
@@ -7,9 +7,8 @@ rule hands one to its job as plain data (`param`), and the job reads it back (`o
 
 from __future__ import annotations
 
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
-
-import msgspec
 
 AXES = (
     "T",
@@ -24,7 +23,8 @@ AXES = (
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+@dataclass(frozen=True, kw_only=True)
+class Cell:
     """One cell. A setting that its benchmark does not take keeps its default here."""
 
     implementation_name: str
@@ -63,6 +63,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: str = ""  # prefill or decode
     P: int = 0  # tokens of the prefill, or depth of the decode step
     yardstick: bool = False
+    energy_s: float = 0.0  # for which runs are repeated under an energy counter; 0 for none
     delay: float | None = None  # share by which a control's steps are longer
     mode: str = ""  # {execution}-{kernel} of target `executions`
     budget_bytes: int = 0
@@ -72,20 +73,21 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_windows: int | None = None
     prompt: str = ""  # quantised or exact
     probes: int = 0
-    divergence: dict[str, int] = {}
+    divergence: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, param: dict[str, Any]) -> Cell:
-        """The cell that `param` was made of. Raises ValidationError, naming the field."""
-        return msgspec.convert(param, cls)
+        """The cell that `param` was made of. Raises TypeError, naming a field it does not have."""
+        return cls(**param)
 
     def param(self) -> dict[str, Any]:
         """Plain data; without the settings that the cell's benchmark does not take."""
-        return msgspec.to_builtins(self)
+        values = {f.name: (getattr(self, f.name), _default(f)) for f in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     def replace(self, **changes: Any) -> Cell:
         """The same cell with other settings."""
-        return msgspec.structs.replace(self, **changes)
+        return replace(self, **changes)
 
     def axes(self) -> dict[str, Any]:
         """Where the cell lies in its benchmark."""
@@ -127,3 +129,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return self.P + 1
         reached = self.depth or self.prompt_length + self.T - 1
         return min(reached, self.model_config["block_size"])
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -10,12 +10,14 @@ from kvbench.analysis import datasheet as peaks
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
 from kvbench.bench import roofline_counted as counted
 from kvbench.cli import profile as program
-from kvbench.ncu import NcuError, parse, runner
+from kvbench.ncu import NcuError, command, parse, runner
+from kvbench.ncu.__main__ import main
 from kvbench.plan.cells import cell
 from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.plan.study import roofline_source
 from kvbench.report import tables
 from kvbench.report.figures import roofline, style
+from kvbench.report.figures.roofline_counters import short
 
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
 STUDY = {"pretrained": "null", "model_config": SHAPE, "roofline": {"P": 20}, "dtype": "bfloat16"}
@@ -98,6 +100,29 @@ def test_the_share_of_tensor_cores_and_packed_fp16_stand_apart():
     assert (at.flop, at.tensor) == (4_000, 0.75)  # bfloat16: packed fp16 is not the model's work
     row = tables.roofline({**record, "roofs": ROOFS})
     assert (row["tensor_percent"], row["packed_fp16_gflop"]) == (75, 5e-7)
+    record["counted"]["core_flop_by"] = {"fp32": 1_500}  # not asked for
+    assert tables.roofline({**record, "roofs": ROOFS})["packed_fp16_gflop"] is None
+
+
+def test_a_study_of_one_phase_draws_that_phase_alone(tmp_path):
+    def drawn(records):
+        style.save(roofline.draw([*records, ROOFS]), tmp_path / "f.svg")
+        return (tmp_path / "f.svg").read_text()
+
+    alone = drawn([placed("v1")])
+    assert "decode with a cache" in alone and "prefill" not in alone
+    lost = {**told("v1", "prefill"), "pretrained": "custom", "error": "out of memory"}
+    assert "v1 prefill: out of memory" in drawn([placed("v1"), lost])
+
+
+def test_a_kernel_s_name_is_what_tells_it_from_others():
+    for name, plain in (
+        ("void ns::gemv<float, 4>(int)", "gemv"),
+        ("void at::<unnamed>::vectorized_layer_norm<float>(int)", "vectorized_layer_norm"),
+        ("void at::native::(anonymous namespace)::softmax_warp<4>(int)", "softmax_warp"),
+        ("<unnamed>", "<unnamed>"),
+    ):
+        assert short(name) == plain
 
 
 def test_a_point_above_its_roof_is_an_error():
@@ -155,6 +180,8 @@ SASS = "smsp__sass_thread_inst_executed_op_{}_pred_on"
 NAMES = ["gpu__time_duration", "dram__bytes", "lts__t_bytes", "l1tex__t_bytes"]
 NAMES += [SASS.format(op) for op in ("fadd", "fmul", "ffma")]
 NAMES += ["sm__ops_path_tensor_src_bf16_dst_fp32", "sm__ops_path_tensor_src_fp16"]
+OTHERS = ["sm__ops_path_tensor_src_tf32_dst_fp32", "sm__ops_path_tensor_src_int8"]
+OTHERS += [SASS.format(f"{family}{op}") for family in "dh" for op in ("add", "mul", "fma")]
 LEAF = "sm__ops_path_tensor_op_hmma_src_bf16_dst_fp32_sparsity_off"
 
 FAKE = """#!{python}
@@ -162,7 +189,7 @@ import json, pathlib, subprocess, sys
 a, here = sys.argv[1:], pathlib.Path({here!r})
 mode = (here / "mode").read_text()
 names = {names!r}
-if "--version" in a:
+if a == ["--version"]:
     print("NVIDIA (R) Nsight Compute Command Line Profiler\\nVersion 2025.3.0.0 (build 1)")
 elif "--query-metrics" in a:
     print("Device NVIDIA H200 (GH100)")
@@ -173,12 +200,17 @@ elif "--import" in a:
     time = "nan" if mode == "2" else "1000"
     row = ["0", "7", "gemm", time, "10", "20", "30", "0", "0", "0", mode, "0"]
     row += ["0"] * (len(columns) - len(row))
+    for line, passes in ((columns, "profiler__replayer_passes"), (units, "pass"), (row, "3")):
+        line.append(passes)
     text = "".join(",".join(f'"{{v}}"' for v in r) + "\\n" for r in (columns, units, row))
-    pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
+    if "--log-file" in a:
+        pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
+    else:
+        print("==PROF== Disconnected\\n" + text)
 elif mode.isdigit():
     pathlib.Path(a[a.index("--export") + 1]).write_text("report")
     print("==PROF== Connected to process 7")
-    print('==PROF== Profiling "gemm" - 0: 0%....100% - 12 passes')
+    print('==PROF== Profiling "gemm": Application replay pass 12')
 elif mode == "silence":
     print("==PROF== Connected to process 7\\n==PROF== Disconnected from process 7")
 else:
@@ -244,10 +276,65 @@ def test_a_profile_says_what_it_ran_with(ncu, tmp_path):
     told = runner.profile(ncu("1000"), ["a.sum", "b.sum"], PROGRAM, out / "p.ncu-rep")
     assert told["flop"] == 1000
     with_ = told["ncu"]
-    assert (with_["version"], with_["passes"]) == ("2025.3.0.0", 12)
+    assert (with_["version"], with_["passes"]) == ("2025.3.0.0", 3)  # of the raw page
     assert with_["command"][-3:] == [Path(sys.executable).name, *PROGRAM[1:]]
     assert with_["clocks_before"] is None  # no nvidia-smi on this PATH
     assert "a.sum,b.sum" in with_["command"] and "--clock-control" in with_["command"]
+    at = with_["command"].index("--target-processes")
+    assert with_["command"][at + 1] == "application-only"  # not nvidia-smi, git or a compiler
+
+
+def test_one_command_calibrates_profiles_exports_and_adds_up(ncu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "check_permission", lambda: None)
+    seen = tmp_path / "seen"
+    script = f"""import sys; open({str(seen)!r}, "a").write(" ".join(sys.argv[1:]) + chr(10))
+print('{{"flop": 1000, "wall_ms_median": 2.0}}')"""
+    monkeypatch.setattr(command, "PROGRAM", tmp_path / "program.py")
+    command.PROGRAM.write_text(script)
+    ncu("1000")
+    asked = ["profile", "--out", str(tmp_path / "out"), "--P", "20", "--version"]
+    assert main([*asked, "v2_decode", "--threads", "2"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["dram_bytes"] == 10 and told["tensor_flop"] == 1000 and not told["missing"]
+    names = [Path(name).name for name in told["files"]]
+    assert names == [f"gpt2_v2_decode_B1_P20.{end}" for end in ("ncu-rep", "csv", "run.json")]
+    assert all(Path(name).exists() for name in told["files"])
+    assert json.loads(Path(told["files"][2]).read_text())["ncu"]["passes"] == 3
+    assert main([*asked, "v1_decode"]) == 0  # calibrated already
+    phase = "--version {} --P 20 --model gpt2 --batch 1 --dtype bfloat16{}"
+    calibrate = "--version calibrate --dtype bfloat16"
+    expected = [calibrate, phase.format("v2_decode", " --threads 2"), phase.format("v1_decode", "")]
+    assert seen.read_text().splitlines() == expected
+    assert main([*asked, "v1_decode", "--dtype", "float16"]) == 0
+    assert seen.read_text().splitlines()[3] == "--version calibrate --dtype float16"
+
+
+@pytest.mark.parametrize(
+    "options,line",
+    [
+        (["--version", "v99_decode"], "invalid choice: 'v99_decode'"),
+        (["--version", "v1_decode", "--model", "gpt5"], "invalid choice: 'gpt5'"),
+        (["--version", "v1_decode", "--P", "long"], "invalid int value: 'long'"),
+        (["--P", "3"], "required: --version"),
+    ],
+)
+def test_a_profile_that_was_asked_for_wrongly_says_what_is_allowed(options, line, capsys):
+    with pytest.raises(SystemExit):
+        main(["profile", *options])
+    assert line in capsys.readouterr().err
+
+
+def test_a_profile_that_cannot_be_made_is_one_line(ncu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "check_permission", lambda: None)
+    asked = ["profile", "--out", str(tmp_path), "--version", "v1_decode"]
+    (tmp_path / "calibration.json").write_text("{")
+    assert main(asked) == 1
+    assert "calibration.json is not JSON" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(runner, "FOLDERS", ())
+    assert main(asked) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kvbench.ncu profile: no ncu on PATH") and error.count("\n") == 1
 
 
 def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):
@@ -279,6 +366,24 @@ def test_a_missing_family_is_refused_by_name():
         runner.choose(set(NAMES) - {"lts__t_bytes"})
     with pytest.raises(NcuError, match="tensor"):
         runner.choose({name for name in NAMES if "tensor" not in name})
+
+
+@pytest.mark.parametrize(
+    "dtype,source,families",
+    [
+        ("bfloat16", "bf16_dst_fp32", "f"),
+        ("float16", "fp16", "fh"),
+        ("float32", "tf32_dst_fp32", "f"),
+    ],
+)
+def test_only_the_counters_of_the_study_s_dtype_are_asked_for(dtype, source, families):
+    asked = runner.choose({*NAMES, *OTHERS, LEAF}, dtype)
+    assert [name for name in asked if "tensor" in name] == [f"sm__ops_path_tensor_src_{source}.sum"]
+    found = {name.split("_op_")[1][0] for name in asked if "sass" in name}
+    assert found == set(families) and len(asked) == 5 + 3 * len(families)
+    old = {name for name in NAMES if "tensor" not in name}
+    inst = "sm__inst_executed_pipe_tensor_op_hmma"  # V100, T4: whatever the dtype
+    assert f"{inst}.sum" in runner.choose({*old, inst}, dtype)
 
 
 def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):

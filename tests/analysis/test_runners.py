@@ -1,6 +1,8 @@
 """Other runners of the same weights give v1's tokens; other ways to run a step are told apart."""
 
+import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from kvbench.bench import latency
 from kvbench.bench import peers as peers_bench
 from kvbench.caches import make
 from kvbench.engine.generate import generate, no_mark
+from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models.build import build
 from kvbench.plan.cells import cell, execution, modes, peer
 from kvbench.plan.config import load_schema, resolve
@@ -53,6 +56,49 @@ def test_models_that_a_peer_cannot_hold_are_refused_in_one_line():
     shared = build({"arch": "gpt2", **SHAPE}, "pairs", "float32", device="cpu")
     with pytest.raises(ValueError, match="K and V in every layer"):
         import_module("kvbench.peers.hf").converted(shared)
+
+
+class Broken:
+    """A runner whose library was built for something else."""
+
+    def __init__(self, *told):
+        raise RuntimeError("Library libcublas.so.12 is not found\nsecond line")
+
+
+class BrokenLater(Broken):
+    """The same, found out when it is first used."""
+
+    def __init__(self, *told):
+        pass
+
+    def __call__(self, mark):
+        raise ValueError("This package was not compiled with CUDA support")
+
+
+class Full(Broken):
+    """A runner that the device has no room for."""
+
+    def __init__(self, *told):
+        raise RuntimeError("CUDA failed with error: can't allocate memory")
+
+
+@pytest.mark.parametrize(
+    "kind,error,line",
+    [
+        (Broken, "not measured", "ctranslate2 does not run on cpu here: Library libcublas.so.12"),
+        (BrokenLater, "not measured", "not compiled with CUDA support"),
+        (Full, "out of memory", "can't allocate memory"),
+    ],
+)
+def test_a_peer_that_does_not_run_here_has_a_row_that_says_why(kind, error, line, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kvbench.peers.ct2", SimpleNamespace(Peer=kind, LIBRARY="x"))
+    monkeypatch.setitem(peers.PEERS["ctranslate2"], "needs", [])
+    told = peer(CONFIG, "custom", "ctranslate2", **WHERE)
+    record = out_of_memory_is_a_result(peers_bench.run, told)
+    assert record["error"] == error and line in record["error_detail"]
+    assert "\n" not in record["error_detail"] and "second line" not in record["error_detail"]
+    (row,) = [r for r in runners.peer_rows([pool([record])]) if r["runner"] == "ctranslate2"]
+    assert row["error"].startswith(error) and line in row["error"]
 
 
 @pytest.fixture(scope="module")

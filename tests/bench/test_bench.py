@@ -94,6 +94,25 @@ def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_vers
     assert "yardstick_ms" not in without and len(without["runs"]) == 3
 
 
+def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(samples):
+    """A record names what torch chooses for the cell's own shapes."""
+    for record in (sample for two in samples.values() for sample in two):
+        assert record["sdpa_backend"] == {"prefill": "flash_attention", "decode": "flash_attention"}
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        record = latency.run(told("latency", "v1", T=4), None)
+    assert record["sdpa_backend"] == {"prefill": "math", "decode": "math"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kernel", ["torch", "triton"])
+def test_a_mask_takes_another_backend_on_a_gpu_and_cudnn_is_none(kernel):
+    asked = {"device": "cuda", "dtype": "bfloat16", "kernel": kernel, "execution": "graph"}
+    found = latency.run(told("latency", "v1", T=4) | asked, None)["sdpa_backend"]
+    step = "efficient_attention" if kernel == "torch" else "flash_attention"
+    assert found == {"prefill": "flash_attention", "decode": step}
+
+
 def test_pooling_keeps_all_raw_samples_and_gives_an_interval(samples):
     two = samples["v1", 8]
     pooled = pool(two)
@@ -395,6 +414,23 @@ def test_capacity_is_predicted_and_confirmed_on_both_sides(version):
     assert each == held * record["cache_bytes_per_token"]
 
 
+def test_a_batch_is_predicted_again_where_small_batches_need_scratch_of_their_own(monkeypatch):
+    asked = []
+
+    def weigh(setup, batch):
+        asked.append(batch)
+        scratch = 3000 * batch if batch < 8 else 50_000  # as a kernel that splits little work
+        return {"batch": batch, "peak_memory_bytes": 1000 * batch + scratch} | {
+            "cache_reserved_bytes": 64 * batch
+        }
+
+    monkeypatch.setattr(capacity, "weigh", weigh)
+    record = capacity.run(told("capacity", "v1").replace(budget_bytes=250_999), None)
+    assert asked == [1, 2, 4, 62, 145, 200, 201]  # 62 by the first line, which is redrawn there
+    assert [probe["batch"] for probe in record["probes"]] == [2, 4, 62, 145, 200]
+    assert record["predicted_batch"] == 200 and record["confirmed"]
+
+
 def test_a_budget_that_holds_nothing_is_an_answer():
     record = capacity.run(told("capacity", "v1").replace(budget_bytes=2**16), None)
     assert record["predicted_batch"] == 0 and record["confirmed"]
@@ -403,10 +439,12 @@ def test_a_budget_that_holds_nothing_is_an_answer():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_capacity_on_a_gpu_is_what_its_allocator_allows(version):
+def test_capacity_is_confirmed_on_a_gpu(version):
     cell = told("capacity", version).replace(device="cuda", budget_bytes=256 * 2**20)
     record = capacity.run(cell, None)
     assert record["accounting"] == "cuda allocator" and record["confirmed"]
+    for side in record["sides"]:  # blocks are of the whole process
+        assert side["peak_reserved_bytes"] >= side["peak_allocated_bytes"] > side["transient_bytes"]
 
 
 @pytest.mark.gpu

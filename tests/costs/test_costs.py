@@ -13,7 +13,9 @@ from kvbench.presets import get_preset
 
 SMALL = {"n_layer": 3, "n_head": 4, "n_embd": 64, "block_size": 48, "vocab_size": 211}
 LLAMA = {**SMALL, "arch": "llama", "n_kv_head": 2, "n_inner": 160}
-BOTH = pytest.mark.parametrize("shape", [{**SMALL, "arch": "gpt2"}, LLAMA], ids=["gpt2", "llama"])
+WIDE = {**LLAMA, "head_dim": 24}  # heads wider together than n_embd
+SHAPES = {"gpt2": {**SMALL, "arch": "gpt2"}, "llama": LLAMA, "wide heads": WIDE}
+EVERY = pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 
 
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
@@ -25,14 +27,15 @@ def test_parameters_are_the_model_s(layer_map, bias):
     assert sum(costs.n_params({**SMALL, "bias": bias}, owner).values()) == counted
 
 
+@pytest.mark.parametrize("shape", [LLAMA, WIDE], ids=["llama", "wide heads"])
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
-def test_llama_s_parameters_are_the_model_s(layer_map):
-    model = build(LLAMA, layer_map, device="cpu")
+def test_llama_s_parameters_are_the_model_s(shape, layer_map):
+    model = build(shape, layer_map, device="cpu")
     counted = sum(parameter.numel() for parameter in model.parameters())
-    assert sum(costs.n_params(LLAMA, owners(layer_map, 3)).values()) == counted
+    assert sum(costs.n_params(shape, owners(layer_map, 3)).values()) == counted
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("T,depth,batch", [(1, 0, 1), (7, 0, 2), (1, 20, 3)])
 def test_flop_are_what_torch_counts(shape, layer_map, T, depth, batch):
@@ -48,7 +51,7 @@ def test_flop_are_what_torch_counts(shape, layer_map, T, depth, batch):
             model(tokens[:, :T], cache)
     flop = costs.forward(shape, owner, "float32", batch, depth, T, 64).flop
     future = T * (T - 1) // 2  # pairs that the mask hides
-    assert counter.get_total_flops() == flop + 4 * batch * 64 * future * 3
+    assert counter.get_total_flops() == flop + 4 * batch * 4 * costs.head_dim(shape) * future * 3
 
 
 def test_gpt2_medium_decode_bytes_by_hand():

@@ -11,6 +11,7 @@ from kvbench.bench import latency
 from kvbench.bench import roofline as decode_step
 from kvbench.caches import make
 from kvbench.engine.backend import settle
+from kvbench.engine.fast_cache import PromptCache
 from kvbench.engine.generate import Sampler, generate, greedy
 from kvbench.engine.static_step import StaticStep
 from kvbench.engine.static_view import StaticView
@@ -19,33 +20,59 @@ from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+pytestmark = [pytest.mark.gpu] if DEVICE == "cuda" else []
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 80, "vocab_size": 101}
 GPT2 = {"arch": "gpt2", **SHAPE}
 LLAMA = {**GPT2, "arch": "llama", "n_head": 4, "n_kv_head": 2, "n_inner": 96}
-CACHES = ["dense", "int8"]
+CACHES = ["dense", "int8", "int4"]
 
 
-def setting(shape=GPT2, name="dense", layer_map="own", B=2, tokens=80):
+def setting(shape=GPT2, name="dense", layer_map="own", B=2, tokens=80, dtype="float32"):
     """A model, an empty cache and a prompt of 7 tokens."""
-    model = build(shape, layer_map, "float32", seed=3, device=DEVICE)
+    model = build(shape, layer_map, dtype, seed=3, device=DEVICE)
     prompt = torch.randint(101, (B, 7), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     return model, make(name, model.config, B, tokens, model.lm_head.weight), prompt
 
 
-@pytest.mark.parametrize("kernel", ["torch", "triton"])
+@pytest.mark.parametrize("name", CACHES[:2])
+@pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_the_static_step_generates_what_the_eager_loop_does(shape, name):
+    for layer_map in ("own", "pairs"):
+        model, cache, prompt = setting(shape, name, layer_map)
+        step = StaticStep(model, cache, greedy)
+        eager = generate(model, prompt, 80, setting(shape, name, layer_map)[1])  # the window slides
+        for _ in range(2):  # again over the same storage
+            assert torch.equal(step.generate(prompt, 80), eager)
+
+
+@pytest.mark.parametrize("B", [1, 2])
 @pytest.mark.parametrize("name", CACHES)
 @pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
-def test_the_static_step_generates_what_the_eager_loop_does(shape, name, kernel):
-    n, layer_maps = 80, ("own", "pairs")  # the window slides
-    if kernel == "triton":
-        pytest.importorskip("triton")
-        n, layer_maps = 3, ("pairs",)  # the interpreter is slow
-    for layer_map in layer_maps:
-        model, cache, prompt = setting(shape, name, layer_map)
-        step = StaticStep(model, cache, greedy, kernel=kernel)
-        eager = generate(model, prompt, n, setting(shape, name, layer_map)[1])
-        for _ in range(2):  # again over the same storage
-            assert torch.equal(step.generate(prompt, n), eager)
+def test_the_fused_step_generates_what_the_eager_loop_does(shape, name, B):
+    pytest.importorskip("triton")
+    small = shape | {"n_layer": 2, "vocab_size": 30}  # the interpreter is slow
+    model, cache, prompt = setting(small, name, "pairs", B)
+    step = StaticStep(model, cache, greedy, kernel="triton")
+    eager = generate(model, prompt % 30, 3, setting(small, name, "pairs", B)[1])
+    assert torch.equal(step.generate(prompt % 30, 3), eager)
+    assert step.settings["source"] in ("not measured", "measured", "kept")
+
+
+def test_a_prompt_quantised_by_a_kernel_is_attended_to_as_it_is_stored():
+    pytest.importorskip("triton")
+    for shape, layer_map in ((GPT2, "own"), (LLAMA, "pairs")):
+        model, cache, prompt = setting(shape, "int8", layer_map)
+        fused, plain = PromptCache(cache), setting(shape, "int8", layer_map)[1]
+        for chunk in (prompt[:, :4], prompt[:, 4:]):  # the second reads what the first has stored
+            with torch.inference_mode():
+                ours, expected = model(chunk, fused), model(chunk, plain)
+            torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+        for mine, theirs in zip(cache.storages(), plain.storages(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1)  # codes at a tie
+        with torch.inference_mode():
+            assert torch.equal(
+                model(prompt[:, :1], fused).argmax(), model(prompt[:, :1], plain).argmax()
+            )
 
 
 def test_sampled_tokens_are_the_eager_loops_and_start_again():
@@ -98,8 +125,7 @@ def test_a_step_waits_for_nothing_and_keeps_nothing(name, pick):
 
 def test_positions_past_the_newest_are_hidden():
     _, cache, _ = setting()
-    view = StaticView(cache, 2, "torch")
-    view.position.fill_(9)
+    view = StaticView(cache, 2, torch.tensor([9], device=DEVICE))
     assert view.positions(1).tolist() == [9] and view.visible.sum() == 10
 
 
@@ -136,17 +162,68 @@ def test_a_compiled_cell_is_measured_and_its_compile_time_is_apart():
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CACHES)
 @pytest.mark.parametrize("kernel", ["torch", "triton"])
-@pytest.mark.parametrize("pick", [greedy, Sampler(0.9, 20)], ids=["greedy", "sampled"])
-def test_a_captured_graph_generates_what_the_eager_loop_does(name, kernel, pick):
-    model, cache, prompt = setting(name=name)
-    step = StaticStep(model, cache, pick, "graph", kernel)
-    again = Sampler(0.9, 20) if isinstance(pick, Sampler) else pick
-    eager = generate(model, prompt, 80, setting(name=name)[1], again)
+@pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
+@pytest.mark.parametrize("layer_map", ["own", "pairs"])
+@pytest.mark.parametrize("B", [1, 2, 19])
+def test_a_captured_graph_generates_what_the_eager_loop_does(name, kernel, shape, layer_map, B):
+    model, cache, prompt = setting(shape, name, layer_map, B)
+    step = StaticStep(model, cache, greedy, "graph", kernel)
+    eager = generate(model, prompt, 80, setting(shape, name, layer_map, B)[1])
     assert torch.equal(step.generate(prompt, 80), eager)
     assert torch.equal(step.generate(prompt, 80), eager)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("kernel", ["torch", "triton"])
+def test_a_captured_graph_draws_the_eager_loops_tokens(kernel):
+    model, cache, prompt = setting()
+    step = StaticStep(model, cache, Sampler(0.9, 20), "graph", kernel)
+    eager = generate(model, prompt, 80, setting()[1], Sampler(0.9, 20))
+    assert torch.equal(step.generate(prompt, 80), eager)
+    assert torch.equal(step.generate(prompt, 80), eager)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
+@pytest.mark.parametrize("B", [1, 19])
+def test_a_captured_step_in_two_byte_floats_is_nearer_to_fp32_than_torchs(dtype, name, shape, B):
+    """Against the same weights and cache in fp32, both by the largest error of a logit."""
+    wide = setting(shape, name, B=B)[0]
+    wide.load_state_dict(build(shape, "own", dtype, seed=3, device=DEVICE).state_dict())
+    logits = {}
+    for way, kind in (("exact", "float32"), ("torch", dtype), ("triton", dtype)):
+        model, cache, prompt = setting(shape, name, B=B, dtype=kind)
+        model = wide if way == "exact" else model
+        with torch.inference_mode():
+            model(prompt[:, :6], cache)
+        kernel = "triton" if way == "triton" else "torch"
+        step = StaticStep(model, cache, None, "graph", kernel)
+        step.begin(prompt[:, 6:], 6)
+        step()
+        first = step.logits.float().clone()
+        step()
+        assert torch.equal(first, step.logits.float())  # a replay adds in one order
+        logits[way] = first
+    errors = {way: (logits[way] - logits["exact"]).abs().max() for way in ("torch", "triton")}
+    assert errors["triton"] <= 1.5 * errors["torch"] + 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("execution", ["graph"])
+def test_preparing_a_step_leaves_a_filled_cache_as_it_was(execution):
+    model, cache, prompt = setting(name="int8", tokens=64)
+    with torch.inference_mode():
+        model(prompt, cache)
+    before = [t.clone() for t in cache.storages()]
+    StaticStep(model, cache, None, execution, "triton")
+    for now, then in zip(cache.storages(), before, strict=True):
+        assert torch.equal(now[:, :, :-1], then[:, :, :-1])
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("name", CACHES)
 def test_replays_neither_synchronise_nor_allocate(name):
     model, cache, prompt = setting(name=name)
@@ -163,6 +240,16 @@ def test_replays_neither_synchronise_nor_allocate(name):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_a_prompts_kernel_on_a_gpu_gives_the_eager_loops_tokens(name):
+    for shape in (GPT2, LLAMA):
+        model, cache, prompt = setting(shape, name)
+        plain = generate(model, prompt, 40, setting(shape, name)[1])
+        assert torch.equal(generate(model, prompt, 40, PromptCache(cache)), plain)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:TensorFloat32 tensor cores")
 @pytest.mark.parametrize("execution", ["graph", "compile"])
 def test_latency_and_roofline_cells_run_captured(execution):
     kernel = {"graph": "triton", "compile": "torch"}[execution]

@@ -2,7 +2,6 @@
 
 import base64
 
-import gguf
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,8 @@ from kvbench.inputs import gguf as gguf_model
 from kvbench.inputs import tokens as text
 from kvbench.models import weights
 from kvbench.models.build import build
+
+gguf = pytest.importorskip("gguf")
 
 SHAPE = {
     **{"arch": "llama", "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 64, "n_inner": 96},

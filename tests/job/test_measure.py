@@ -6,7 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import made
-from snakemake.iocontainers import InputFiles, Params, ResourceList, Wildcards
+import pytest
 
 from kvbench.analysis.pool import pool
 from kvbench.job import measure
@@ -14,6 +14,8 @@ from kvbench.job.measure import numbered
 from kvbench.plan import cells
 from kvbench.records.provenance import stamp
 from kvbench.records.store import read_record
+
+iocontainers = pytest.importorskip("snakemake.iocontainers")
 
 
 def sample():
@@ -37,11 +39,11 @@ def job(tmp_path, monkeypatch, **wildcards):
     param = cells.cell(config, "latency", "gpt2", "v1", T=4).param()
     return SimpleNamespace(
         log=["log"],
-        input=InputFiles(fromdict=files),
+        input=iocontainers.InputFiles(fromdict=files),
         output=[str(tmp_path / "record.json")],
-        params=Params(fromdict={"cell": param}),
-        wildcards=Wildcards(fromdict=wildcards),
-        resources=ResourceList(fromdict={"place": 7}),
+        params=iocontainers.Params(fromdict={"cell": param}),
+        wildcards=iocontainers.Wildcards(fromdict=wildcards),
+        resources=iocontainers.ResourceList(fromdict={"place": 7}),
         config=config,
     )
 

@@ -17,6 +17,7 @@ SHAPE = {
 }
 C = SHAPE["n_embd"]
 LLAMA = {**SHAPE, "arch": "llama", "n_head": 4, "n_kv_head": 2, "n_inner": 40}
+WIDE = {**LLAMA, "head_dim": 2 * LLAMA["n_embd"] // LLAMA["n_head"]}  # twice n_embd together
 
 
 def random_file(path, shape):
@@ -38,14 +39,15 @@ def refusal(path):
     return str(refused.value)
 
 
-def test_a_llama_gives_the_logits_of_hugging_face_s(tmp_path):
+@pytest.mark.parametrize("head_dim", [8, 16], ids=["n_embd over n_head", "twice that"])
+def test_a_llama_gives_the_logits_of_hugging_face_s(tmp_path, head_dim):
     """Theirs turns channel i with i + hs / 2, ours with its neighbour: rows of Q and K move."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    shape = {**LLAMA, "n_embd": 32, "block_size": 12}
+    shape = {**LLAMA, "n_embd": 32, "block_size": 12, "head_dim": head_dim}
     torch.manual_seed(0)
     sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
-    sizes |= {"hidden_size": 32, "intermediate_size": 40, "vocab_size": 29}
+    sizes |= {"hidden_size": 32, "intermediate_size": 40, "vocab_size": 29, "head_dim": head_dim}
     theirs = LlamaForCausalLM(
         LlamaConfig(**sizes, rms_norm_eps=1e-5, rope_theta=100_000.0, tie_word_embeddings=True)
     ).eval()
@@ -54,7 +56,7 @@ def test_a_llama_gives_the_logits_of_hugging_face_s(tmp_path):
     state = theirs.state_dict()
 
     def neighbours(rows):  # (heads * hs, C), halves of each head -> pairs
-        return rows.view(-1, 2, 4, 32).transpose(1, 2).reshape(rows.shape)
+        return rows.view(-1, 2, head_dim // 2, 32).transpose(1, 2).reshape(rows.shape)
 
     tensors = {"transformer.wte.weight": state["model.embed_tokens.weight"]}
     tensors["transformer.norm_f.weight"] = state["model.norm.weight"]
@@ -79,7 +81,13 @@ def test_a_llama_gives_the_logits_of_hugging_face_s(tmp_path):
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [SHAPE, LLAMA], ids=["gpt2", "llama"])
+def test_heads_of_an_odd_size_are_refused():
+    for wrong in ({"n_embd": 20}, {"head_dim": 7}):
+        with pytest.raises(ValueError, match="even size"):
+            build(LLAMA | wrong, device="cpu")
+
+
+@pytest.mark.parametrize("shape", [SHAPE, LLAMA, WIDE], ids=["gpt2", "llama", "wide heads"])
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_seed_and_its_file_give_the_same_model(tmp_path, shape, layer_map, dtype):

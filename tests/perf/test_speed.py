@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_gpu import Device
 
 from kvbench.bench import roofs
 from kvbench.models.build import build
@@ -71,7 +72,7 @@ def test_a_cell_s_own_time_is_that_of_the_real_script_s_process(library, tmp_pat
     target, path = small(TARGETS["cell"]), tmp_path / "random.safetensors"
     model = build({"arch": "gpt2", **SHAPE}, dtype="float32", device="cpu")
     save(path, dict(random_tensors(model, 1)))
-    found = sample(target, told(target, library) | {"weights": str(path)})
+    found = sample(target, told(target, library).replace(weights=str(path)))
     assert found["values"][0] > 0 and found["ran"]["kernel"] == "native"
 
 
@@ -141,6 +142,37 @@ def test_a_disturbed_row_is_read_by_cpu_time_and_one_process_shows_nothing():
         [{"exact": {"a": 1.0, "b": 1.1}, "machine": {}}],
     )
     assert exact["at"] == "b" and not exact["passed"]
+
+
+def test_a_gpu_is_judged_by_its_own_clock_and_never_by_the_host_s():
+    target = Target("", 2.0, "", {"device": "cuda"})
+    samples = pairs(1, 1, disturbed=["throttled"], cpu=9)  # the host's CPU time shows a ratio of 9
+    wall = judge.judged("r", target, samples)
+    assert wall["clock"] == "wall" and math.isclose(wall["measured"], 1)
+    for one in samples:
+        one |= {"bytes": 5_000_000, "machine": {"read_gb_s": [10.0]}}  # 0.5 ms at best
+        for side, ms in (("above", 6.0), ("below", 2.0)):
+            one["pairs"][""][side]["device"] = [ms]
+    own = judge.judged("r", target, samples)
+    assert own["clock"] == "device" and math.isclose(own["measured"], 3) and own["bound"] == 12
+
+
+def test_a_gpu_s_turn_is_timed_by_events_and_a_generation_on_an_idle_device(monkeypatch):
+    device = Device(monkeypatch)
+    monkeypatch.setattr(turns.time, "process_time_ns", lambda: 0)
+    monkeypatch.setattr(turns, "LEAST_MS", 10.0)
+    told = turns.repeated(lambda: device.launch(0.5), "cuda")()
+    assert told["device"] == pytest.approx(0.5, rel=0.01) and told["cpu"] == 0
+    assert told["wall"] == pytest.approx(0.5, rel=0.01)
+
+    def run(mark):
+        mark()
+        for ms in (7.0, 1.0, 1.0, 1.0):  # the host is far ahead of the device
+            device.launch(ms)
+            mark()
+            mark()
+
+    assert turns.generated(run, 4, "cuda")()["wall"] == pytest.approx(1.0, rel=0.01)
 
 
 def test_rows_are_merged_in_the_table_s_order_and_written_whole(tmp_path, capsys):

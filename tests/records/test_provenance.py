@@ -140,3 +140,14 @@ def test_throttling_is_what_was_counted_in_between(tmp_path):
     assert throttling.since(before, after) == {"thermal": 2, "quota": 0}
     blind = throttling.counters("cpu", tmp_path / "none", tmp_path / "none")
     assert throttling.since(blind, blind) == {"thermal": None, "quota": None}
+
+
+def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path):
+    def read():
+        return throttling.counters("cuda", tmp_path, tmp_path / "none")["gpu"]
+
+    before = read()
+    driver.slowed[driver.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP] += 7_000_000  # ns
+    assert throttling.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
+    driver.slowed.clear()  # an older driver
+    assert read() is None

@@ -124,5 +124,5 @@ def test_an_environment_pins_what_its_jobs_import_and_what_that_needs(path):
     name, _, build = path.stem.partition(".")
     direct = imported(name) - NOT_NEEDED.get(name, set())
     if build == "cpu":
-        direct.discard("triton")  # kernels of a GPU
+        direct -= {"triton", "nvidia-ml-py"}  # kernels and counters of a GPU
     assert (due(direct) & LOCK.keys()) - ({"triton"} - direct) <= pins(path).keys()

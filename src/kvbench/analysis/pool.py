@@ -9,7 +9,8 @@ from typing import Any
 from kvbench.records.read import judged_by
 from kvbench.stats.paired import interval
 
-OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "machine_state")
+OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state")
+PHASES = ("prefill", "decode")
 
 
 def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -33,12 +34,32 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
         **metadata,
         **found,
         f"{timed}_interval": asdict(interval(processes)),
+        **_energy(samples),
         "replicates": len(samples),
         "disturbed": sum(sample["machine_state"]["disturbed"] for sample in samples),
         "processes": [
             {key: sample.get(key) for key in OF_A_PROCESS if key in sample} for sample in samples
         ],
     }
+
+
+def _energy(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Joules a token with their intervals over processes, or null and the first one's reason."""
+    drawn = [sample["energy"] for sample in samples if "energy" in sample]
+    if not drawn:
+        return {}
+    reasons = [one["reason"] for one in drawn if one["reason"]]
+    found: dict[str, Any] = {"source": drawn[0]["source"]}
+    for phase in PHASES:
+        key = f"{phase}_j_per_token"
+        values = [one[key] for one in drawn if one[key] is not None]
+        if any(value <= 0 for value in values):
+            values = []
+            reasons.append(f"{phase} draws no more than the idle device, as far as can be told")
+        found[key] = asdict(interval([[value] for value in values])) if values else None
+    idle = [one["idle_w"] for one in drawn if one["idle_w"] is not None]
+    reason = reasons[0] if reasons else None
+    return {"energy": {**found, "idle_w": median(idle) if idle else None, "reason": reason}}
 
 
 def _generation(samples: list[dict[str, Any]], totals: list[list[float]]) -> dict[str, Any]:

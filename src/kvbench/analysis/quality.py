@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from kvbench.costs.forward import head_dim
 from kvbench.records.read import measured
 
 Row = dict[str, Any]
@@ -90,7 +91,7 @@ def compression(cell: Row) -> dict[str, float | None]:
     """How many times smaller a token's cache is than a dense one, every layer its own, by dtype."""
     shape, kept = cell["model_config"], cell["cache_bytes_per_token"]
     heads = shape.get("n_kv_head", shape["n_head"])
-    numbers = 2 * shape["n_layer"] * heads * shape["n_embd"] // shape["n_head"]
+    numbers = 2 * shape["n_layer"] * heads * head_dim(shape)
     return {name: numbers * size / kept if kept else None for name, size in ITEMSIZES.items()}
 
 

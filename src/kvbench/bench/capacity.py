@@ -1,15 +1,13 @@
 """Capacity: the largest batch whose weights, cache and transients fit a byte budget.
 
-Predicted first: weights are counted, the cache of one sequence is its storages, and the transient
-is a line through two small batches. Then one run on each side of the line says whether it is right.
-On a CPU the allocator's account is held against the budget; on CUDA the process is also kept from
-taking more, so that a batch beyond the line runs out of memory.
+Predicted first, by a line through two small batches; kernels may ask for scratch that depends on
+the batch, so the line is drawn again through the batch that it led to, until it stays. Then one run
+on each side of it says whether it is right. Bytes are those that torch's allocator was asked for:
+what it takes beyond them on CUDA (rounding, segments, a library's workspace) stands beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +20,7 @@ from kvbench.cell import Cell
 from kvbench.job.log import is_out_of_memory
 
 PROBES = (2, 4)  # a batch of one sometimes gets by with views where others need copies
-SEGMENT = 64 << 20  # CUDA's allocator takes memory in segments: room for the last one
+MOST = 6  # probes, with those that a line led to
 
 
 def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
@@ -31,11 +29,19 @@ def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
     with ready(cell.replace(kernel="torch"), weights) as setup:  # nothing outside torch's allocator
         weigh(setup, 1)  # a library's one-time buffers belong to no batch
         setup.begin()
-        probes = [weigh(setup, batch) for batch in PROBES]
+        runs = {batch: weigh(setup, batch) for batch in PROBES}
+        probes = [*runs.values()]
         fixed, each = line(probes)
         predicted = largest(budget, fixed, each)
-        with limited(setup.device, budget + SEGMENT):
-            sides = [weigh(setup, batch) for batch in (predicted, predicted + 1) if batch]
+        while predicted > PROBES[-1] and predicted not in runs and len(probes) < MOST:
+            runs[predicted] = near = weigh(setup, predicted)
+            if near["peak_memory_bytes"] is None:
+                break
+            probes.append(near)
+            fixed, each = line(probes[-2:])
+            predicted = largest(budget, fixed, each)
+        both = [batch for batch in (predicted, predicted + 1) if batch]
+        sides = [dict(runs.get(batch) or weigh(setup, batch)) for batch in both]
         for side in sides:
             side["fits"] = side["peak_memory_bytes"] is not None and (
                 side["peak_memory_bytes"] <= budget
@@ -81,18 +87,3 @@ def weigh(setup: Setup, batch: int) -> dict[str, Any]:
         return {"batch": batch, "peak_memory_bytes": None, "error": "out of memory"}
     baseline = tensor_bytes([*setup.model.parameters(), prompt])
     return {"batch": batch, "peak_memory_bytes": baseline + found["peak_activation_bytes"], **found}
-
-
-@contextmanager
-def limited(device: str, budget: int) -> Iterator[None]:
-    """Keep this process from allocating more than `budget` bytes on a CUDA device."""
-    if device != "cuda":
-        yield
-        return
-    total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total))
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)

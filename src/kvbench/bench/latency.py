@@ -10,6 +10,7 @@ import time
 from statistics import fmean, median
 from typing import Any
 
+from kvbench.bench import energy
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.meters.delay import Wrap, delaying
 from kvbench.bench.setup import Runner, Setup, ready
@@ -26,6 +27,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         for _ in range(cell.num_warmup_runs):
             one_run(setup, runner, wrap)
         T = cell.T
+        drawn = energy.of_runs(setup, runner)
         runs, beside_them = beside(
             setup, lambda: one_run(setup, runner, wrap), steps=T - 1, prefill=True
         )
@@ -35,6 +37,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
             overflow_steps=overflow_steps(cell.prompt_length, T, cell.model_config["block_size"]),
             runs=runs,
             **beside_them,
+            **drawn,
         )
 
 

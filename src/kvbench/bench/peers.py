@@ -7,6 +7,7 @@ first differ: nowhere, in float32.
 
 from __future__ import annotations
 
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -14,23 +15,26 @@ from torch import Tensor
 
 from kvbench import peers
 from kvbench.bench.latency import one_run, summarise
-from kvbench.bench.setup import ready
+from kvbench.bench.setup import Setup, ready
 from kvbench.cell import Cell
 from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
+from kvbench.job.log import is_out_of_memory
+from kvbench.placeholder import NotMeasured
 
 
 def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
-    """One process's sample of a peer's cell; a peer that is not installed is a result."""
+    """One process's sample of a peer's cell; a peer that is not installed is a result.
+
+    Raises NotMeasured for one that does not run here.
+    """
     lacking = peers.missing(cell.version)
     if lacking:
         return cell.failure("not installed", f"no {', '.join(lacking)}")
-    about = peers.PEERS[cell.version]
     with ready(cell, weights) as setup:
         T, start = cell.T, cell.prompt_length
         ours = generate(setup.model, setup.prompt, T, setup.cache(start + T), greedy)
-        module = import_module(f"kvbench.peers.{about['module']}")
-        peer = module.Peer(setup.model, setup.prompt, T, about)
-        at = first_difference(ours, peer(no_mark), start)
+        module, peer, theirs = started(cell.version, setup, T)
+        at = first_difference(ours, theirs, start)
         for _ in range(cell.num_warmup_runs):
             one_run(setup, peer, lambda mark: mark)
         setup.begin()
@@ -47,7 +51,30 @@ def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
         if not peer.stepwise:  # nothing told when a step was over
             facts |= {"ttft_ms_median": None, "tpot_ms_median": None}
             facts |= {"runs": [run | {"step_ms": [], "ttft_ms": None} for run in runs]}
-        return setup.record(**facts) | {"execution": "peer", "kernel": module.LIBRARY}
+        return setup.record(**facts) | {
+            "execution": "peer",
+            "kernel": module.LIBRARY,
+            "sdpa_backend": None,  # the runner's own affair
+        }
+
+
+def started(name: str, setup: Setup, T: int) -> tuple[Any, Any, Tensor]:
+    """A peer's module, the peer on the cell's model and prompt, and T tokens that it generated.
+
+    Raises NotMeasured, with the peer's own reason, where it does not start: it was built for other
+    libraries or another device, or cannot hold the model.
+    """
+    about = peers.PEERS[name]
+    try:
+        module = import_module(f"kvbench.peers.{about['module']}")
+        peer = module.Peer(setup.model, setup.prompt, T, about)
+        return module, peer, peer(no_mark)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        traceback.print_exc()
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise NotMeasured(f"{name} does not run on {setup.device} here: {reason}") from error
 
 
 def first_difference(ours: Tensor, theirs: Tensor, start: int) -> int | None:

@@ -5,6 +5,7 @@ The same forwards that `latency` times. Used by the roofline cells and the profi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from statistics import median
@@ -23,6 +24,8 @@ from kvbench.costs import forward as costs
 PHASES = ("prefill", "decode")
 # A step is over before the machine's mood has turned: it runs again, this long or this often.
 LEAST_MS, ENOUGH = 500.0, 30
+# Between two marks on a GPU: a lone step's would hold the latency of its launch as well.
+BETWEEN_MS, MOST_BETWEEN = 5.0, 50
 
 
 def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
@@ -103,23 +106,31 @@ def measured_traffic(setup: Setup, once: Callable[[], Any]) -> int | None:
 
 
 def timed(setup: Setup, once: Callable[[], Any]) -> dict[str, float]:
-    """One phase's time by the device's clock and by the wall."""
-    mark = clock(setup.device, 2)
+    """One phase's time by the wall, from an idle device until it is idle again, and by its clock.
+
+    On a GPU the clock's is a mean over `repeats` of the phase, one behind the other.
+    """
     setup.synchronise()
     began = time.perf_counter_ns()
-    mark()
     once()
-    mark()
     setup.synchronise()
     wall = (time.perf_counter_ns() - began) / 1e6
-    return {"device_ms": sum(mark.intervals_ms()), "wall_ms": wall}
+    if setup.device == "cpu":
+        return {"device_ms": wall, "wall_ms": wall}
+    repeats = max(1, min(MOST_BETWEEN, math.ceil(BETWEEN_MS / wall)))
+    mark = clock(setup.device, 2)
+    mark()
+    for _ in range(repeats):
+        once()
+    mark()
+    return {"device_ms": sum(mark.intervals_ms()) / repeats, "wall_ms": wall, "repeats": repeats}
 
 
 def cell_cost(cell: Cell) -> costs.Cost:
     """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
     shape, dtype = cell.model_config, cell.dtype
     itemsize = costs.ITEMSIZE[dtype]
-    kept = layout_of(cell.cache, shape["n_embd"] // shape["n_head"], itemsize)
+    kept = layout_of(cell.cache, costs.head_dim(shape), itemsize)
     P, decode = cell.P, cell.phase == "decode"
     depth, T = (P, 1) if decode and kept.row else (0, P + decode)
     return costs.forward(shape, cell.layer_owner, dtype, cell.batch_size, depth, T, kept)

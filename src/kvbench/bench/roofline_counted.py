@@ -47,6 +47,7 @@ def run(
         "dtype": cell.dtype,
         **cache_bytes(cell),
         **{key: (ran or {}).get(key, seed) for key, seed in _SEEDS.items()},
+        "sdpa_backend": (ran or {}).get("sdpa_backend"),
         **cell.axes(),
         "time_ms_median": counted["time_ns"] / 1e6,
         **({"wall_ms_median": ran["wall_ms_median"]} if ran else {}),

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from kvbench.bench.meters import machine
-from kvbench.bench.meters.peak_memory import tensor_bytes
-from kvbench.caches import Cache, layout_of, make
+from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
+from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
-from kvbench.costs.forward import ITEMSIZE, kv_heads
+from kvbench.costs.forward import ITEMSIZE, head_dim, kv_heads
 from kvbench.engine.backend import PLAIN, Choice, settle
 from kvbench.engine.fast_cache import quickest
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
@@ -45,7 +45,8 @@ class Setup:
     packed_bytes: int  # what the kernels' layout adds to them
     held: devices.Held
     watch: machine.Watch
-    prepared_s: dict[str, float] = field(default_factory=dict)  # compiling, capturing
+    prepared_s: dict[str, float] = field(default_factory=dict)  # tuning, compiling, capturing
+    kernel_settings: dict[str, Any] | None = None  # of Triton's kernels, where they run the step
 
     def begin(self) -> None:
         """Warm-up is over: what happens to the process from now on belongs to the measurement."""
@@ -78,12 +79,30 @@ class Setup:
 
         step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
         self.prepared_s = step.prepared_s
+        self.kernel_settings = step.settings
         return step
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was given."""
         if self.device == "cuda":
             torch.cuda.synchronize()
+
+    def sdpa(self) -> dict[str, str]:
+        """The backend of torch's fused attention for the cell's prefill, and for a decode step."""
+        config, like = self.model.config, self.model.lm_head.weight
+        S = self.cell.max_cached_tokens()
+
+        def rows(heads: int, T: int) -> Tensor:
+            shape = (1, heads, T, config.head_dim)
+            return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+        # The step of one shape for every depth reads the whole capacity, under a mask.
+        masked = self.choice.static and self.choice.kernel == "torch"
+        mask = torch.ones(1, S, dtype=torch.bool, device=like.device) if masked else None
+        T = min(self.prompt.size(1), S)
+        prefill = sdpa_backend(rows(config.n_head, T), rows(config.n_kv_head, T))
+        step = sdpa_backend(rows(config.n_head, 1), rows(config.n_kv_head, S), mask)
+        return {"prefill": prefill, "decode": step}
 
     def record(self, **results: Any) -> dict[str, Any]:
         """The record: the cell's header, the machine, what ran, then the results."""
@@ -92,7 +111,10 @@ class Setup:
             **machine.facts(self.device),
             **cache_bytes(self.cell),
             **self.choice.facts(),
+            "sdpa_backend": self.sdpa(),
             **self.prepared_s,
+            **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),
+            **reserved(self.device),
             **results,
             "machine_state": {**self.watch.report(), **self.held.facts()},
         }
@@ -104,7 +126,7 @@ def cache_bytes(cell: Cell) -> dict[str, Any]:
     Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.
     """
     shape, tokens = cell.model_config, cell.max_cached_tokens()
-    layout = layout_of(cell.cache, shape["n_embd"] // shape["n_head"], ITEMSIZE[cell.dtype])
+    layout = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
     per_token = round(kv_heads(shape, cell.layer_owner, 1) * layout.bytes(tokens) / tokens)
     return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
 

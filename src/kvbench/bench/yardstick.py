@@ -41,7 +41,7 @@ class Yardstick:
         cache = KVCache([0], len(setup.prompt), kv_heads, hs, P + 1, like.dtype, "cpu")
         cache.update(0, rows(kv_heads, P, hs), rows(kv_heads, P, hs))
         self.cache = native_or_same(cache, setup.choice.native)
-        self.x, self.q = rows(P, heads * hs), rows(heads, P, hs)
+        self.x, self.q = rows(P, setup.cell.model_config["n_embd"]), rows(heads, P, hs)
         self.one = self.x[:, :1].contiguous(), self.q[:, :, :1].contiguous()
 
     @torch.inference_mode()

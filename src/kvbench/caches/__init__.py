@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend
 
 from kvbench.costs.layout import Layout
 
@@ -121,3 +122,15 @@ def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=grouped)
     mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+
+
+def sdpa_backend(q: Tensor, k: Tensor, mask: Tensor | None = None) -> str:
+    """Which backend torch's attention takes for queries (B, nh, T, hs), keys (B, nkv, S, hs).
+
+    `mask` (T, S) where the call has one, else it is causal. A lower-case name of
+    `torch.nn.attention.SDPBackend`: flash_attention, efficient_attention, math.
+    """
+    causal = mask is None and q.size(2) > 1
+    grouped = q.size(1) != k.size(1)
+    found = torch._fused_sdp_choice(q, k, k, mask, is_causal=causal, enable_gqa=grouped)
+    return SDPBackend(found).name.lower()

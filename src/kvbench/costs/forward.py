@@ -5,7 +5,8 @@ are compulsory traffic: each weight read once, each cached row read once, each n
 activations are taken to stay on chip. So bytes are a lower bound, and bytes / bandwidth a floor of
 the time.
 
-Symbols: L layers, d = n_embd, V = vocab_size, B batch, T new tokens, C tokens attended to.
+Symbols: L layers, d = n_embd, a = n_head head_dim (which is d, unless the shape says head_dim),
+V = vocab_size, B batch, T new tokens, C tokens attended to.
 """
 
 from __future__ import annotations
@@ -60,9 +61,10 @@ def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
 def _parts(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, tuple[int, int]]:
     """Each part's parameters in matrices, which are multiplied, and in vectors, only read."""
     L, d = shape["n_layer"], shape["n_embd"]
-    kv = d // shape["n_head"] * shape.get("n_kv_head", shape["n_head"])  # channels of K, and of V
-    rows = L * d + 2 * kv * len(set(owner))  # of all c_attn: Q in every layer, K and V in owners
-    attention, wte = rows * d + L * d * d, shape["vocab_size"] * d
+    a = head_dim(shape) * shape["n_head"]
+    kv = head_dim(shape) * shape.get("n_kv_head", shape["n_head"])  # channels of K, and of V
+    rows = L * a + 2 * kv * len(set(owner))  # of all c_attn: Q in every layer, K and V in owners
+    attention, wte = rows * d + L * a * d, shape["vocab_size"] * d
     if shape.get("arch") == "llama":
         mlp = 3 * L * d * shape["n_inner"]
         blocks = {"attention": (attention, L * d), "mlp": (mlp, L * d)}
@@ -76,6 +78,11 @@ def _parts(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, tuple[int, 
         "mlp": (8 * L * d * d, bias * 5 * L * d + L * norm),
         "ln_f": (0, norm),
     }
+
+
+def head_dim(shape: dict[str, Any]) -> int:
+    """Channels of one head."""
+    return shape.get("head_dim") or shape["n_embd"] // shape["n_head"]
 
 
 def weight_bytes(shape: dict[str, Any], owner: Sequence[int], dtype: str) -> int:
@@ -125,9 +132,10 @@ def stepper(
     weights = touched * ITEMSIZE[dtype]
     written = kv_heads(shape, owner, batch) * kept.row
     heads = kv_heads(shape, range(L) if reread else owner, batch)
+    a = head_dim(shape) * shape["n_head"]
 
     def step(depth: int, T: int) -> Cost:
-        flop = 2 * batch * (T * matrices + d * V) + 4 * batch * d * kept.pairs(depth, T) * L
+        flop = 2 * batch * (T * matrices + d * V) + 4 * batch * a * kept.pairs(depth, T) * L
         return Cost(flop, weights, heads * kept.bytes(depth + T), T * written)
 
     return step

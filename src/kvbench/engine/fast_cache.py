@@ -1,4 +1,4 @@
-"""Caches whose decode attention is another's than their own: the native kernels', or a twin's."""
+"""Caches that append, attend or quantise through other kernels than their own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from kvbench.caches import Cache
+from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.backend import Choice
-from kvbench.engine.static_view import HasRows
+from kvbench.engine.static_view import HasRows, Rows
 from kvbench.kernels.cpu.bound import fits
 from kvbench.kernels.cpu.library import Native
 from kvbench.kernels.reference import decode_attention
@@ -52,6 +52,44 @@ def native_or_same(cache: Cache, native: Native | None) -> Cache:
     return cast(Cache, NativeCache(cache, native))
 
 
+class PromptCache:
+    """A cache of codes on CUDA whose prompts are quantised by one kernel a layer.
+
+    Queries of several tokens attend, by torch's fused attention, to rows as they are stored, code
+    times scale, rounded to the model's dtype.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        from kvbench.kernels.triton.bound import Quantise
+
+        self.cache, held = cache, cast(HasRows, cache)
+        self._stores = {layer: Quantise(*_coded(held.rows(layer))) for layer in cache.layers}
+        self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        at = self.cache.length
+        read = None if at else (k.new_empty(k.shape), v.new_empty(v.shape))
+        self._stores[layer].store(k, v, at, read)
+        self._newest = (layer, read) if read else None
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        end = self.cache.length + q.size(2)
+        if self._newest is not None and self._newest[0] == layer:
+            k, v = self._newest[1]
+        else:
+            k, v = self._stores[layer].read(end, q.dtype)
+        return causal_sdpa(q, k, v)
+
+
+def _coded(rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    k, v, k_scale, v_scale = rows
+    assert k_scale is not None and v_scale is not None
+    return k, v, k_scale, v_scale
+
+
 class WidenedCache:
     """A cache of two-byte floats whose rows are widened a few hundred at a time, and multiplied so.
 
@@ -75,6 +113,9 @@ class WidenedCache:
 
 def quickest(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
+    if choice.kernel == "triton":
+        coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
+        return cast(Cache, PromptCache(cache)) if coded else cache
     if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
         return cast(Cache, WidenedCache(cache))
     return native_or_same(cache, choice.native)

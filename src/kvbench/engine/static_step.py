@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,9 @@ class StaticStep:
 
     token (B, 1) is what the next step is given. With `pick`, a step picks the next token and moves
     on; without, it leaves everything in place, so that it can be repeated at one depth. `execution`
-    is eager, graph (CUDA) or compile. `prepared_s` is what compiling and capturing took.
+    is eager, graph (CUDA) or compile; `kernel` torch, for the model's own forward, or triton
+    (`fused_step`). `prepared_s` is what tuning, compiling and capturing took. A step that is
+    prepared over a filled cache leaves its rows alone but the last, which no step reads unwritten.
     """
 
     def __init__(
@@ -39,14 +41,21 @@ class StaticStep:
         kernel: str = "torch",
     ) -> None:
         self.model, self.cache, self.pick = model, cache, pick
-        self.view = StaticView(cache, model.config.n_head, kernel)
+        self.position = torch.zeros(1, dtype=torch.long, device=cache.device)
         self.token = torch.zeros(cache.batch, 1, dtype=torch.long, device=cache.device)
         shape = cache.batch, cache.capacity + 1
         self.tokens = torch.zeros(shape, dtype=torch.long, device=cache.device)
         self.logits = torch.empty(0)
         self.prepared_s: dict[str, float] = {}
+        self.settings: dict[str, Any] | None = None  # of Triton's kernels, for the record
         self._run: Callable[[], None] = self._once
+        self._forward: Callable[[Tensor], Tensor]
         with torch.inference_mode():
+            if kernel == "triton":
+                self._timed("tune_s", self._fuse)
+            else:
+                self.view = StaticView(cache, model.config.n_head, self.position)
+                self._forward = lambda token: model(token, cast(Cache, self.view))
             if execution == "compile":
                 self._timed("compile_s", self._compile)
             if execution != "eager" and cache.device.type == "cuda":
@@ -55,7 +64,7 @@ class StaticStep:
     def begin(self, token: Tensor, length: int) -> None:
         """The next step is given `token` (B, 1), which follows `length` cached tokens."""
         self.token.copy_(token)
-        self.view.position.fill_(length)
+        self.position.fill_(length)
 
     def __call__(self) -> None:
         """One step; waits for nothing."""
@@ -92,15 +101,18 @@ class StaticStep:
             self.logits = logits
             return
         self.token.copy_(self.pick(logits[:, -1]))
-        self.view.position.add_(1)
-        self.tokens.index_copy_(1, self.view.position, self.token)
+        self.position.add_(1)
+        self.tokens.index_copy_(1, self.position, self.token)
 
-    def _forward(self, token: Tensor) -> Tensor:
-        return self.model(token, cast(Cache, self.view))
+    def _fuse(self) -> None:
+        from kvbench.engine.tuning import tuned
+
+        step, self.settings = tuned(self.model, self.cache, self.token, self.position)
+        self._forward = lambda token: step()
 
     def _compile(self) -> None:
         # Only the forward: a seeded generator is no tensor, and picking costs little.
-        self._forward = torch.compile(self._forward, fullgraph=True, dynamic=False)  # type: ignore[method-assign]
+        self._forward = torch.compile(self._forward, fullgraph=True, dynamic=False)
         self._once()
 
     def _capture(self) -> None:
@@ -108,7 +120,7 @@ class StaticStep:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARMUPS):
-                self.view.position.zero_()
+                self.position.fill_(self.cache.capacity - 1)
                 self._once()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()

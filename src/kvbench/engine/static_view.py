@@ -34,19 +34,17 @@ class StaticView:
     """The part of a cache's interface that a model's forward of one token uses.
 
     position: int64 (1,), the index of the token that the forward is given; it moves nothing itself.
-    `kernel` is `torch`, which reads the whole capacity and hides what lies past the position, or
-    `triton`, which reads what is there.
+    torch's kernels read the whole capacity and hide what lies past the position.
     """
 
     length = 0  # of a sequence that the host does not follow
 
-    def __init__(self, cache: Cache, heads: int, kernel: str) -> None:
+    def __init__(self, cache: Cache, heads: int, position: Tensor) -> None:
         held = cast(HasRows, cache)
-        self.position = torch.zeros(1, dtype=torch.long, device=cache.device)
+        self.position = position
         self._keys = torch.arange(cache.capacity, device=cache.device)
         self.visible = torch.ones(1, cache.capacity, dtype=torch.bool, device=cache.device)
-        bind = _bind_triton if kernel == "triton" else self._bind_torch
-        bound = {layer: bind(held.rows(layer), heads) for layer in held.layers}
+        bound = {layer: self._bind(held.rows(layer), heads) for layer in held.layers}
         self._store = {layer: store for layer, (store, _) in bound.items()}
         self._attend = {layer: attend for layer, (_, attend) in bound.items()}
 
@@ -66,7 +64,7 @@ class StaticView:
     def advance(self, T: int) -> None:
         """The step moves the position, where it does."""
 
-    def _bind_torch(self, rows: Rows, heads: int) -> Bound:
+    def _bind(self, rows: Rows, heads: int) -> Bound:
         k, v, k_scale, v_scale = rows
         grouped = heads != k.size(1)
 
@@ -91,21 +89,3 @@ class StaticView:
 
 
 Bound = tuple[Callable[[Tensor, Tensor, Tensor], None], Callable[[Tensor, Tensor], Tensor]]
-
-
-def _bind_triton(rows: Rows, heads: int) -> Bound:
-    from kvbench.kernels.triton.bound import Append, Attention
-
-    k, v, k_scale, v_scale = rows
-    attention = Attention(heads, k, v, k_scale, v_scale)
-    append_k, append_v = Append(k, k_scale), Append(v, v_scale)
-
-    def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
-        append_k(new_k, position)
-        append_v(new_v, position)
-
-    def attend(q: Tensor, position: Tensor) -> Tensor:
-        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-        return attention(q, position, out)
-
-    return store, attend

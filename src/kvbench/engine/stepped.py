@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -16,16 +17,19 @@ def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
     """(execution, kernel, reason) of a cell on CUDA, or of one that asks for more than eager.
 
     A cell that cannot be run as asked (its version recomputes, its benchmark hooks into modules)
-    runs eagerly and says why. Raises RuntimeError where the device lacks what is asked for by name.
+    runs eagerly and says why. Raises RuntimeError where the device lacks what is asked for by name;
+    a CPU has Triton where TRITON_INTERPRET=1 asks for its interpreter.
     """
     execution, kernel = cell.execution, cell.kernel
     cuda = device == "cuda"
     if execution == "graph" and not cuda:
         raise RuntimeError("execution: graph needs CUDA, which torch does not see; use auto")
-    if (kernel == "triton" and not cuda) or (kernel == "native" and cuda):
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if (kernel == "triton" and not (cuda or interpreted)) or (kernel == "native" and cuda):
         raise RuntimeError(f"kernel: {kernel} is not to be had on {device}; use auto")
     if (execution != "eager" or kernel == "triton") and (reason := _why_eager(cell)):
-        return "eager", "torch", reason
+        quantised = cuda and kernel != "torch" and execution != "compile" and _coded_prompt(cell)
+        return "eager", "triton" if quantised else "torch", reason
     if execution == "auto":
         execution = "graph" if cuda else "eager"
     if kernel == "auto" and execution == "graph":  # eager is the seed's mode: torch's own operators
@@ -43,3 +47,10 @@ def _why_eager(cell: Cell) -> str | None:
         return NO_STEP
     storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
     return None if hasattr(storage, "rows") else NOT_ROWS
+
+
+def _coded_prompt(cell: Cell) -> bool:
+    """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
+    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
+    coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
+    return cell.phase == "prefill" and coded and find_spec("triton") is not None

@@ -36,7 +36,9 @@ def quantise(dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 def _quantise(x: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     x = x.float()
-    scale = x.abs().amax(-1) / limit
+    largest = x.abs().amax(-1)
+    # By a tensor: CUDA multiplies by the reciprocal of a number, which is an ulp off at times.
+    scale = largest / largest.new_full((), float(limit))
     usable = ((scale > 0) & (scale < torch.inf)).unsqueeze(-1)
     steps = (x / scale.unsqueeze(-1)).round().clamp(-limit, limit)  # a subnormal scale overshoots
     return steps.where(usable, 0.0).to(torch.int8), scale

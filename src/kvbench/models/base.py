@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -36,6 +37,40 @@ class LinearGELU(nn.Linear):
         return F.gelu(super().forward(x), approximate="tanh")
 
 
+@dataclass(frozen=True)
+class Layer:
+    """The modules of one block, for what runs them otherwise than the block does.
+
+    `qkv` gives q, then k and v unless the layer borrows those of `owner`. `up` is followed by
+    GELU, or multiplied by SiLU of `gate`.
+    """
+
+    owner: int
+    norm_1: nn.Module
+    qkv: nn.Linear
+    proj: nn.Linear
+    norm_2: nn.Module
+    up: nn.Linear
+    down: nn.Linear
+    gate: nn.Linear | None = None
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A model as data: x = embedding[token] (+ positions[position]), layers, norm, head.
+
+    `speed` (head_dim / 2,) are the radians a position that pairs of neighbouring channels of q and
+    k turn by; None where positions are learned.
+    """
+
+    embedding: Tensor
+    positions: Tensor | None
+    speed: Tensor | None
+    layers: list[Layer]
+    norm: nn.Module
+    head: nn.Linear
+
+
 class LanguageModel(nn.Module):
     """A decoder over a cache; `kvbench.models.gpt2` is the one to read."""
 
@@ -62,6 +97,10 @@ class LanguageModel(nn.Module):
         x (B, T, C) stands for the embedded tokens; every layer asks layer 0's K/V of `cache` with
         q (B, nh, T, hs). The numbers mean nothing, the work is most of a forward's, in its order.
         """
+        raise NotImplementedError
+
+    def decoder(self) -> Decoder:
+        """The model as data, its tensors and modules shared."""
         raise NotImplementedError
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:

@@ -15,7 +15,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from kvbench.caches import Cache
-from kvbench.models.base import LanguageModel, LinearGELU
+from kvbench.models.base import Decoder, LanguageModel, Layer, LinearGELU
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,17 @@ class Model(LanguageModel):
             x = block.ln_1(x) + block.attn.c_proj(y)
             x = x + block.mlp(block.ln_2(x))
         return self.lm_head(self.transformer["ln_f"](x[:, -1:]))
+
+    def decoder(self) -> Decoder:
+        parts = self.transformer
+        layers = [
+            Layer(
+                b.attn.owner, b.ln_1, b.attn.c_attn, b.attn.c_proj, b.ln_2, b.mlp.c_fc, b.mlp.c_proj
+            )
+            for b in self.blocks()
+        ]
+        embedding, positions = parts["wte"].weight, parts["wpe"].weight
+        return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a LayerNorm goes with what it feeds."""

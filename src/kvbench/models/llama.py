@@ -3,7 +3,7 @@
 As in `kvbench.models.gpt2`, attention hands K and V to a cache and asks the cache for the result.
 K is cached after its rotation, so that a decode step rotates its own rows only.
 
-Shapes: B batch, T new tokens, C = n_embd, nh query heads and nkv K/V heads of hs = C / nh.
+Shapes: B batch, T new tokens, C = n_embd, nh query heads and nkv K/V heads of hs = head_dim.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
-from kvbench.models.base import LanguageModel
+from kvbench.models.base import Decoder, LanguageModel, Layer
 
 
 @dataclass(frozen=True)
 class Config:
-    """One Llama shape. `owner[i]` is the layer whose K/V layer i reads; empty means its own."""
+    """One Llama shape. `owner[i]` is the layer whose K/V layer i reads; empty means its own.
+
+    head_dim is the channels of one head; 0 means n_embd / n_head.
+    """
 
     n_layer: int = 30
     n_head: int = 9
@@ -34,10 +37,17 @@ class Config:
     rope_base: float = 100_000.0
     norm_eps: float = 1e-5
     owner: tuple[int, ...] = ()
+    head_dim: int = 0
 
     def __post_init__(self) -> None:
-        if self.n_embd % self.n_head or self.head_dim % 2:
-            raise ValueError(f"n_embd {self.n_embd} is not n_head {self.n_head} times an even size")
+        if not self.head_dim:
+            if self.n_embd % (2 * self.n_head):
+                raise ValueError(
+                    f"n_embd {self.n_embd} is not n_head {self.n_head} times an even size"
+                )
+            object.__setattr__(self, "head_dim", self.n_embd // self.n_head)
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim is {self.head_dim}; allowed: even sizes")
         if self.n_head % self.n_kv_head:
             raise ValueError(
                 f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}"
@@ -50,20 +60,19 @@ class Config:
         """The layers that hold K/V, in order."""
         return sorted(set(self.owner))
 
-    @property
-    def head_dim(self) -> int:
-        """Channels of one head."""
-        return self.n_embd // self.n_head
-
 
 def rotation(pos: Tensor, hs: int, base: float) -> tuple[Tensor, Tensor]:
     """Cosine and sine (T, hs / 2) of the angles of positions (T,), in fp32 whatever the model's.
 
     Pair i of a head turns by base ** (-2 i / hs) a position (Su et al. 2021, arXiv:2104.09864).
     """
-    speed = base ** (-torch.arange(0, hs, 2, device=pos.device) / hs)
-    angle = pos[:, None] * speed
+    angle = pos[:, None] * turning_speed(hs, base, pos.device)
     return angle.cos(), angle.sin()
+
+
+def turning_speed(hs: int, base: float, device: torch.device) -> Tensor:
+    """Radians a position (hs / 2,) that each pair of channels turns by."""
+    return base ** (-torch.arange(0, hs, 2, device=device) / hs)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -82,17 +91,17 @@ class CausalSelfAttention(nn.Module):
         rows = config.n_head + (2 * config.n_kv_head if self.owner == layer else 0)
         self.heads = [config.n_head] + [config.n_kv_head] * (rows > config.n_head) * 2
         self.c_attn = nn.Linear(config.n_embd, rows * self.head_dim, bias=False)  # q, k, v
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.c_proj = nn.Linear(config.n_head * self.head_dim, config.n_embd, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache) -> Tensor:
-        B, T, C = x.shape
+        B, T, _ = x.shape
         heads = self.c_attn(x).view(B, T, -1, self.head_dim).transpose(1, 2)
         q, *kv = heads.split(self.heads, dim=1)  # (B, nh, T, hs), then twice (B, nkv, T, hs)
         if kv:
             k, v = kv
             cache.update(self.layer, rotate(k, cos, sin), v)
         y = cache.attend(self.owner, rotate(q, cos, sin))  # (B, nh, T, hs)
-        return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+        return self.c_proj(y.transpose(1, 2).reshape(B, T, -1))
 
 
 class MLP(nn.Module):
@@ -166,10 +175,23 @@ class Model(LanguageModel):
 
     def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
         for block in self.blocks():
-            y = cache.attend(0, q).transpose(1, 2).reshape_as(x)
+            y = cache.attend(0, q).transpose(1, 2).flatten(2)  # (B, T, nh * hs)
             x = block.norm_1(x) + block.attn.c_proj(y)
             x = x + block.mlp(block.norm_2(x))
         return self.lm_head(self.transformer["norm_f"](x[:, -1:]))
+
+    def decoder(self) -> Decoder:
+        parts, config = self.transformer, self.config
+        layers = [
+            Layer(
+                b.attn.owner, b.norm_1, b.attn.c_attn, b.attn.c_proj, b.norm_2,
+                b.mlp.c_fc, b.mlp.c_proj, b.mlp.c_gate,
+            )
+            for b in self.blocks()
+        ]  # fmt: skip
+        embedding = parts["wte"].weight
+        speed = turning_speed(config.head_dim, config.rope_base, embedding.device)
+        return Decoder(embedding, None, speed, layers, parts["norm_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a norm goes with what it feeds."""

@@ -40,7 +40,7 @@ def random_tensors(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         rows, *columns = parameter.shape
         if ".attn.c_attn." in name:
-            rows = config.n_embd + 2 * config.n_kv_head * config.head_dim
+            rows = (config.n_head + 2 * config.n_kv_head) * config.head_dim
         tensor = torch.empty(rows, *columns)
         if tensor.ndim == 1:
             tensor.fill_(0.0 if name.endswith(".bias") else 1.0)
@@ -54,7 +54,7 @@ def random_tensors(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
 def init_random(model: nn.Module, seed: int) -> None:
     """Fill the parameters with the very numbers that a file of random_tensors holds."""
     for name, tensor in random_tensors(model, seed):
-        _copy(name, tensor, model.get_parameter(name))
+        _copy(name, tensor, model.get_parameter(name), _query_rows(model))
 
 
 def load(model: nn.Module, path: str | Path) -> None:
@@ -71,16 +71,22 @@ def load(model: nn.Module, path: str | Path) -> None:
             raise WeightsError(f"{path} {problem} tensors: {some}; it is not of this model's shape")
     for name, parameter in names.items():
         try:
-            _copy(name, tensors[name], parameter)
+            _copy(name, tensors[name], parameter, _query_rows(model))
         except ValueError as error:
             raise WeightsError(f"{path} does not fit this model: {error}") from None
 
 
+def _query_rows(model: nn.Module) -> int:
+    """Rows of a c_attn that make queries; all of them in a layer without K/V of its own."""
+    config: Any = model.config
+    return config.n_head * config.head_dim
+
+
 @torch.no_grad()
-def _copy(name: str, tensor: Tensor, parameter: Tensor) -> None:
+def _copy(name: str, tensor: Tensor, parameter: Tensor, query_rows: int) -> None:
     """Cast and copy one tensor; only the query rows for a layer without K/V of its own."""
-    if ".attn.c_attn." in name and len(parameter) == parameter.shape[-1] < len(tensor):
-        tensor = tensor[: len(parameter)]
+    if ".attn.c_attn." in name and len(parameter) == query_rows < len(tensor):
+        tensor = tensor[:query_rows]
     if tensor.shape != parameter.shape:
         raise ValueError(f"{name} is {[*tensor.shape]}, the model needs {[*parameter.shape]}")
     parameter.copy_(tensor)

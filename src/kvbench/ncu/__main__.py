@@ -1,16 +1,24 @@
-"""python -m kvbench.ncu FILE: the totals of an Nsight Compute CSV export as one JSON object."""
+"""The totals of an Nsight Compute CSV export as one JSON object.
+
+python -m kvbench.ncu FILE            of an export that is there
+python -m kvbench.ncu profile ...     of one phase, profiled now: python -m kvbench.ncu profile -h
+"""
 
 import argparse
 import json
 import os
 import sys
 
-from kvbench.ncu import NcuError, parse
+from kvbench.ncu import NcuError, command, parse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the totals and return 0, or one line on stderr and return 1."""
-    parser = argparse.ArgumentParser(prog="kvbench.ncu", description=__doc__)
+    told = sys.argv[1:] if argv is None else argv
+    if told[:1] == ["profile"]:
+        return command.main(told[1:])
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="kvbench.ncu", description=__doc__, formatter_class=raw)
     parser.add_argument("file", help="output of: ncu --csv --page raw (or details, or a summary)")
     parser.add_argument(
         "--flop-per-tensor-inst",
@@ -18,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="calibrated FLOP of one tensor instruction (V100, T4)",
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args(told)
     try:
         result = parse(args.file, flop_per_tensor_inst=args.flop_per_tensor_inst, progress=True)
     except (NcuError, OSError) as error:

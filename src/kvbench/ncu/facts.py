@@ -1,12 +1,14 @@
 """What a profile ran with: ncu's version, its passes, the driver, the clocks. Stdlib only."""
 
+import csv
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 
 CLOCKS = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
 _VERSION = re.compile(r"Version (\d[\w.]*)")
-_PASSES = re.compile(r"(\d+) pass(?:es)?\b|replay pass:? (\d+)", re.I)
+_PASSES = "profiler__replayer_passes"
 
 
 def version(said: str) -> str | None:
@@ -15,9 +17,15 @@ def version(said: str) -> str | None:
     return found[1] if found else None
 
 
-def passes(said: str) -> int | None:
-    """The most passes that ncu ran a kernel, or the program, for its counters."""
-    return max((int(kernel or whole) for kernel, whole in _PASSES.findall(said)), default=None)
+def passes(raw_page: Iterable[str]) -> int | None:
+    """The most passes that any launch was run for its counters, from the lines of a raw page."""
+    most, at = None, None
+    for row in csv.reader(raw_page):
+        if _PASSES in row:
+            at = row.index(_PASSES)
+        elif at is not None and len(row) > at and row[at].isdigit():
+            most = max(most or 0, int(row[at]))
+    return most
 
 
 def clocks() -> dict[str, str] | None:

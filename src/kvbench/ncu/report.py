@@ -129,6 +129,8 @@ class _Report:
             for label in labels:
                 count = f" ({self.used[quantity, label]} launches)" if len(labels) > 1 else ""
                 yield f"{quantity} from {label}{count}"
+            if labels and quantity == "l1_bytes":
+                yield "l1_bytes hold no copies by TMA, which go past L1 (compute capability 9.0 on)"
             if quantity in self.reasons:
                 yield f"{quantity}: {self.reasons[quantity]}"
             have, rows = self.all.have[quantity], self.all.rows

@@ -27,11 +27,21 @@ FOLDERS = (
 DRIVER = Path("/proc/driver/nvidia/params")
 CLOSE = (0.98, 1.02)  # counted over true FLOP of a product whose size is known
 _OPTIONS = (
-    *("--config-file", "off", "--target-processes", "all", "--profile-from-start", "off"),
+    *(
+        "--config-file",
+        "off",
+        "--target-processes",
+        "application-only",
+        "--profile-from-start",
+        "off",
+    ),
     *("--replay-mode", "application", "--cache-control", "none", "--clock-control", "none"),
     *("--graph-profiling", "node", "--force-overwrite"),
 )
 _BASE = re.compile(r"^[a-z0-9]+__\w+")
+_CORE = re.compile(r"sm(?:sp)?__sass_thread_inst_executed_op_([a-z])\w+_pred_on")
+# The source operands of the tensor counters that a study's products are in.
+_TENSOR_SOURCE = {"bfloat16": "bf16", "float16": "fp16", "float32": "tf32"}
 _NOTHING = "no kernels were profiled: did the phase run on the GPU?"
 # What ncu says, and the line it becomes; the first that is found counts.
 _FAILURES = (
@@ -74,12 +84,14 @@ def check_permission(params: Path = DRIVER, uid: int | None = None) -> None:
         raise NcuError(PERMISSION)
 
 
-def choose(known: set[str]) -> list[str]:
+def choose(known: set[str], dtype: str = "bfloat16") -> list[str]:
     """The counters to ask for, of those that the chip has (base names, as ncu lists them).
 
-    Of each quantity the first option that is whole; of the tensor counters the aggregates, and
-    leaves only where there are none, since both together count twice. Raises NcuError, naming
-    the quantity, where a required one has no counter.
+    As few as a study of `dtype` needs, since every few of them cost a run of the whole program. Of
+    each quantity the first option that is whole; of the CUDA cores' counters those of fp32, and for
+    float16 of packed fp16; of the tensor counters the aggregates of the dtype, and leaves only
+    where there are no aggregates, since both together count twice. Raises NcuError, naming the
+    quantity, where a required one has no counter.
     """
     names = {f"{name}.sum" for name in known}
     names |= {f"{name}{end}" for name in known for end in (".avg", ".avg.per_second")}
@@ -96,10 +108,12 @@ def choose(known: set[str]) -> list[str]:
     top = {
         name for name in tensors if "_op_" not in name.split("tensor")[1] and "spars" not in name
     }
-    others = names - tensors
+    tensors = top or tensors
+    tensors = {n for n in tensors if f"_src_{_TENSOR_SOURCE[dtype]}" in n} or tensors
+    others = {n for n in names if "ops_path_tensor" not in n and not _left_out(n, dtype)}
     for family, (option, why) in (
         ("FLOP of the CUDA cores", core_option(others)),
-        ("FLOP of the tensor cores", tensor_option(others | (top or tensors), 1.0)),
+        ("FLOP of the tensor cores", tensor_option(others | tensors, 1.0)),
     ):
         if option is None:
             raise NcuError(f"this GPU lists no counter for {family}" + (f": {why}" if why else ""))
@@ -107,11 +121,18 @@ def choose(known: set[str]) -> list[str]:
     return list(chosen)
 
 
-def query(ncu: str) -> list[str]:
-    """The counters to ask for on this machine's GPU. Raises NcuError."""
+def _left_out(name: str, dtype: str) -> bool:
+    """Whether a counter is of a family of the CUDA cores that a model of `dtype` does not use."""
+    found = _CORE.match(name)
+    kept = ("f", "h") if dtype == "float16" else ("f",)
+    return found is not None and found[1] not in kept
+
+
+def query(ncu: str, dtype: str = "bfloat16") -> list[str]:
+    """The counters to ask for on this machine's GPU, for a study of `dtype`. Raises NcuError."""
     said = _call([ncu, "--query-metrics"])
     _refuse(said)
-    return choose({m[0] for line in said.splitlines() if (m := _BASE.match(line.strip()))})
+    return choose({m[0] for line in said.splitlines() if (m := _BASE.match(line.strip()))}, dtype)
 
 
 def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Path) -> dict:
@@ -137,7 +158,7 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
             raise NcuError(f"ncu ran, but wrote no report; it said last: {last}")
         ran_with: dict[str, Any] = {
             "version": facts.version(_call([ncu, "--version"])),
-            "passes": facts.passes(said),
+            "passes": facts.passes(_raw_page(ncu, temporary).splitlines()),
             "metrics": list(metrics),
         }
         ran_with |= {"clocks_before": before, "clocks_after": facts.clocks()}
@@ -149,10 +170,7 @@ def export(ncu: str, report: Path, csv: Path) -> None:
     """Write a report's raw page, in base units, once it parses and is whole. Raises NcuError."""
     with replacing(csv) as temporary:
         log = ["--log-file", str(temporary)]
-        said = _call(
-            [ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base", *log]
-        )
-        _refuse(said)
+        _refuse(_raw_page(ncu, report, *log))
         # Instructions of V100 and T4 count as 1 here: only whether the table is whole matters.
         told = parse(temporary, flop_per_tensor_inst=1.0)
         if told["missing"]:
@@ -162,14 +180,23 @@ def export(ncu: str, report: Path, csv: Path) -> None:
             raise NcuError(f"{len(failed)} kernels were not counted, {failed[0][:80]} for one")
 
 
-def calibrate(ncu: str, command: Sequence[str], folder: Path) -> dict:
+def _raw_page(ncu: str, report: Path, *to: str) -> str:
+    """What ncu says when it is to write a report's raw page: the page, without `--log-file`."""
+    page = ("--csv", "--page", "raw", "--print-units", "base")
+    return _call([ncu, "--import", str(report), *page, *to])
+
+
+def calibrate(
+    ncu: str, command: Sequence[str], folder: Path, dtype: str = "bfloat16"
+) -> dict[str, Any]:
     """Counters that were seen to count right: one product of known size, profiled and compared.
 
-    Returns metrics, ratio (counted over true FLOP) and flop_per_tensor_inst (None but for V100
-    and T4, whose counter is of instructions). Raises NcuError for a ratio outside 0.98-1.02.
+    The product that `command` runs is in `dtype`. Returns dtype, metrics, ratio (counted over true
+    FLOP) and flop_per_tensor_inst (None but for V100 and T4, whose counter is of instructions).
+    Raises NcuError for a ratio outside 0.98-1.02.
     """
     check_permission()
-    metrics = query(ncu)
+    metrics = query(ncu, dtype)
     told = profile(ncu, metrics, command, folder / "calibrate.ncu-rep")
     csv = folder / "calibrate.csv"
     export(ncu, folder / "calibrate.ncu-rep", csv)
@@ -186,7 +213,8 @@ def calibrate(ncu: str, command: Sequence[str], folder: Path) -> dict:
             f"a product of {told['flop']} FLOP counts as {ratio:.3g} times that; allowed: "
             f"{CLOSE[0]}-{CLOSE[1]}: these counters are wrong for this GPU, so nothing is plotted"
         )
-    return {"metrics": metrics, "ratio": ratio, "flop_per_tensor_inst": per_inst}
+    counters = {"metrics": metrics, "flop_per_tensor_inst": per_inst}
+    return {"dtype": dtype, "ratio": ratio, **counters}
 
 
 def write_run(path: Path, told: dict) -> None:

@@ -105,7 +105,7 @@ def study_of(config: dict[str, Any], benchmark: str) -> dict[str, Any]:
     """The configuration whose keys a benchmark's axes name."""
     studies = {"controls": control_study, "executions": execution_study}
     own = studies[benchmark](config) if benchmark in studies else config
-    return own | {"phases": ["prefill", "decode"], "one": [1]}
+    return own | {"one": [1]}
 
 
 def control_study(config: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> 
     """The latency cell of one control: v1's in all but its name and its delay."""
     delay = CONTROLS[control]
     about = f"v1, every step {delay:.0%} longer" if delay else "v1, measured again"
-    v1 = cell(config, "latency", preset, "v1", **where)
+    v1 = cell(config, "controls", preset, "v1", **where)
     return v1.replace(version=control, version_description=about, delay=delay)
 
 
@@ -138,14 +138,11 @@ def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> Cell:
     `execution` and `kernel` are those of v1, whose tokens the peer's are compared with. There is no
     yardstick, since the peer's products are not ours.
     """
-    return cell(config, "latency", preset, "v1", **where).replace(
+    return cell(config, "peers", preset, "v1", **where).replace(
         version=peer,
         version_description=PEERS[peer]["description"],
-        benchmark="peers",
-        benchmark_name="peers",
         temperature=0,
         top_k=None,
-        yardstick=False,
         execution="eager",
         kernel="torch",
     )
@@ -170,8 +167,8 @@ def execution_study(config: dict[str, Any]) -> dict[str, Any]:
 def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> Cell:
     """The latency cell of one version, run by one execution and kernel."""
     execution, kernel = mode.split("-")
-    return cell(config, "latency", preset, version, **where).replace(
-        benchmark_name="executions", mode=mode, execution=execution, kernel=kernel
+    return cell(config, "executions", preset, version, **where).replace(
+        mode=mode, execution=execution, kernel=kernel
     )
 
 
@@ -185,6 +182,8 @@ def tiny(shape: dict[str, Any]) -> dict[str, Any]:
     small = {"n_head": heads, "n_embd": heads * TINY_HEAD, "vocab_size": TINY_VOCABULARY}
     if "n_kv_head" in shape:
         small["n_kv_head"] = 1
+    if "head_dim" in shape:
+        small["head_dim"] = TINY_HEAD
     if "n_inner" in shape:
         small["n_inner"] = 4 * small["n_embd"]
     return {**shape, **small}

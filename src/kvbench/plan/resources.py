@@ -16,6 +16,7 @@ BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
 BASE_MINUTES = 10  # starting, loading, compiling
 FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
 SAFETY = 3
+ENERGY = 2  # loops that watch a counter of energy, where there is one
 BESIDE = 1  # passes of the yardstick to a step, each a little less than one
 
 
@@ -39,7 +40,7 @@ def memory_mb(config: dict[str, Any], where: Mapping[str, str]) -> int:
     weights = costs.weight_bytes(shape, owner, "float32") + costs.weight_bytes(
         shape, owner, config["dtype"]
     )
-    cache = 2 * costs.kv_heads(shape, owner, batch) * tokens * _row(shape) * size
+    cache = 2 * costs.kv_heads(shape, owner, batch) * tokens * costs.head_dim(shape) * size
     widest = max(shape["vocab_size"], 8 * shape["n_embd"])
     return BASE_MB + SAFETY * (weights + cache + 4 * batch * tokens * widest) // 10**6
 
@@ -48,7 +49,7 @@ def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
     """Wall time: every run's steps, each as long as the last, none faster than one slow core."""
     shape, batch, tokens = _place(config, where)
     steps = int(where.get("T") or config["decode"]["steps"])
-    owner, row = range(shape["n_layer"]), _row(shape) * costs.ITEMSIZE[config["dtype"]]
+    owner, row = range(shape["n_layer"]), costs.head_dim(shape) * costs.ITEMSIZE[config["dtype"]]
     window = min(tokens, shape["block_size"])
     told = (shape, owner, config["dtype"], batch)
     if where.get("version") == "v0":
@@ -58,7 +59,7 @@ def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
     first = costs.forward(*told, 0, window, None)
     runs = config["num_warmup_runs"] + config["num_measure_runs"]
     seconds = SAFETY * runs * (_seconds(first) + (1 + BESIDE) * steps * _seconds(each))
-    return BASE_MINUTES + int(seconds / 60)
+    return BASE_MINUTES + int((seconds + ENERGY * config["energy_s"]) / 60)
 
 
 def _place(config: dict[str, Any], where: Mapping[str, str]) -> tuple[dict[str, Any], int, int]:
@@ -67,11 +68,6 @@ def _place(config: dict[str, Any], where: Mapping[str, str]) -> tuple[dict[str, 
     told = [where.get(key) for key in ("T", "P", "depth")]
     tokens = config["prompt_length"] + max([int(n) for n in told if n] or [shape["block_size"]])
     return shape, int(where.get("batch", 1)), tokens
-
-
-def _row(shape: dict[str, Any]) -> int:
-    """Numbers in a K or V row of one head."""
-    return shape["n_embd"] // shape["n_head"]
 
 
 def _seconds(cost: costs.Cost) -> float:

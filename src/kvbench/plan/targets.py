@@ -15,7 +15,13 @@ from kvbench.plan.study import quality_presets
 
 ROOFS = "<results>/roofline/roofs.json"
 VERDICTS = "<results>/verdicts/{preset}.json"
-TABLES = [name for name, line in BENCHMARKS.items() if line.columns is not None]
+# Every table of cells -> the benchmark whose cells it lists.
+TABLES = {
+    table: benchmark
+    for benchmark, line in BENCHMARKS.items()
+    for table in (line.tables if line.tables is not None else (benchmark,))
+}
+CHAPTERS = {"energy": "7 Energy"}  # of what does not stand with its benchmark
 POOLED = [name for name, line in BENCHMARKS.items() if line.pooled]
 # What further tables are worked out from.
 DERIVED_TABLES = {
@@ -40,7 +46,8 @@ FIGURES = figures()
 
 def chapter(shown: str) -> str:
     """The report's chapter of a figure or table: its benchmark's, of several the last one's."""
-    return BENCHMARKS[FIGURES.get(shown, [shown])[-1]].chapter
+    own = FIGURES.get(shown, [TABLES.get(shown, shown)])[-1]
+    return CHAPTERS.get(shown, BENCHMARKS[own].chapter)
 
 
 def cell_path(benchmark: str) -> str:
@@ -126,7 +133,7 @@ def every_figure(config: dict[str, Any], benchmark: str | None = None) -> list[s
 
 def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
     """Markdown and CSV of every table of `benchmark` (default: any)."""
-    tables = {table: [table] for table in TABLES} | DERIVED_TABLES
+    tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
     shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
     return _files(config, "tables", shown, ("md", "csv"))
 

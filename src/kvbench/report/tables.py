@@ -36,11 +36,34 @@ def latency(cell: Row) -> Row:
     }
 
 
+def energy(cell: Row) -> Row:
+    """Joules a token of prefill and decode with their intervals; the idle power; or why not."""
+    drawn = cell.get("energy") or {"reason": "not asked for"}
+    row: Row = {"T": cell["T"]}
+    for phase in ("prefill", "decode"):
+        found = drawn.get(f"{phase}_j_per_token") or {}
+        row |= {
+            f"{phase}_j_per_token{end}": found.get(key)
+            for end, key in (("", "point"), ("_low", "low"), ("_high", "high"))
+        }
+    return row | {key: drawn.get(key) for key in ("idle_w", "source", "reason")}
+
+
+def energy_notes(cells: list[Row]) -> list[str]:
+    """What the joules are of."""
+    return [
+        "Joules above what the idle device draws (idle_w) for the same time: of a GPU's whole "
+        "board by NVML, of a CPU's packages by RAPL, with all that runs on them. Decode is what a "
+        "generation draws beyond its prefill."
+    ]
+
+
 def vram(cell: Row) -> Row:
     """The peak and its parts, in bytes."""
     keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
     parts = ("cache_used_bytes", "cache_reserved_bytes", "transient_bytes", "peak_phase")
-    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts)}
+    beside = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
+    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *beside)}
 
 
 def phase(cell: Row) -> Row:
@@ -79,7 +102,8 @@ def roofline(cell: Row) -> Row:
         row[f"{name}_doubt"] = "" if plausible(ratio) else "outside 0.9-1.3"
     if at.tensor is not None:
         row["tensor_percent"] = 100 * at.tensor
-        row["packed_fp16_gflop"] = cell["counted"].get("core_flop_by", {}).get("fp16", 0) / 1e9
+        packed = cell["counted"].get("core_flop_by", {}).get("fp16")
+        row["packed_fp16_gflop"] = None if packed is None else packed / 1e9
     if traffic := cell.get("dram_bytes_measured"):
         row |= {"dram_mb_measured": traffic / 1e6, "dram_ratio": traffic / cell["bytes"]}
     return row
@@ -103,6 +127,7 @@ def capacity(cell: Row) -> Row:
     """The predicted batch, what it weighs, and what happened on both sides of it."""
     sides = {side["batch"]: side for side in cell["sides"]}
     within, beyond = (sides.get(cell["predicted_batch"] + n, {}) for n in (0, 1))
+    reserved = {k: within[k] for k in ("peak_reserved_bytes",) if k in within}
     return {
         "tokens": cell["prompt_length"] + cell["T"],
         "budget_bytes": cell["budget_bytes"],
@@ -110,6 +135,7 @@ def capacity(cell: Row) -> Row:
         "confirmed": "yes" if cell["confirmed"] else "no",
         "peak_bytes": within.get("peak_memory_bytes"),
         "peak_bytes_of_one_more": beyond.get("peak_memory_bytes"),
+        **reserved,
         "bytes_per_sequence": cell["bytes_per_sequence"],
         "cache_bytes_per_sequence": cell["cache_bytes_per_sequence"],
     }
@@ -118,6 +144,7 @@ def capacity(cell: Row) -> Row:
 ROWS: dict[str, Callable[[Row], Row]] = {
     "capacity": capacity,
     "decode": decode,
+    "energy": energy,
     "latency": latency,
     "vram": vram,
     "phase": phase,
@@ -125,7 +152,7 @@ ROWS: dict[str, Callable[[Row], Row]] = {
     "roofline": roofline,
 }
 READABLE = {"perplexity": quality.readable}  # where Markdown shows other columns than the CSV
-NOTES = {"perplexity": quality.notes}
+NOTES = {"perplexity": quality.notes, "energy": energy_notes}
 
 
 def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:

@@ -25,13 +25,15 @@ BUSY_SHARE, BUSY_SWITCHES, BUSY_LOAD = 0.95, 100, 1.0
 def use_device(device: str, threads: int) -> str:
     """Settle `auto|cpu|cuda` to a device and give torch its threads; returns `cpu` or `cuda`.
 
-    Raises RuntimeError when CUDA is asked for and there is none.
+    cuDNN's attention is switched off: it plans anew for every shape, which a growing cache changes
+    at each step. Raises RuntimeError when CUDA is asked for and there is none.
     """
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("device: cuda, but torch sees no CUDA device; use device: auto or cpu")
     torch.set_num_threads(threads)
+    torch.backends.cuda.enable_cudnn_sdp(False)
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 

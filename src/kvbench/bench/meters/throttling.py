@@ -1,23 +1,21 @@
-"""How often the machine was slowed down on purpose: heat, power, a quota. Standard library only.
+"""How often the machine was slowed down on purpose: heat, power, a quota.
 
 Counters that only grow, read before and after a measurement; None where a machine shows none.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from kvbench.bench.meters import nvml
 
 CORES = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup/cpu.stat")  # of a container that may use only so much of its cores
-GPU = ("sw_power_cap", "hw_slowdown", "sw_thermal_slowdown")
 
 
 def counters(device: str, cores: Path = CORES, quota: Path = QUOTA) -> dict[str, int | None]:
-    """Thermal events of all cores, periods cut short by a quota; on CUDA, reasons now active."""
+    """Thermal events of all cores, periods cut short by a quota; on CUDA, us below the clock."""
     found = {
         "thermal": _sum(cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")),
         "quota": _stat(quota, "nr_throttled"),
@@ -25,15 +23,12 @@ def counters(device: str, cores: Path = CORES, quota: Path = QUOTA) -> dict[str,
     return found | {"gpu": _gpu()} if device == "cuda" else found
 
 
-def since(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, Any]:
-    """What was counted between two readings; a GPU's reasons count where active at either end."""
+def since(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
+    """What was counted between two readings."""
     told: dict[str, int | None] = {}
     for name, last in after.items():
         first = before[name]
-        if first is None or last is None:
-            told[name] = None
-        else:
-            told[name] = max(first, last) if name == "gpu" else last - first
+        told[name] = None if first is None or last is None else last - first
     return told
 
 
@@ -51,12 +46,8 @@ def _stat(path: Path, key: str) -> int | None:
 
 
 def _gpu() -> int | None:
-    """How many reasons to run below its clock this process's GPU gives now."""
-    query = ",".join(f"clocks_event_reasons.{reason}" for reason in GPU)
-    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    command = ["nvidia-smi", f"--id={mine}", f"--query-gpu={query}", "--format=csv,noheader"]
+    """Microseconds that this process's GPU ran below its clock; it idles at both readings."""
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
+        return nvml.slowed_us()
+    except nvml.Unreadable:
         return None
-    return [word.strip() for word in said.stdout.split(",")].count("Active")

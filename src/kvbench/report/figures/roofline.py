@@ -49,6 +49,7 @@ def draw(records: list[Record]) -> Figure:
     every, batches = len(batches), {batch: batches[batch] for batch in spread(batches, MOST)}
     if not batches:
         return _nothing(cells)
+    phases = [phase for phase in SHAPES if any(c["phase"] == phase for c in cells)]
     heights = []
     for mine in batches.values():
         heights += [PANELS, COUNTERS] if any(map(is_counted, mine)) else [PANELS]
@@ -57,7 +58,7 @@ def draw(records: list[Record]) -> Figure:
     rows = iter(grid[:, 0])
     labelled = []
     for batch, mine in batches.items():
-        labelled += _batch(next(rows), batch, mine, roofs)
+        labelled += _batch(next(rows), batch, mine, roofs, phases)
         if any(map(is_counted, mine)):
             _counters(next(rows), mine, roofs)
     figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}", x=0.01, ha="left")
@@ -82,7 +83,9 @@ def _round(figure: Figure | SubFigure) -> None:
         _round(part)
 
 
-def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> list[tuple]:
+def _batch(
+    row: SubFigure, batch: int, cells: list[Record], roofs: Record, phases: list[str]
+) -> list[tuple]:
     """One batch size: the panels and their key. Returns what `settle` needs, per panel."""
     halves: Any = row.subfigures(2, 1, height_ratios=(KEYED, 1))
     panels, key = halves
@@ -99,10 +102,10 @@ def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> li
     ]
     done = []
     for axes, title, shown in [(whole, "", cells), *closer]:
-        axes.set_title(title)
         if not shown:
             axes.set_axis_off()
             continue
+        axes.set_title(title)
         points = [point(cell, roofs) for cell in shown]
         if axes is whole:
             log_axes(axes, *limits(points, roofs))
@@ -115,7 +118,7 @@ def _batch(row: SubFigure, batch: int, cells: list[Record], roofs: Record) -> li
         labels += [] if axes is whole else draw_shares(axes, shown, roofs)
         models = [companion(cell, roofs) for cell in shown if is_counted(cell)]
         done.append((axes, labels, points + models))
-    _key(key, cells, roofs)
+    _key(key, cells, roofs, phases)
     return done
 
 
@@ -131,12 +134,12 @@ def _close_up(axes: Any, points: list[Any]) -> None:
     few_ticks(axes)
 
 
-def _key(row: SubFigure, cells: list[Record], roofs: Record) -> None:
+def _key(row: SubFigure, cells: list[Record], roofs: Record, phases: list[str]) -> None:
     """Below the panels: what each marker is, its share of its roof, and what its step changed."""
     handles = []
     steps = predecessors(cells)
     versions = style.ordered(by(cells, "version"))
-    for phase in SHAPES:
+    for phase in phases:
         mine = {c["version"]: c for c in cells if c["phase"] == phase}
         for version in versions:
             if version not in mine:

@@ -78,9 +78,12 @@ def draw_kernels(axes: Axes, names: Axes, cells: list[Record], roofs: Record) ->
     names.text(0, 1, "\n".join(notes), va="top", fontsize=8, color="#333333")
 
 
-def short(name: str, most: int = 34) -> str:
+def short(name: str, most: int = 30) -> str:
     """A kernel's name without `void`, namespaces, template arguments and parameters."""
-    plain = name.removeprefix("void ").split("<")[0].split("(")[0].split("::")[-1].strip() or name
+    plain = name.removeprefix("void ")
+    for unnamed in ("<unnamed>::", "(anonymous namespace)::"):
+        plain = plain.replace(unnamed, "")
+    plain = plain.split("<")[0].split("(")[0].split("::")[-1].strip() or name
     return plain if len(plain) <= most else plain[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 

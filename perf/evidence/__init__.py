@@ -1,0 +1,8 @@
+"""What one GPU shows of this project, in one command without Snakemake: `make gpu-evidence`.
+
+steps       what is run, in which order and for how long at most
+run         runs them, keeps what they left and packs it
+facts, cells, launches, counters
+            what steps run, each in a process of its own
+summary     the headline numbers, from the files alone
+"""

@@ -1,0 +1,96 @@
+"""The steps of the GPU evidence, as data: most valuable first. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+HERE = "perf.evidence"
+ROWS = ("gpu-graph", "gpu-int8", "gpu-bandwidth")
+COUNTED = ("v1", "v2")  # versions whose decode step the counters look into
+TEST_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: a Python module and its arguments, in a process of its own.
+
+    limit_s is the most it may take. In arguments {out} is the folder of results, {scratch} that of
+    weights, and {small} `--small` in a rehearsal and else nothing. `presets` are those whose random
+    weights it reads. It is done where it ends with one of `done`.
+    """
+
+    name: str
+    limit_s: int
+    module: str
+    arguments: tuple[str, ...]
+    presets: tuple[str, ...] = ()
+    done: tuple[int, ...] = (0,)
+
+
+def _cells(group: str, number: int, limit_s: int, *presets: str) -> Step:
+    name = f"{group}-{number}"
+    told = (group, name, "{out}/cells.jsonl", "--weights", "{scratch}", "{small}")
+    return Step(name, limit_s, f"{HERE}.cells", told, presets)
+
+
+def _row(row: str, limit_s: int, preset: str, processes: int, small: bool) -> Step:
+    told = [row, "--processes", str(processes), "--output", "{out}/speed.json"]
+    told += ["--tensors", "{scratch}", "--library", "none"]
+    told += ["--small", "--device", "cpu"] if small else []
+    return Step(row, limit_s, "perf", tuple(told), (preset,))
+
+
+def steps(rounds: int = 3, small: bool = False) -> list[Step]:
+    """Every step in order. What is compared with intervals is measured in `rounds` processes."""
+    numbers = range(1, rounds + 1)
+    # 1: tests that fail are a result as well.
+    tests = Step("tests", 150, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1))
+    return [
+        Step("facts", 40, f"{HERE}.facts", ("{out}/facts.json", "{small}")),
+        tests,
+        *(_row(row, 70, _preset(row), rounds, small) for row in ROWS),
+        *(_cells("executions", n, 50, "gpt2") for n in numbers[:2]),
+        *(_cells("decode", n, 60, "gpt2") for n in numbers),
+        Step("launches", 45, f"{HERE}.launches", ("{out}/launches.json", "{small}")),
+        _cells("large", 1, 60, "gpt2-xl", "qwen3-0.6b"),
+        _cells("memory", 1, 60, "gpt2"),
+        _cells("peers", 1, 100, "gpt2"),
+        *(_counters(what) for what in ("calibrate", *COUNTED)),
+        *(_cells("large", n, 60, "gpt2-xl", "qwen3-0.6b") for n in numbers[1:]),
+        *(_cells("executions", n, 50, "gpt2") for n in numbers[2:]),
+        *(_cells("peers", n, 60, "gpt2") for n in numbers[1:]),
+    ]
+
+
+def _preset(row: str) -> str:
+    return "gpt2-xl" if row == "gpu-bandwidth" else "gpt2"
+
+
+def _counters(what: str) -> Step:
+    told = (what, "{out}/ncu", "--weights", "{scratch}", "{small}")
+    return Step(f"ncu-{what}", 100, f"{HERE}.counters", told, ("gpt2",))
+
+
+def _pytest(small: bool) -> tuple[str, ...]:
+    """Whatever a library newly warns of is in the log, and fails no test."""
+    how = ("-v", "-p", "no:cacheprovider", "-W", "default", "-m", "gpu")
+    processes = () if small else ("-n", str(TEST_PROCESSES))
+    return (*how, *processes, "--junitxml", "{out}/gpu-tests.xml")
+
+
+def _chosen(small: bool) -> tuple[str, ...]:
+    return ("tests/engine/test_static_step.py",) if small else ("tests",)
+
+
+def chosen(known: list[Step], patterns: str) -> list[Step]:
+    """The steps that comma-separated patterns name, in order; all where there are none.
+
+    Raises ValueError for a pattern that names none.
+    """
+    wanted = [pattern for pattern in patterns.split(",") if pattern]
+    for pattern in wanted:
+        if not any(fnmatchcase(step.name, pattern) for step in known):
+            names = ", ".join(step.name for step in known)
+            raise ValueError(f"no step {pattern!r}; steps: {names}")
+    return [s for s in known if not wanted or any(fnmatchcase(s.name, p) for p in wanted)]

@@ -1,0 +1,261 @@
+"""The headline numbers of a folder of evidence, every one worked out from the records in it.
+
+    python -m perf.evidence.summary FOLDER
+
+Times are medians; brackets are 95 % intervals over processes; a ratio is taken within processes.
+A share of the floor is the time that the step's compulsory bytes (`kvbench.costs`) take at the read
+bandwidth measured in the same folder, over the step's time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+from xml.etree import ElementTree
+
+from kvbench.costs.forward import Cost, ceiling, forward
+from kvbench.records.read import cost_inputs
+from kvbench.stats.paired import compare, interval
+from perf import report
+from perf.evidence.run import lines
+
+Record = dict[str, Any]
+Lines = Iterator[str]
+FAILED = 25  # names of failed tests that are listed
+
+
+class Evidence:
+    """What a folder holds; whatever is not there is empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = self._json("state.json") or {}
+        self.facts = self._json("facts.json")
+        self.launches = self._json("launches.json") or []
+        self.lines = lines(folder / "cells.jsonl")
+
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+    @property
+    def read_gb_s(self) -> float | None:
+        """The read bandwidth that shares are told by."""
+        return self.facts["roofs"]["read_gb_s"] if self.facts else None
+
+    def cells(self, group: str) -> dict[str, dict[str, Record]]:
+        """The measured records of a group: name -> step (a process) -> record, in step order."""
+        found: dict[str, dict[str, Record]] = {}
+        for line in sorted(self.lines, key=lambda line: line["step"]):
+            record = line.get("record", {})
+            if line["group"] == group and record and "error" not in record:
+                found.setdefault(line["name"], {})[line["step"]] = record
+        return dict(sorted(found.items()))
+
+
+def summary(folder: Path) -> str:
+    """All of it, in Markdown."""
+    found = Evidence(folder)
+    parts = {
+        "Steps": steps(found),
+        "Machine": machine(found),
+        "GPU tests": tests(folder),
+        "Speed rows": rows(folder),
+        "Ways to run a step (ms a token)": generations(found, "executions", "eager-torch"),
+        "Decode at depth (ms a step)": decoding(found, "decode"),
+        "Launches of a decode step": launches(found),
+        "Larger models (ms a step)": decoding(found, "large"),
+        "Memory (MB)": memory(found),
+        "Other runners (ms a token)": generations(found, "peers", "graph-triton"),
+        "Counters": counters(folder),
+        "Not measured": missing(found),
+    }
+    told = {title: list(lines) for title, lines in parts.items()}
+    return "\n\n".join(f"## {title}\n" + "\n".join(lines) for title, lines in told.items() if lines)
+
+
+def steps(found: Evidence) -> Lines:
+    """How each step ended."""
+    told = found.state.items()
+    yield " · ".join(f"{name} {one['status']} {one['seconds']:.0f} s" for name, one in told)
+
+
+def machine(found: Evidence) -> Lines:
+    """Device, versions and measured bandwidth."""
+    if not found.facts:
+        return
+    roofs, packages = found.facts["roofs"], found.facts["packages"]
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "triton", "transformers"))
+    yield f"{roofs['device_name']}, {versions}, commit {roofs['commit']}"
+    yield (
+        f"read {roofs['read_gb_s']:.0f} GB/s ({roofs['read_by']}), copy {roofs['copy_gb_s']:.0f} "
+        f"GB/s, {roofs['dtype']} product {roofs['gemm_gflop_s'] / 1e3:.0f} TFLOP/s"
+    )
+    if smi := found.facts["nvidia_smi_after"]:
+        yield ", ".join(f"{name} {value}" for name, value in smi.items() if name != "name")
+
+
+def tests(folder: Path) -> Lines:
+    """Counts of the GPU tests, and the names of those that failed."""
+    path = folder / "gpu-tests.xml"
+    if not path.exists():
+        log = folder / "logs/tests.log"
+        said = log.read_text(errors="replace").split() if log.exists() else []
+        counts = {word: said.count(word) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
+        if any(counts.values()):
+            yield "unfinished: " + ", ".join(f"{n} {word}" for word, n in counts.items())
+        return
+    cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+    red = [case for case in cases if any(part.tag in ("failure", "error") for part in case)]
+    skipped = [case for case in cases if any(part.tag == "skipped" for part in case)]
+    passed = len(cases) - len(red) - len(skipped)
+    yield f"{passed} passed, {len(red)} failed, {len(skipped)} skipped"
+    yield from (f"- failed: {case.get('classname')}::{case.get('name')}" for case in red[:FAILED])
+
+
+def rows(folder: Path) -> Lines:
+    """The speed targets of a GPU."""
+    for row in report.read(folder / "speed.json"):
+        yield "    " + report.line(row)
+
+
+def decoding(found: Evidence, group: str) -> Lines:
+    """Steps of one depth: times, shares of the floor, speed-ups over v1 beside their ceilings."""
+    cells = found.cells(group)
+    for name, blocks in cells.items():
+        record = next(iter(blocks.values()))
+        cost = _cost(record, record["depth"])
+        step = interval([_times(one) for one in blocks.values()])
+        line = f"- {name}: {_span(step.point, step.low, step.high)}, {cost.bytes / 1e6:.4g} MB"
+        line += _share(found, cost, step.point)
+        base = cells.get(name.replace(f" {record['version']} ", " v1 "), {})
+        if record["version"] != "v1" and base:
+            most = ceiling(_cost(next(iter(base.values())), record["depth"]), cost)
+            line += _over(base, blocks, _times, "v1") + f" of at most {most:.2f}"
+        ours = cells.get(name.replace(" graph-torch ", " graph-triton "), {})
+        if ours is not blocks:
+            line += _over(ours, blocks, _times, "graph-triton")
+        yield line
+
+
+def generations(found: Evidence, group: str, than: str) -> Lines:
+    """Whole generations: time a token, its share of the floor, and against one way to run it."""
+    cells = found.cells(group)
+    for name, blocks in cells.items():
+        record = next(iter(blocks.values()))
+        step = interval([_tpots(one) for one in blocks.values()])
+        cost = _cost(record, record["prompt_length"] + record["T"] // 2)
+        line = f"- {name}: {_span(step.point, step.low, step.high)}"
+        line += _share(found, cost, step.point)
+        line += f", TTFT {median(one['ttft_ms_median'] for one in blocks.values()):.2f}"
+        for key in ("compile_s", "capture_s"):
+            line += f", {key} {record[key]:.1f}" if key in record else ""
+        base = _base(cells, record, than, group)
+        if base is not blocks:
+            line += _over(base, blocks, _tpots, than)
+        if "tokens_equal" in record:
+            at = record["first_difference"]
+            line += ", tokens equal" if at is None else f", tokens differ from {at} on"
+        yield line
+
+
+def _base(
+    cells: dict[str, dict[str, Record]], record: Record, than: str, group: str
+) -> dict[str, Record]:
+    """The cells to hold a generation against: the same version's, or v1's beside other runners."""
+    version = "v1" if group == "peers" else record["version"]
+    like = f"{record['pretrained']} {version} {than} "
+    return next((blocks for name, blocks in cells.items() if name.startswith(like)), {})
+
+
+def launches(found: Evidence) -> Lines:
+    """Kernels a layer and a step."""
+    for row in found.launches:
+        yield (
+            f"- gpt2 {row['version']} {row['mode']} B {row['batch_size']}: {row['a_layer']:g} "
+            f"{row['counts']} a layer, {row['a_step']:g} a step of {row['n_layer']} layers"
+        )
+
+
+def memory(found: Evidence) -> Lines:
+    """What was held at the peak, and what v1 held over it."""
+    cells = found.cells("memory")
+    peaks = {name: next(iter(blocks.values())) for name, blocks in cells.items()}
+    for name, record in peaks.items():
+        parts = {
+            "peak": record["peak_memory_bytes"],
+            "weights and prompt": record["baseline_memory_bytes"],
+            "cache": record["cache_reserved_bytes"],
+            "used of it": record["cache_used_bytes"],
+            "transient": record["transient_bytes"],
+        }
+        yield f"- {name}: " + ", ".join(f"{part} {n / 1e6:.2f}" for part, n in parts.items())
+
+
+def counters(folder: Path) -> Lines:
+    """Nsight Compute's totals beside the cost model."""
+    path = folder / "ncu/calibration.json"
+    if path.exists():
+        told = json.loads(path.read_text())
+        yield f"- calibration: ratio {told['ratio']:.4f}, {len(told['metrics'])} counters"
+    for path in sorted(folder.glob("ncu/*.totals.json")):
+        told = json.loads(path.read_text())
+        model = told["modelled_bytes"]
+        yield (
+            f"- gpt2 {told['version']}, one step: {told['launches']} launches, "
+            f"{told['time_ns'] / 1e3:.0f} us of kernels, DRAM {told['dram_bytes'] / 1e6:.1f} MB of "
+            f"{model / 1e6:.1f} modelled ({told['dram_bytes'] / model:.3f}), "
+            f"passes {told['passes']}, {told['seconds']:.0f} s"
+        )
+
+
+def missing(found: Evidence) -> Lines:
+    """Cells without a measurement, and why."""
+    for line in found.lines:
+        record = line.get("record", {})
+        why = line.get("error") or record.get("error")
+        if why:
+            yield f"- {line['name']} ({line['step']}): {why} {record.get('error_detail', '')}"
+
+
+def _cost(record: Record, depth: int) -> Cost:
+    return forward(**cost_inputs(record), depth=depth, T=1)
+
+
+def _times(record: Record) -> list[float]:
+    return [run["tpot_ms"] for run in record["runs"]]
+
+
+def _tpots(record: Record) -> list[float]:
+    """Each run's mean decode step, with the pick of a token where it is apart from the step."""
+    return [
+        fmean(run["step_ms"][1:]) + run["sampling_ms"] / len(run["step_ms"])
+        for run in record["runs"]
+    ]
+
+
+def _over(base: dict[str, Record], blocks: dict[str, Record], times: Callable, name: str) -> str:
+    """The ratio of times, `name`'s over these, in the processes that measured both."""
+    both = [block for block in base if block in blocks]
+    if not both:
+        return ""
+    ratio = compare([times(base[b]) for b in both], [times(blocks[b]) for b in both])
+    return f"; {name} over it {_span(ratio.ratio, ratio.low, ratio.high)}"
+
+
+def _share(found: Evidence, cost: Cost, ms: float) -> str:
+    if not found.read_gb_s:
+        return ""
+    return f", share of the floor {cost.bytes / found.read_gb_s / 1e6 / ms:.3f}"
+
+
+def _span(point: float, low: float | None, high: float | None) -> str:
+    return f"{point:.4g}" + ("" if low is None else f" [{low:.4g}, {high:.4g}]")
+
+
+if __name__ == "__main__":
+    print(summary(Path(sys.argv[1])))

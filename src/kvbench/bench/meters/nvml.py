@@ -1,0 +1,63 @@
+"""Counters that NVIDIA's driver keeps of this process's GPU, by its own bindings, nvidia-ml-py.
+
+They only grow, so that two readings tell what happened in between. Standard library but for these.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+# Nanoseconds that the clocks were held below what was asked for: power, heat, the power supply.
+SLOWED = (
+    "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP",
+    "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN",
+    "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN",
+    "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN",
+)
+
+
+class Unreadable(Exception):
+    """A counter that this machine does not tell, and why, in one line."""
+
+
+def energy_mj() -> int:
+    """Millijoules that the GPU's board took since its driver was loaded. Raises Unreadable."""
+    nvml, device = _device()
+    try:
+        return int(nvml.nvmlDeviceGetTotalEnergyConsumption(device))
+    except nvml.NVMLError as error:  # older than Volta, or a virtual GPU
+        raise Unreadable(f"NVML tells no total energy of this GPU: {error}") from None
+
+
+def slowed_us() -> int:
+    """Microseconds that the GPU ran below its clock since then, by reason, added up.
+
+    Raises Unreadable where the driver counts none of them.
+    """
+    nvml, device = _device()
+    fields = [getattr(nvml, name) for name in SLOWED if hasattr(nvml, name)]
+    try:
+        told = nvml.nvmlDeviceGetFieldValues(device, fields)
+    except nvml.NVMLError as error:
+        raise Unreadable(f"NVML tells no slow-downs of this GPU: {error}") from None
+    known = [field.value.ullVal for field in told if field.nvmlReturn == nvml.NVML_SUCCESS]
+    if not known:
+        raise Unreadable("NVML counts no slow-downs of this GPU")
+    return sum(known) // 1000
+
+
+def _device() -> tuple[Any, Any]:
+    """The bindings, and the GPU that this process sees first."""
+    try:
+        import pynvml as nvml
+    except ImportError:
+        raise Unreadable("nvidia-ml-py is not installed") from None
+    name = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    try:
+        nvml.nvmlInit()
+        if name.isdigit():
+            return nvml, nvml.nvmlDeviceGetHandleByIndex(int(name))
+        return nvml, nvml.nvmlDeviceGetHandleByUUID(name)
+    except nvml.NVMLError as error:  # no driver, or no such GPU
+        raise Unreadable(f"NVML cannot be asked about GPU {name}: {error}") from None

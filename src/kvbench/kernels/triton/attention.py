@@ -1,0 +1,297 @@
+"""Decode attention over a cache, the new token's K and V appended on the way.
+
+One program reads a share of the keys of one K/V head for up to ROWS of its query heads. Rows are
+read as 32-bit words (`words`) and every slot of a tile keeps a softmax of its own (running maximum,
+sum and weighted values: Milakov and Gimelshein 2018, arXiv:1805.02867), so that the loop has no
+barrier and sums no values across threads. A key's scale multiplies its score and a value's its
+probability; nothing is dequantised. All arithmetic is fp32.
+
+Where the step is (`position`, the new token's index) is read on the device, so that one captured
+graph serves every depth.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kvbench.kernels.triton.launch import fetch_ahead, let_next_start, wait_for_previous
+from kvbench.kernels.triton.words import INT4, OFFSET, STEP, pack, unit_of, unpack
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LOWEST = tl.constexpr(-3.0e38)  # the maximum of no score: finite, so that no difference is NaN
+
+
+@triton.jit
+def attend(
+    qkv, stride_part, stride_b, turn,
+    k, v, k_scale, v_scale, position,
+    part, part_max, part_sum, arrived, out,
+    capacity, scale, ahead, ahead_bytes,
+    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
+    KIND: tl.constexpr, PER: tl.constexpr, WORDS: tl.constexpr,
+    SLOTS: tl.constexpr, KEYS: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr,
+    PARTS: tl.constexpr, APPEND: tl.constexpr, ROTARY: tl.constexpr,
+    AHEAD: tl.constexpr, PDL: tl.constexpr, THREADS: tl.constexpr,
+):  # fmt: skip
+    """out (B, Hq, D) = softmax(q K^T * scale) V over rows 0 ... position.
+
+    qkv: the new rows of q, and of k and v if APPEND, as PARTS fp32 summands (PARTS, B, width).
+    turn: cosines then sines (D,) of the position's angles, if ROTARY. k, v: int32 words
+    (B, KV_HEADS, capacity, D / PER); k_scale, v_scale: fp32 (B, KV_HEADS, capacity) for codes.
+    With SPLITS > 1 the last program of a head to arrive joins every share, in order. SLOTS keys
+    side by side, and KEYS of them in turn, make a tile. PDL: 0 none, 1 the next kernel may start at
+    once, 2 it may when the keys are read: where programs fill the device it would be in their way.
+    """
+    CHUNKS: tl.constexpr = (GROUP + ROWS - 1) // ROWS
+    W: tl.constexpr = D // PER
+    TILE: tl.constexpr = SLOTS * KEYS
+    program, split = tl.program_id(0), tl.program_id(1)
+    chunk, head = program % CHUNKS, (program // CHUNKS).to(tl.int64)
+    batch, kv_head = head // KV_HEADS, head % KV_HEADS
+    owns = (split == 0) & (chunk == 0)
+
+    words, slots = tl.arange(0, WORDS), tl.arange(0, SLOTS)
+    inside = words < W
+    # Threads fill the last axes first, so that the keys of one slot stay in one thread.
+    keys = tl.arange(0, KEYS)[:, None] * SLOTS + slots[None, :]
+    tile = keys[:, :, None] * W + words[None, None, :]
+    k += head * capacity * W
+    v += head * capacity * W
+    k_scale += head * capacity
+    v_scale += head * capacity
+
+    let_next_start(PDL == 1)
+    if not APPEND:  # the newest row was stored by a kernel of this step
+        wait_for_previous(PDL > 0)
+    n = tl.load(position).to(tl.int32) + (0 if APPEND else 1)
+    share = tl.cdiv(tl.cdiv(n, SPLITS), TILE) * TILE
+    first, last = split * share, tl.minimum(split * share + share, n)
+    if STAGES == 0:
+        loaded = load_tile(
+            k, v, k_scale, v_scale, first, last, keys, tile, inside, W, WORDS, KIND, PER
+        )
+    if APPEND:
+        wait_for_previous(PDL > 0)
+
+    row = qkv + batch * stride_b
+    queries, sums = (), ()
+    for g in tl.static_range(ROWS):
+        query_head = kv_head * GROUP + tl.minimum(chunk * ROWS + g, GROUP - 1)
+        q = load_row(row + query_head * D, stride_part, turn, words, inside, D, PER, PARTS, ROTARY)
+        scaled, total = (), tl.zeros([WORDS], tl.float32)
+        for i in tl.static_range(PER):
+            number = q[i] * (scale * LOG2E)
+            total += number
+            scaled = scaled + (number,)
+        queries = queries + (scaled,)
+        sums = sums + (tl.sum(total, 0),)
+
+    own = (slots == 0) & (split == 0)
+    state = ()
+    if APPEND:
+        new_k = row + (KV_HEADS * GROUP + kv_head) * D
+        new_v = new_k + KV_HEADS * D
+        new_k = load_row(new_k, stride_part, turn, words, inside, D, PER, PARTS, ROTARY)
+        new_v = load_row(new_v, stride_part, turn, words, inside, D, PER, PARTS, False)
+        new_k = append(new_k, k + n * W + words, k_scale + n, owns, inside, KIND, PER)
+        new_v = append(new_v, v + n * W + words, v_scale + n, owns, inside, KIND, PER)
+    for g in tl.static_range(ROWS):
+        y = ()
+        if APPEND:
+            score = dot(queries[g], new_k, PER)
+            top = tl.where(own, tl.sum(score, 0), LOWEST)
+            for i in tl.static_range(PER):
+                y = y + (tl.where(own[:, None], as_read(new_v[i], KIND)[None, :], 0.0),)
+            total = tl.where(own, 1.0, 0.0)
+        else:
+            top = tl.full([SLOTS], LOWEST, tl.float32)
+            for _ in tl.static_range(PER):
+                y = y + (tl.zeros([SLOTS, WORDS], tl.float32),)
+            total = tl.zeros([SLOTS], tl.float32)
+        state = state + ((top, total, tl.zeros([SLOTS], tl.float32), y),)
+
+    if STAGES == 0:  # the next tile is on its way while this one is used
+        for at in range(first + TILE, last, TILE):
+            following = load_tile(
+                k, v, k_scale, v_scale, at, last, keys, tile, inside, W, WORDS, KIND
+            )
+            state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
+            loaded = following
+        state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
+    else:
+        for at in tl.range(first, last, TILE, num_stages=STAGES):
+            loaded = load_tile(
+                k, v, k_scale, v_scale, at, last, keys, tile, inside, W, WORDS, KIND, PER
+            )
+            state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
+    let_next_start(PDL == 2)
+    if AHEAD:
+        programs = tl.num_programs(0) * SPLITS
+        fetch_ahead(ahead, ahead_bytes, program * SPLITS + split, programs, THREADS)
+
+    for g in tl.static_range(ROWS):
+        tops, totals, weights, y = state[g]
+        top = tl.max(tops, 0)
+        factor = tl.exp2(tops - top)
+        total, weight = tl.sum(totals * factor, 0), tl.sum(weights * factor, 0)
+        member = chunk * ROWS + g
+        query_head = head * GROUP + member
+        if SPLITS == 1:
+            place, divisor = out + query_head * D, total
+        else:
+            share_of = query_head * SPLITS + split
+            tl.store(part_max + share_of, top, member < GROUP)
+            tl.store(part_sum + share_of, total, member < GROUP)
+            place, divisor = part + share_of * D, 1.0
+        for i in tl.static_range(PER):
+            z = tl.sum(y[i] * factor[:, None], 0)
+            if KIND == INT4:
+                z = (z - weight * OFFSET) * STEP
+            z = (z / divisor).to(place.dtype.element_ty)
+            tl.store(place + words * PER + i, z, inside & (member < GROUP))
+    if SPLITS > 1:
+        join(part, part_max, part_sum, arrived + program, out, head * GROUP + chunk * ROWS,
+             GROUP - chunk * ROWS, ROWS, D, WORDS * PER, SPLITS)  # fmt: skip
+
+
+@triton.jit
+def load_tile(
+    k, v, k_scale, v_scale, at, last, keys, tile, inside,
+    W: tl.constexpr, WORDS: tl.constexpr, KIND: tl.constexpr, PER: tl.constexpr,
+):  # fmt: skip
+    """Words of K and V (KEYS, SLOTS, WORDS), scales of codes, and which keys there are."""
+    live = at + keys < last
+    wanted = live[:, :, None]
+    if W != WORDS:
+        wanted = wanted & inside[None, None, :]
+    k_words = tl.load(k + at * W + tile, wanted, 0, eviction_policy="evict_first")
+    v_words = tl.load(v + at * W + tile, wanted, 0, eviction_policy="evict_first")
+    if PER > 2:
+        k_unit = tl.load(k_scale + at + keys, live, 0.0)
+        v_unit = tl.load(v_scale + at + keys, live, 0.0)
+        if KIND == INT4:
+            k_unit *= STEP
+        return k_words, v_words, k_unit, v_unit, live
+    else:
+        return k_words, v_words, live, live, live
+
+
+@triton.jit
+def load_row(
+    row, stride_part, turn, words, inside,
+    D: tl.constexpr, PER: tl.constexpr, PARTS: tl.constexpr, ROTARY: tl.constexpr,
+):  # fmt: skip
+    """One new row (D,) as PER tensors (WORDS,), its neighbouring pairs turned if ROTARY."""
+    x = ()
+    for i in tl.static_range(PER):
+        x = x + (summed(row + words * PER + i, stride_part, inside, PARTS),)
+    if ROTARY:
+        turned = ()
+        for i in tl.static_range(PER):
+            channel = words * PER + i
+            if PER == 1:
+                other = summed(row + (channel ^ 1), stride_part, inside, PARTS)
+            else:
+                other = x[i ^ 1]
+            cos = tl.load(turn + channel // 2, inside, 0.0)
+            sin = tl.load(turn + D // 2 + channel // 2, inside, 0.0)
+            turned = turned + (x[i] * cos + tl.where(channel % 2 == 0, -other, other) * sin,)
+        return turned
+    else:
+        return x
+
+
+@triton.jit
+def summed(place, stride_part, inside, PARTS: tl.constexpr):
+    """The sum of PARTS summands, in order, as fp32."""
+    x = tl.load(place, inside, 0.0).to(tl.float32)
+    for part in tl.static_range(1, PARTS):
+        x += tl.load(place + part * stride_part, inside, 0.0).to(tl.float32)
+    return x
+
+
+@triton.jit
+def append(x, place, scale, mine, inside, KIND: tl.constexpr, PER: tl.constexpr):
+    """Store a new row where `mine`; returns it as it is stored."""
+    unit = 1.0
+    if PER > 2:
+        unit = unit_of(x, 0, KIND, PER)
+        tl.store(scale, unit, mine)
+    word, stored = pack(x, unit, KIND, PER)
+    tl.store(place, word, inside & mine)
+    return stored
+
+
+@triton.jit
+def as_read(number, KIND: tl.constexpr):
+    """A value of the new row, in the units in which values are summed."""
+    return number / STEP if KIND == INT4 else number
+
+
+@triton.jit
+def dot(a, b, PER: tl.constexpr):
+    """The sum over a word's numbers of a * b."""
+    total = a[0] * b[0]
+    for i in tl.static_range(1, PER):
+        total += a[i] * b[i]
+    return total
+
+
+@triton.jit
+def absorb(loaded, queries, sums, state, KIND: tl.constexpr, ROWS: tl.constexpr, PER: tl.constexpr):
+    """The state of every query once a tile's keys have been counted in."""
+    k_words, v_words, k_unit, v_unit, live = loaded
+    CODES: tl.constexpr = PER > 2
+    k, weighed = unpack(k_words, KIND), ()
+    for g in tl.static_range(ROWS):
+        total = k[0] * queries[g][0][None, None, :]
+        for i in tl.static_range(1, PER):
+            total += k[i] * queries[g][i][None, None, :]
+        score = tl.sum(total, 2)  # (KEYS, SLOTS)
+        if KIND == INT4:
+            score -= sums[g] * OFFSET
+        if CODES:
+            score *= k_unit
+        score = tl.where(live, score, float("-inf"))
+        top = state[g][0]
+        higher = tl.maximum(top, tl.max(score, 0))
+        weighed = weighed + ((higher, tl.exp2(top - higher), tl.exp2(score - higher[None, :])),)
+    v, after = unpack(v_words, KIND), ()
+    for g in tl.static_range(ROWS):
+        higher, shrink, p = weighed[g]
+        total, weight, y = state[g][1] * shrink + tl.sum(p, 0), state[g][2], ()
+        if CODES:
+            p *= v_unit
+        if KIND == INT4:
+            weight = weight * shrink + tl.sum(p, 0)
+        for i in tl.static_range(PER):
+            y = y + (state[g][3][i] * shrink[:, None] + tl.sum(p[:, :, None] * v[i], 0),)
+        after = after + ((higher, total, weight, y),)
+    return after
+
+
+@triton.jit
+def join(
+    part, part_max, part_sum, arrived, out, query_head, members,
+    ROWS: tl.constexpr, D: tl.constexpr, COLUMNS: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """The last program of a chunk of query heads to arrive makes one softmax of their shares."""
+    tl.debug_barrier()
+    before = tl.atomic_add(arrived, 1, sem="acq_rel")
+    if before == SPLITS - 1:
+        splits, columns = tl.arange(0, SPLITS), tl.arange(0, COLUMNS)
+        inside = columns < D
+        for g in tl.static_range(ROWS):
+            if g < members:
+                shares = (query_head + g) * SPLITS + splits
+                # L1 may hold lines from before the other programs wrote: read past it.
+                tops = tl.load(part_max + shares, cache_modifier=".cg")
+                factor = tl.exp2(tops - tl.max(tops, 0))
+                sums = tl.load(part_sum + shares, cache_modifier=".cg")
+                tile = shares[:, None] * D + columns[None, :]
+                y = tl.load(part + tile, inside[None, :], 0.0, cache_modifier=".cg")
+                y = tl.sum(y * factor[:, None], 0) / tl.sum(factor * sums, 0)
+                place = out + (query_head + g) * D + columns
+                tl.store(place, y.to(place.dtype.element_ty), inside)
+        tl.store(arrived, 0)
