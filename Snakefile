@@ -21,12 +21,15 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/functions.smk"
 include: "rules/inputs.smk"
+include: "rules/weights.smk"
 include: "rules/sharing.smk"
 include: "rules/kernels.smk"
 include: "rules/measure.smk"
 include: "rules/roofline.smk"
 include: "rules/analysis.smk"
+include: "rules/runners.smk"
 include: "rules/report.smk"
 include: "rules/compare.smk"
 

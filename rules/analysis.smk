@@ -2,8 +2,7 @@
 
 in    results/{study}/cells/{benchmark}_{preset}.jsonl, results/{study}/roofline/roofs.json
 out   results/{study}/verdicts/{preset}.json, results/{study}/controls/{preset}.json
-      results/{study}/tables/{verdicts,controls,depth,batch,attribution,peers,executions}_{preset}.md, .csv
-      results/{study}/compare/verdicts.json and passed, results/{study}/tables/compare.md and .csv
+      results/{study}/tables/{verdicts,controls,depth,batch,attribution}_{preset}.md and .csv
 """
 
 
@@ -137,51 +136,3 @@ rule controls:
     """v1 against itself and against a known delay: what this machine can tell apart."""
     input:
         targets.of_every_preset(config, "tables", name="controls"),
-
-
-rule compare_peers:
-    """Compare each runner with v1, process by process, and its tokens with v1's."""
-    input:
-        code=code("analyse.py", "kvbench.analysis.runners"),
-        cells=gathered("latency", "peers"),
-    output:
-        md="<results>/tables/peers_{preset}.md",
-        csv="<results>/tables/peers_{preset}.csv",
-    log:
-        "<logs>/peers/{preset}.log",
-    conda:
-        "../envs/figures.yaml"
-    params:
-        analysis={"module": "kvbench.analysis.runners", "kind": "peers"},
-    script:
-        "../scripts/analyse.py"
-
-
-rule compare_executions:
-    """Compare each execution and kernel with eager torch."""
-    input:
-        code=code("analyse.py", "kvbench.analysis.runners"),
-        cells=gathered("executions"),
-    output:
-        md="<results>/tables/executions_{preset}.md",
-        csv="<results>/tables/executions_{preset}.csv",
-    log:
-        "<logs>/executions/{preset}.log",
-    conda:
-        "../envs/figures.yaml"
-    params:
-        analysis={"module": "kvbench.analysis.runners", "kind": "executions"},
-    script:
-        "../scripts/analyse.py"
-
-
-rule peers:
-    """v0-v4 and other runners of the same weights: figure and table."""
-    input:
-        targets.of_every_preset(config, "figures", "tables", name="peers"),
-
-
-rule executions:
-    """The decode step under each execution and kernel that this device offers: figure and table."""
-    input:
-        targets.of_every_preset(config, "figures", "tables", name="executions"),
