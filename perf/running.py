@@ -56,6 +56,7 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
     script = ROOT / "scripts/measure.py"
     loaded = (
         "kvbench.bench.latency",
+        "kvbench.kernels.cpu.library",
         f"kvbench.caches.{one.cache}",
         f"kvbench.models.{one.model_config['arch']}",
     )

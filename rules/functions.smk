@@ -1,10 +1,15 @@
 """What rules ask of a job's wildcards: code, inputs, params and priorities."""
 
+# What a measuring job loads by name for the device it runs on.
+KERNEL_CODE = [f"kvbench.kernels.cpu.{name}" for name in ("library", "memory_account")]
+if uses_cuda(config):
+    KERNEL_CODE = ["kvbench.engine.tuning"]
+
 
 def measuring_code(benchmark, *modules, script="measure.py"):
     """The code of a measuring job: its benchmark, its version's cache, its preset's architecture."""
     line = BENCHMARKS[benchmark]
-    modules = [f"kvbench.bench.{line.module or benchmark}", *modules]
+    modules = [f"kvbench.bench.{line.module or benchmark}", *modules, *KERNEL_CODE]
     modules += [POOLING] if line.pooled and not targets.sampled(config, benchmark) else []
 
     @cached_signature

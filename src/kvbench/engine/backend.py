@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from kvbench import placeholder as unavailable
 from kvbench.cell import Cell
 from kvbench.engine.stepped import settle_step
-from kvbench.kernels.cpu.library import Native, load
 from kvbench.records.store import read_record
+
+if TYPE_CHECKING:
+    from kvbench.kernels.cpu.library import Native
+
+# By name: code of CPUs alone.
+NATIVE = "kvbench.kernels.cpu.library"
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
             raise RuntimeError(f"kernel: native, but {reason}; use auto or torch")
         linear = "prepacked" if can_prepack(cell.dtype) else "plain"
         return Choice("eager", "torch", linear, reason, widened=cell.dtype == "bfloat16")
-    native = load(Path(library), threads=cell.threads)
+    native = import_module(NATIVE).load(Path(library), threads=cell.threads)
     build = read_record(Path(library).with_suffix(".json"))
     facts = ("compiler", "version", "flags", "sha256")
     return Choice("eager", "native", "panels", None, native, {key: build[key] for key in facts})

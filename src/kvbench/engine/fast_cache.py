@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.backend import Choice
 from kvbench.engine.static_view import HasRows, Rows
-from kvbench.kernels.cpu.bound import fits
-from kvbench.kernels.cpu.library import Native
 from kvbench.kernels.reference import decode_attention
+
+if TYPE_CHECKING:
+    from kvbench.kernels.cpu.library import Native
 
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
@@ -47,7 +49,9 @@ class NativeCache:
 
 def native_or_same(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
-    if native is None or not hasattr(cache, "rows") or not fits(cache.rows(cache.layers[0])[0]):
+    if native is None or not hasattr(cache, "rows"):
+        return cache
+    if not import_module("kvbench.kernels.cpu.bound").fits(cache.rows(cache.layers[0])[0]):
         return cache
     return cast(Cache, NativeCache(cache, native))
 
@@ -60,10 +64,11 @@ class PromptCache:
     """
 
     def __init__(self, cache: Cache) -> None:
-        from kvbench.kernels.triton.bound import Quantise
-
+        kernels = import_module("kvbench.kernels.triton.bound")  # by name: of CUDA devices alone
         self.cache, held = cache, cast(HasRows, cache)
-        self._stores = {layer: Quantise(*_coded(held.rows(layer))) for layer in cache.layers}
+        self._stores = {
+            layer: kernels.Quantise(*_coded(held.rows(layer))) for layer in cache.layers
+        }
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
 
     def __getattr__(self, name: str) -> Any:

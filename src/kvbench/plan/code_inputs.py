@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def _files_of(name: str, src: Path) -> list[Path]:
 def _imports(path: Path, src: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
     """Dotted names under the package that `path` imports, anywhere in its code."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+    for node in _run(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -92,6 +93,15 @@ def _imports(path: Path, src: Path, _mtime_ns: int, _size: int) -> tuple[str, ..
                 base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return tuple(name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE)
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below, but for what stands under `if TYPE_CHECKING` and never runs."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        test = child.test if isinstance(child, ast.If) else None
+        if not (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"):
+            yield from _run(child)
 
 
 def _sha256(path: Path) -> str:

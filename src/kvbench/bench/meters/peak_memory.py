@@ -13,14 +13,13 @@ from __future__ import annotations
 import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
-
-from kvbench.kernels.cpu.memory_account import NAME, load
 
 REQUESTED = "requested_bytes.all"  # of torch.cuda.memory_stats
 BESIDE = {
@@ -148,5 +147,8 @@ def peak_meter(device: str, library: str | None = None) -> Peak:
     """A meter for `device`; the account lies beside the native kernels' `library`."""
     if device == "cuda":
         return CudaPeak()
-    account = load(Path(library).with_name(NAME)) if library else None
+    account = None
+    if library:
+        accounts = import_module("kvbench.kernels.cpu.memory_account")  # by name: of CPUs alone
+        account = accounts.load(Path(library).with_name(accounts.NAME))
     return CpuPeak(account) if account else ProfilerPeak()
