@@ -2,18 +2,21 @@
 # make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root;
 #              test-conda: with every job in an environment of its own
 # make bench   the speed targets, half an hour; ROWS="int8-* cell" for some of them
+# make gpu-evidence   what one GPU shows, nine minutes, by PYTHON where there is no .venv;
+#              EVIDENCE="--steps facts,tests" for options, --help for all of them
 # Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
 CORES ?= 1
 ROWS ?=
+EVIDENCE ?=
 PIP_ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick bench test lint clean test-slurm test-conda
+.PHONY: all quick bench gpu-evidence test lint clean test-slurm test-conda
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -25,6 +28,9 @@ quick: $(READY)
 bench: $(READY)
 	$(BIN)/snakemake $(BENCH) --cores $(CORES) --quiet
 	$(BIN)/python -m perf $(ROWS)
+
+gpu-evidence:
+	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) scripts/gpu_evidence.py $(EVIDENCE)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile

@@ -52,7 +52,7 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
         config |= {"model_config": told["shape"]}
     preset = told["preset"]
     one = cells.cell(config, "latency", preset, "v1", T=2)
-    one = one.replace(num_warmup_runs=0, num_measure_runs=1, yardstick=False)
+    one = one.replace(num_warmup_runs=0, num_measure_runs=1, yardstick=False, energy_s=0.0)
     script = ROOT / "scripts/measure.py"
     loaded = (
         "kvbench.bench.latency",

@@ -36,6 +36,7 @@ SEED = 42
 STUDY = {
     **{"dtype": "bfloat16", "device": "cuda", "prompt_length": 32, "seed": SEED},
     **{"num_warmup_runs": 2, "num_measure_runs": 5, "yardstick": False, "temperature": 0},
+    "energy_s": 0,
     "decode": {"depths": [1000], "steps": 50},
 }
 FEW_RUNS = {"num_warmup_runs": 1, "num_measure_runs": 3}  # of generations of many tokens
@@ -56,11 +57,14 @@ def executions(config: dict[str, Any]) -> Iterator[Cell]:
     """v1 and v2 of gpt2, 128 tokens, by each way to run a step."""
     for version in ("v1", "v2"):
         for mode in (EAGER, SDPA, GRAPH):
-            yield cells.execution(config | FEW_RUNS, "gpt2", mode, version, T=128)
+            counted = {"energy_s": 1.0 if mode == GRAPH else 0}
+            yield cells.execution(config | FEW_RUNS | counted, "gpt2", mode, version, T=128)
 
 
 def steps_at_depth(config: dict[str, Any]) -> Iterator[Cell]:
-    """The decode step at depth 1000, batch 1 and 64."""
+    """The decode step at depth 1000, batch 1 and 64, and the prefill of 512 tokens."""
+    for version in ("v1", "v2", "v5"):
+        yield cells.cell(config, "roofline", "gpt2", version, phase="prefill", P=512)
     for batch in (64, 1):
         for version in ("v1", "v2", "v4", "v5"):
             yield decoding(config, "gpt2", version, GRAPH, batch, 1000)
@@ -135,6 +139,7 @@ def small(cell: Cell) -> Cell:
         num_warmup_runs=1,
         num_measure_runs=1,
         execution="eager",
+        energy_s=0.0,
         steps=1,
         batch_size=min(2, cell.batch_size),
         **{key: min(getattr(cell, key), 3) for key in ("T", "depth", "P")},
@@ -143,7 +148,8 @@ def small(cell: Cell) -> Cell:
 
 def name_of(cell: Cell) -> str:
     """A cell in words."""
-    length = f"depth {cell.depth}" if cell.depth else f"T {cell.T}"
+    key = next(key for key in ("depth", "P", "T") if getattr(cell, key))
+    length = f"{cell.phase} {key} {getattr(cell, key)}".strip()
     what = f"{cell.pretrained} {cell.version}"
     return f"{what} {cell.execution}-{cell.kernel} B {cell.batch_size} {length}"
 
@@ -173,7 +179,8 @@ def group(given: argparse.Namespace) -> int:
     study = {key: STUDY[key] for key in STUDY if not (given.small and key == "device")}
     config = resolve(study, load_schema())
     told = list(GROUPS[given.group](config))
-    random.Random(given.step).shuffle(told)
+    if given.group != "peers":  # of those, what compiles longest comes last
+        random.Random(given.step).shuffle(told)
     failed = 0
     for cell in told:
         name, path = name_of(cell), random_weights(given.weights, cell.pretrained)
@@ -192,7 +199,7 @@ def group(given: argparse.Namespace) -> int:
         with open(given.file, "a") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{name}: {line.get('error', 'measured')}, {line['wall_s']} s", flush=True)
-        gc.collect()
+        gc.collect()  # a captured step refers to itself
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return 1 if failed else 0

@@ -70,7 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     ends = began + given.budget - ENDING_S
     try:
         with tempfile.TemporaryDirectory() as site:
-            env = environment(given, site)
+            try:
+                env = environment(given, site)
+            except ValueError as error:
+                print(error, file=sys.stderr)
+                return 2
             with _beside(given.rehearse, todo, env) as wait:
                 for step in todo:
                     wait(step, ends)
@@ -87,16 +91,27 @@ def environment(given: argparse.Namespace, site: str) -> dict[str, str]:
     """Of every child: the package from this tree, what the wheels hold, no GPU in a rehearsal."""
     found = [str(ROOT), str(ROOT / "src")]
     if given.wheels:
-        wheels = sorted(map(str, Path(given.wheels).glob("*.whl")))
-        how = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--target", site]
-        subprocess.run([sys.executable, "-m", "pip", "install", *how, *wheels], check=True)
-        found.append(site)
+        found.append(install(Path(given.wheels), site))
     found += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "PYTHONUNBUFFERED": "1"}
     if given.rehearse:
         # The locks of devices are in TMPDIR: a rehearsal waits for no measurement.
         env |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1", "TMPDIR": site}
     return env
+
+
+def install(folder: Path, site: str) -> str:
+    """Unpack the wheels of a folder into `site`. Raises ValueError, in one line."""
+    wheels = sorted(map(str, folder.glob("*.whl")))
+    if not wheels:
+        raise ValueError(f"--wheels is {folder}, which holds no .whl file")
+    how = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--target", site]
+    command = [sys.executable, "-m", "pip", "install", *how, *wheels]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or "nothing").splitlines()[-1]
+        raise ValueError(f"pip cannot install the wheels of {folder} for this Python: {said}")
+    return site
 
 
 def scratch() -> Path:
@@ -130,11 +145,9 @@ def _beside(
     try:
         yield wait
     finally:
-        assert awake.stdin
-        awake.stdin.close()
-        making.kill()
-        making.wait()
-        awake.wait()
+        for child in (making, awake):
+            child.kill()
+            child.wait()
 
 
 def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from kvbench.ncu import runner
+
 HERE = "perf.evidence"
 ROWS = ("gpu-graph", "gpu-int8", "gpu-bandwidth")
-COUNTED = ("v1", "v2")  # versions whose decode step the counters look into
+COUNTED = {"v1": 150, "v2": 100}  # versions whose decode step the counters look into
 TEST_PROCESSES = 8
 
 
@@ -45,7 +47,7 @@ def steps(rounds: int = 3, small: bool = False) -> list[Step]:
     """Every step in order. What is compared with intervals is measured in `rounds` processes."""
     numbers = range(1, rounds + 1)
     # 1: tests that fail are a result as well.
-    tests = Step("tests", 150, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1))
+    tests = Step("tests", 170, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1))
     return [
         Step("facts", 40, f"{HERE}.facts", ("{out}/facts.json", "{small}")),
         tests,
@@ -56,7 +58,7 @@ def steps(rounds: int = 3, small: bool = False) -> list[Step]:
         _cells("large", 1, 60, "gpt2-xl", "qwen3-0.6b"),
         _cells("memory", 1, 60, "gpt2"),
         _cells("peers", 1, 100, "gpt2"),
-        *(_counters(what) for what in ("calibrate", *COUNTED)),
+        *_counters(small),
         *(_cells("large", n, 60, "gpt2-xl", "qwen3-0.6b") for n in numbers[1:]),
         *(_cells("executions", n, 50, "gpt2") for n in numbers[2:]),
         *(_cells("peers", n, 60, "gpt2") for n in numbers[1:]),
@@ -67,14 +69,28 @@ def _preset(row: str) -> str:
     return "gpt2-xl" if row == "gpu-bandwidth" else "gpt2"
 
 
-def _counters(what: str) -> Step:
-    told = (what, "{out}/ncu", "--weights", "{scratch}", "{small}")
-    return Step(f"ncu-{what}", 100, f"{HERE}.counters", told, ("gpt2",))
+def _counters(small: bool) -> list[Step]:
+    """Nsight Compute on one decode step; the first calibrates as well. None to rehearse without it.
+
+    A pass of the program is a process of some ten seconds.
+    """
+    if small and not runner.find():
+        return []
+    where = ["--model", "nano", "--P", "16", "--device", "cpu"]
+    if not small:
+        where = ["--model", "gpt2", "--P", "512", "--device", "cuda"]
+        where += ["--weights", "{scratch}/gpt2.safetensors"]
+    return [
+        Step(f"ncu-{version}", limit_s, "kvbench.ncu", ("profile", *told, *where), ("gpt2",))
+        for version, limit_s in COUNTED.items()
+        for told in [("--version", f"{version}_decode", "--out", "{out}/ncu")]
+    ]
 
 
 def _pytest(small: bool) -> tuple[str, ...]:
     """Whatever a library newly warns of is in the log, and fails no test."""
-    how = ("-v", "-p", "no:cacheprovider", "-W", "default", "-m", "gpu")
+    # What is compiled ahead of time needs no device.
+    how = ("-v", "-p", "no:cacheprovider", "-W", "default", "-m", "gpu", "-k", "not ahead_of_time")
     processes = () if small else ("-n", str(TEST_PROCESSES))
     return (*how, *processes, "--junitxml", "{out}/gpu-tests.xml")
 

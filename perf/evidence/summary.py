@@ -18,6 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from kvbench.costs.forward import Cost, ceiling, forward
+from kvbench.ncu import parse
 from kvbench.records.read import cost_inputs
 from kvbench.stats.paired import compare, interval
 from perf import report
@@ -26,6 +27,7 @@ from perf.evidence.run import lines
 Record = dict[str, Any]
 Lines = Iterator[str]
 FAILED = 25  # names of failed tests that are listed
+KERNELS = 8  # of a profiled step, the longest
 
 
 class Evidence:
@@ -44,8 +46,13 @@ class Evidence:
 
     @property
     def read_gb_s(self) -> float | None:
-        """The read bandwidth that shares are told by."""
-        return self.facts["roofs"]["read_gb_s"] if self.facts else None
+        """The read bandwidth that shares are told by: the machine's, or what the rows saw."""
+        if self.facts:
+            return self.facts["roofs"]["read_gb_s"]
+        samples = [
+            s for row in report.read(self.folder / "speed.json") for s in row.get("samples", [])
+        ]
+        return max((max(sample["read_gb_s"]) for sample in samples), default=None)
 
     def cells(self, group: str) -> dict[str, dict[str, Record]]:
         """The measured records of a group: name -> step (a process) -> record, in step order."""
@@ -67,6 +74,7 @@ def summary(folder: Path) -> str:
         "Speed rows": rows(folder),
         "Ways to run a step (ms a token)": generations(found, "executions", "eager-torch"),
         "Decode at depth (ms a step)": decoding(found, "decode"),
+        "Prefill (ms)": prefill(found),
         "Launches of a decode step": launches(found),
         "Larger models (ms a step)": decoding(found, "large"),
         "Memory (MB)": memory(found),
@@ -128,6 +136,8 @@ def decoding(found: Evidence, group: str) -> Lines:
     cells = found.cells(group)
     for name, blocks in cells.items():
         record = next(iter(blocks.values()))
+        if "phase" in record:
+            continue
         cost = _cost(record, record["depth"])
         step = interval([_times(one) for one in blocks.values()])
         line = f"- {name}: {_span(step.point, step.low, step.high)}, {cost.bytes / 1e6:.4g} MB"
@@ -140,6 +150,25 @@ def decoding(found: Evidence, group: str) -> Lines:
         if ours is not blocks:
             line += _over(ours, blocks, _times, "graph-triton")
         yield line
+
+
+def prefill(found: Evidence) -> Lines:
+    """A version's prefill, and over v1's."""
+    cells = {n: b for n, b in found.cells("decode").items() if "phase" in next(iter(b.values()))}
+    for name, blocks in cells.items():
+        version = next(iter(blocks.values()))["version"]
+        step = interval([_device_ms(one) for one in blocks.values()])
+        line = f"- {name}: {_span(step.point, step.low, step.high)}"
+        base = cells.get(name.replace(f" {version} ", " v1 "), {})
+        if base is not blocks and (both := [b for b in blocks if b in base]):
+            a, b = ([_device_ms(side[block]) for block in both] for side in (blocks, base))
+            ratio = compare(a, b)
+            line += f"; over v1's {_span(ratio.ratio, ratio.low, ratio.high)}"
+        yield line
+
+
+def _device_ms(record: Record) -> list[float]:
+    return [run["device_ms"] for run in record["runs"]]
 
 
 def generations(found: Evidence, group: str, than: str) -> Lines:
@@ -157,10 +186,21 @@ def generations(found: Evidence, group: str, than: str) -> Lines:
         base = _base(cells, record, than, group)
         if base is not blocks:
             line += _over(base, blocks, _tpots, than)
+        line += _joules(blocks)
         if "tokens_equal" in record:
             at = record["first_difference"]
             line += ", tokens equal" if at is None else f", tokens differ from {at} on"
         yield line
+
+
+def _joules(blocks: dict[str, Record]) -> str:
+    """Energy of a decoded token, where a counter told it."""
+    told = [one.get("energy", {}).get("decode_j_per_token") for one in blocks.values()]
+    each = [[joules] for joules in told if joules is not None and joules > 0]
+    if not each:
+        return ""
+    found = interval(each)
+    return f", {_span(found.point, found.low, found.high)} J a token"
 
 
 def _base(
@@ -198,19 +238,27 @@ def memory(found: Evidence) -> Lines:
 
 def counters(folder: Path) -> Lines:
     """Nsight Compute's totals beside the cost model."""
-    path = folder / "ncu/calibration.json"
+    path, per_inst = folder / "ncu/calibration.json", None
     if path.exists():
         told = json.loads(path.read_text())
         yield f"- calibration: ratio {told['ratio']:.4f}, {len(told['metrics'])} counters"
-    for path in sorted(folder.glob("ncu/*.totals.json")):
-        told = json.loads(path.read_text())
-        model = told["modelled_bytes"]
+        per_inst = told["flop_per_tensor_inst"]
+    for path in sorted(folder.glob("ncu/*.run.json")):
+        ran = json.loads(path.read_text())
+        csv = path.with_name(path.name.replace(".run.json", ".csv"))
+        if not csv.exists():
+            continue
+        total = parse(csv, flop_per_tensor_inst=per_inst, families=True)
         yield (
-            f"- gpt2 {told['version']}, one step: {told['launches']} launches, "
-            f"{told['time_ns'] / 1e3:.0f} us of kernels, DRAM {told['dram_bytes'] / 1e6:.1f} MB of "
-            f"{model / 1e6:.1f} modelled ({told['dram_bytes'] / model:.3f}), "
-            f"passes {told['passes']}, {told['seconds']:.0f} s"
+            f"- {csv.stem}: {total['launches']} launches, {total['time_ns'] / 1e3:.0f} us of "
+            f"kernels ({ran['wall_ms_median'] * 1e3:.0f} us by the wall without ncu), DRAM "
+            f"{total['dram_bytes'] / 1e6:.1f} MB of {ran['bytes'] / 1e6:.1f} modelled, "
+            f"{ran['ncu']['passes']} passes"
         )
+        longest = sorted(total["kernels"], key=lambda kernel: -kernel["time_ns"])[:KERNELS]
+        for kernel in longest:
+            us, mb = kernel["time_ns"] / 1e3, kernel["dram_bytes"] / 1e6
+            yield f"  - {kernel['launches']} x {kernel['name'][:70]}: {us:.1f} us, {mb:.1f} MB"
 
 
 def missing(found: Evidence) -> Lines:

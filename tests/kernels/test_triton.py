@@ -160,7 +160,7 @@ def test_rows_of_zeros_give_the_mean_of_the_values(kind):
             t.zero_()
     out, *_ = attended((k, v, *scales), 1, 49, default(kind), owns=False)
     rows = v if scales[1] is None else reference.dequantise(v, scales[1])
-    torch.testing.assert_close(out[0, 0], rows[0, 0].float().mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out[0, 0], rows[0, 0].float().mean(0), **CLOSE[kind])
 
 
 def odd_rows(size):
@@ -175,6 +175,7 @@ def odd_rows(size):
     return x
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, of an infinity times 0
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 @pytest.mark.parametrize("size", [32, 96])

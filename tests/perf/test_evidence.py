@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,10 @@ elif a[0] == "--import":
     heads = ["ID", "Process ID", "Kernel Name", *[name + ".sum" for name in counters]]
     rows = [heads, units, ["0", "7", "gemm", *map(str, counters.values())]]
     text = "".join(",".join('"' + cell + '"' for cell in row) + "\\n" for row in rows)
-    pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
+    if "--log-file" in a:
+        pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
+    else:
+        print(text)
 else:
     pathlib.Path(a[a.index("--export") + 1]).write_text("report")
     print("==PROF== Connected to process 7")
@@ -62,14 +66,22 @@ def test_a_rehearsal_runs_every_step_and_packs_what_it_left(ncu, tmp_path, capsy
     said = capsys.readouterr().out
     assert status == 0, said
     state = json.loads((out / "state.json").read_text())
-    assert list(state) == [step.name for step in steps(1)] and len(state) == 14
-    for title in ("GPU tests", "Speed rows", "Decode at depth", "Launches", "Memory", "Counters"):
+    assert list(state) == [step.name for step in steps(1)] and len(state) == 13
+    for title in (
+        "GPU tests",
+        "Speed rows",
+        "Decode at depth",
+        "Prefill",
+        "Launches",
+        "Memory",
+        "Counters",
+    ):
         assert f"## {title}" in said
     assert "Not measured" not in said and all(row in said for row in ROWS)
     with tarfile.open(out / "evidence.tgz") as tar:
         packed = {name.partition("/")[2] for name in tar.getnames()}
     assert {"facts.json", "gpu-tests.xml", "cells.jsonl", "speed.json", "summary.md"} <= packed
-    assert {"launches.json", "logs/tests.log", "ncu/gpt2_v2_decode_B1_P512.csv"} <= packed
+    assert {"launches.json", "logs/tests.log", "ncu/nano_v2_decode_B1_P16.csv"} <= packed
     assert not any(name.endswith(".ncu-rep") for name in packed)
     before = (out / "cells.jsonl").read_text()
     assert run.main([*asked, "--steps", "decode-*"]) == 0  # done already: nothing is run
@@ -115,6 +127,33 @@ def test_steps_are_chosen_by_pattern(capsys):
     assert run.main(["--steps", "decod"]) == 2
     assert "no step 'decod'; steps: facts, tests" in capsys.readouterr().err
     assert run.main(["--list"]) == 0
+
+
+def wheel(folder, name):
+    """A wheel of one empty module."""
+    about = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": "",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+    }
+    files[f"{about}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{about}/RECORD"] = "".join(f"{file},,\n" for file in files)
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as packed:
+        for file, text in files.items():
+            packed.writestr(file, text)
+
+
+def test_wheels_are_unpacked_for_the_steps_or_refused_in_one_line(tmp_path, capsys):
+    site, asked = tmp_path / "site", ["--rehearse", "--wheels", str(tmp_path), "--steps", "facts"]
+    assert run.main([*asked, "--output", str(tmp_path / "out")]) == 2
+    assert "holds no .whl file" in capsys.readouterr().err
+    wheel(tmp_path, "made_up_module")
+    found = run.environment(run.parse(asked), str(site))["PYTHONPATH"].split(os.pathsep)
+    assert (site / "made_up_module.py").exists() and str(site) in found
+    (tmp_path / "broken-1.0-py3-none-any.whl").write_text("no archive")
+    assert run.main([*asked, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("pip cannot install the wheels of") and said.count("\n") == 1
 
 
 SHAPE = {"arch": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 96}

@@ -78,11 +78,11 @@ def launches(
                         yield f"{name} {choice}", launch
     if cache != "dense":
         stored = Quantise(*held.rows(0))
-        rows = torch.empty(
-            batch, held.n_head, 512, held.head_dim, dtype=torch.bfloat16, device="meta"
-        )
+        tokens = min(512, held.capacity)
+        shape = batch, held.n_head, tokens, held.head_dim
+        rows = torch.empty(shape, dtype=torch.bfloat16, device="meta")
         yield "quantise", stored.storing(rows, rows, 0, (rows, rows))
-        yield "read", stored.reading(512, rows, rows)
+        yield "read", stored.reading(tokens, rows, rows)
 
 
 def names(step: FusedStep) -> list[str]:
