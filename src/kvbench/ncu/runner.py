@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kvbench.files import replacing, write_text
 from kvbench.ncu import facts
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
 from kvbench.ncu.remarks import PERMISSION
 from kvbench.ncu.report import launches, parse
-from kvbench.records.store import replacing, write_text
 
 FOLDERS = (
     "/usr/local/cuda/bin",

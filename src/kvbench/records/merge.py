@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kvbench.records.store import IncompleteRecord, read_record, replacing
+from kvbench.files import replacing
+from kvbench.records.store import IncompleteRecord, read_record
 
 MADE_HERE = ("figures", "tables", "verdicts")  # drawn again from the cells
 # Part of a record's provenance -> the keys within whose every value the part has to be the same.

@@ -10,7 +10,7 @@ import pandas as pd
 from kvbench.analysis import quality
 from kvbench.analysis.roofline import plausible, point, ratios
 from kvbench.analysis.table import Row, Table
-from kvbench.records.store import write_text
+from kvbench.files import write_text
 from kvbench.report.footer import footer
 from kvbench.report.selection import spread
 

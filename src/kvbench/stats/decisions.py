@@ -123,14 +123,6 @@ def smallest_detectable(
     return Detectable(_detectable(spread, n, alpha, power), spread, n, alpha, power)
 
 
-def replicates_needed(
-    relative: float, spread: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
-) -> int | None:
-    """Fewest blocks that find a `relative` slow-down at this spread; None if above `most`."""
-    counts = range(2, most + 1)
-    return next((n for n in counts if _detectable(spread, n, alpha, power) <= relative), None)
-
-
 def _detectable(spread: float, n: int, alpha: float, power: float) -> float:
     check_share("alpha", alpha)
     check_share("power", power)
