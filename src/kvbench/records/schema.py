@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kvbench.benchmarks import BENCHMARKS, record_name
+
 PATH = Path(__file__).with_name("record.schema.json")
 
 
@@ -20,8 +22,11 @@ class NotARecord(ValueError):
 
 
 def load() -> dict[str, Any]:
-    """The schema itself."""
-    return json.loads(PATH.read_bytes())
+    """The schema, with the benchmarks that the registry holds put in."""
+    schema = json.loads(PATH.read_bytes())
+    names = dict.fromkeys(map(record_name, BENCHMARKS))
+    schema["properties"]["benchmark_name"]["enum"] = list(names)
+    return schema
 
 
 def check_lines(lines: Iterable[str], name: str) -> int:
