@@ -21,7 +21,7 @@ def with_datasheet(roofs: dict[str, Any], peaks: str | Path = PEAKS) -> dict[str
     name = _MAKER.sub("", roofs["device_name"])
     for entry in yaml.safe_load(Path(peaks).read_text()):
         if name in entry["names"]:
-            told = {key: entry[key] for key in ("gb_s", "sparsity", "accumulate", "source")}
+            entry_facts = {key: entry[key] for key in ("gb_s", "sparsity", "accumulate", "source")}
             rate = entry["gflop_s"].get(roofs["dtype"])
-            return {**roofs, "datasheet": {"name": name, "gflop_s": rate, **told}}
+            return {**roofs, "datasheet": {"name": name, "gflop_s": rate, **entry_facts}}
     return {**roofs, "datasheet": None}

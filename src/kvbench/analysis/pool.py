@@ -6,7 +6,7 @@ from dataclasses import asdict
 from statistics import fmean, median, stdev
 from typing import Any
 
-from kvbench.records.read import judged_by
+from kvbench.records.read import timing_key
 from kvbench.stats.paired import interval
 
 OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state")
@@ -25,7 +25,7 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
         if "error" in sample:
             return {**sample, "replicates": len(samples)}
     metadata = {key: value for key, value in first.items() if key not in OF_A_PROCESS}
-    timed = judged_by(first)
+    timed = timing_key(first)
     processes = [[run[timed] for run in sample["runs"]] for sample in samples]
     found = {f"{timed}_median": median(map(median, processes))}
     if "T" in first:

@@ -52,7 +52,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
                 compared.append((row, compare_cells(*pair, margin)))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
             rows.append(row)
-    level = _put_words(compared, margin)
+    level = attach_verdicts(compared, margin)
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
         row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
@@ -115,7 +115,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
             pair = of[control], of["v1"], drift
             row["clock_ratio"] = _by_clock(*pair)
             compared.append((row, compare_cells(*pair, margin)))
-    level = _put_words(compared, margin)
+    level = attach_verdicts(compared, margin)
     rows = [row for row, _ in compared]
     for row in rows:
         none_shown = row["verdict"] not in (FASTER, SLOWER)
@@ -190,13 +190,13 @@ def _by_clock(a: Record, b: Record, of: Exponents) -> float | None:
 
 def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:
     """What `replicates` processes show, by the log ratios of v1 over itself; None where unknown."""
-    spread = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
-    if not spread or replicates < 2:
+    controls = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
+    if not controls or replicates < 2:
         return None
-    return asdict(smallest_detectable(spread, replicates, ALPHA))
+    return asdict(smallest_detectable(controls, replicates, ALPHA))
 
 
-def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
     """Write each comparison's word and interval into its row; the level they all have."""
     found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
     for (row, _), verdict in zip(compared, found, strict=True):

@@ -71,7 +71,7 @@ class LanguageModel(nn.Module):
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
 
-    def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
+    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
         """Logits (B, 1, vocab_size) of a forward less what versions change: its Q, K and V.
 
         x (B, T, C) stands for the embedded tokens; every layer asks layer 0's K/V of `cache` with

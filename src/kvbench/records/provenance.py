@@ -61,8 +61,8 @@ def digest(value: Any) -> str:
 
 def digest_files(paths: Iterable[str | Path], names: bool = False) -> str:
     """The digest of files' contents and, where asked, of the names they go by."""
-    told = [[str(path) if names else "", _sha256(path)] for path in paths]
-    return digest(sorted(told) if names else told)
+    files = [[str(path) if names else "", _sha256(path)] for path in paths]
+    return digest(sorted(files) if names else files)
 
 
 def weights_digest(path: str | Path) -> str:

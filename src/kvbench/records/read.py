@@ -89,7 +89,7 @@ def measured(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record for record in records if "error" not in record]
 
 
-def judged_by(record: dict[str, Any]) -> str:
+def timing_key(record: dict[str, Any]) -> str:
     """The time of a run that a cell is judged by: of the whole generation, or of one step."""
     return "time_total_ms" if "T" in record else "tpot_ms"
 
@@ -99,7 +99,7 @@ def paired_times(
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Times (ms) of two cells' runs, process by process, of the replicates both have."""
     times = [
-        {p["replicate"]: [run[judged_by(cell)] for run in p["runs"]] for p in cell["processes"]}
+        {p["replicate"]: [run[timing_key(cell)] for run in p["runs"]] for p in cell["processes"]}
         for cell in (a, b)
     ]
     both = [replicate for replicate in times[0] if replicate in times[1]]
@@ -126,6 +126,6 @@ def cost_inputs(record: dict[str, Any]) -> dict[str, Any]:
 
 def step_cost(record: dict[str, Any], depth: int, reread: bool = False) -> Cost:
     """The lower bounds of one step over `depth` cached tokens; without a cache, of all anew."""
-    told = cost_inputs(record)
-    cached = depth if told["row_bytes"] else 0
-    return forward(**told, depth=cached, T=depth + 1 - cached, reread=reread)
+    inputs = cost_inputs(record)
+    cached = depth if inputs["row_bytes"] else 0
+    return forward(**inputs, depth=cached, T=depth + 1 - cached, reread=reread)

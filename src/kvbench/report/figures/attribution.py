@@ -13,7 +13,7 @@ from kvbench.analysis import attribution
 from kvbench.records.read import by
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
 Records = list[dict[str, Any]]
 MOST = 4  # batches, and depths, that are drawn
@@ -35,7 +35,7 @@ def draw(records: Records) -> Figure:
     cells, roofs = of["decode"], of["roofs"][0]
     rows = attribution.rows(cells, of.get("dispatch", []), roofs)
     every = [{row[key] for row in rows} for key in ("batch_size", "depth")]
-    batches, depths = (spread(values, MOST) for values in every)
+    batches, depths = (evenly_spaced(values, MOST) for values in every)
     figure, grid = plt.subplots(
         max(1, len(batches)),
         max(1, len(depths)),
@@ -53,8 +53,8 @@ def draw(records: Records) -> Figure:
     figure.suptitle(f"Where a decode step of {cells[0]['pretrained']} spends its time")
     parts = [footer(cells), "bars: 95 % intervals over processes"]
     parts += [
-        told(len(batches), len(every[0]), "batches"),
-        told(len(depths), len(every[1]), "depths"),
+        shown_of(len(batches), len(every[0]), "batches"),
+        shown_of(len(depths), len(every[1]), "depths"),
     ]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure

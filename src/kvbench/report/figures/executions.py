@@ -12,7 +12,7 @@ from kvbench.analysis.runners import step_interval, ways
 from kvbench.records.read import by, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
 Records = list[dict[str, Any]]
 MOST = 4  # batches that are drawn
@@ -30,7 +30,7 @@ WAYS = {  # what asked for it: colour and marker
 def draw(records: Records) -> Figure:
     """Milliseconds a step per version, a line per way, a panel per batch, with 95 % intervals."""
     every = by(records, "batch_size")
-    batches = {batch: every[batch] for batch in spread(every, MOST)}
+    batches = {batch: every[batch] for batch in evenly_spaced(every, MOST)}
     figure, row = plt.subplots(
         1, len(batches), squeeze=False, figsize=(2.6 + 4.2 * len(batches), 4.0)
     )
@@ -55,7 +55,7 @@ def draw(records: Records) -> Figure:
     settings = f"prompt {first['prompt_length']}, T = {first['T']}"
     figure.suptitle(f"Ways to run a step of {first['pretrained']}, {settings}")
     parts = [footer(records), "a step is the forward and the pick", "bars: 95 %"]
-    parts += [told(len(batches), len(every), "batches")]
+    parts += [shown_of(len(batches), len(every), "batches")]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 

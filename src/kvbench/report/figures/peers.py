@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from kvbench.records.read import by, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
 Records = list[dict[str, Any]]
 PEER = "#444444"
@@ -22,7 +22,7 @@ def draw(records: Records) -> Figure:
     """A row per runner, a panel per batch and T; what is not installed says so."""
     panels = by(records, "batch_size", "T")
     every = [{key[axis] for key in panels} for axis in (0, 1)]
-    batches, lengths = (spread(values, MOST) for values in every)
+    batches, lengths = (evenly_spaced(values, MOST) for values in every)
     runners = _runners(records)
     figure, grid = plt.subplots(
         len(batches),
@@ -39,7 +39,10 @@ def draw(records: Records) -> Figure:
     figure.suptitle(f"Runners of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
     libraries = sorted({r["peer_library"] for r in records if "peer_library" in r})
     parts = [footer(records), *libraries, "bars: 95 % intervals over processes"]
-    parts += [told(len(batches), len(every[0]), "batches"), told(len(lengths), len(every[1]), "T")]
+    parts += [
+        shown_of(len(batches), len(every[0]), "batches"),
+        shown_of(len(lengths), len(every[1]), "T"),
+    ]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
