@@ -17,9 +17,9 @@ from statistics import fmean, median
 from typing import Any
 from xml.etree import ElementTree
 
+from kvbench.analysis.bounds import cost_inputs
 from kvbench.costs.forward import Cost, ceiling, forward
 from kvbench.ncu import parse
-from kvbench.records.read import cost_inputs
 from kvbench.stats.paired import compare, interval
 from perf import report
 from perf.evidence.run import lines

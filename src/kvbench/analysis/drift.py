@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from kvbench.records.read import measured, paired_times, timing_key
+from kvbench.records.record import Record, measured, paired_times, timing_key
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
-Record = dict[str, Any]
 SAME = ("execution", "kernel", "linear")  # what makes readings of two cells the same work
 
 

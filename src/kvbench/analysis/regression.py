@@ -14,11 +14,11 @@ from typing import Any
 
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at
-from kvbench.records.read import MixedRecords, timing_key
+from kvbench.records.read import MixedRecords
+from kvbench.records.record import Record, is_error, times_ms
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.paired import Comparison, compare_apart
 
-Record = dict[str, Any]
 Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
@@ -127,7 +127,7 @@ def check(record: Record) -> None:
 
 
 def _compared(record: Record) -> bool:
-    return "error" not in record and record["benchmark_name"] in (*TIMED, "vram_vs_T")
+    return not is_error(record) and record["benchmark_name"] in (*TIMED, "vram_vs_T")
 
 
 def _kept(record: Record) -> Record:
@@ -147,8 +147,7 @@ def _where(record: Record) -> Record:
 
 
 def _times(record: Record) -> list[list[float]]:
-    key = timing_key(record)
-    return [[run[key] for run in process["runs"]] for process in record["processes"]]
+    return list(times_ms(record).values())
 
 
 def _bytes(now: Record, before: Record) -> Record:

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, compare_cells, exponents, uses_yardstick
 from kvbench.analysis.table import Table
-from kvbench.costs.forward import Cost, generation, generation_ceiling
-from kvbench.records.read import apart, cost_inputs, measured, paired_times, step_cost
+from kvbench.costs.forward import generation_ceiling
+from kvbench.records.record import Record, apart, is_error, measured, paired_times
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
-Record = dict[str, Any]
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
@@ -40,10 +40,10 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     drift = exponents(cells)
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
-        costs = {version: _costs(cell) for version, cell in of.items() if "error" not in cell}
+        costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
         for version, baseline in pairs(list(of)):
             row = {**where, "version": version, "baseline": baseline}
-            lost = [name for name in (version, baseline) if "error" in of[name]]
+            lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             else:
@@ -210,13 +210,6 @@ def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float
             "p_adjusted": verdict.p_adjusted,
         }
     return found[0].level if found else 1 - ALPHA
-
-
-def _costs(cell: Record) -> dict[str, Cost]:
-    """The strict lower bounds of one cell's prefill and decode, or of its one step."""
-    if "depth" in cell:
-        return {"decode": step_cost(cell, cell["depth"])}
-    return generation(**cost_inputs(cell), prompt=cell["prompt_length"], T=cell["T"], reread=False)
 
 
 def _record(

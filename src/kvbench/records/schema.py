@@ -22,10 +22,11 @@ class NotARecord(ValueError):
 
 
 def load() -> dict[str, Any]:
-    """The schema, with the benchmarks that the registry holds put in."""
+    """The schema, with every benchmark that a study's JSON lines may hold."""
     schema = json.loads(PATH.read_bytes())
-    names = dict.fromkeys(map(record_name, BENCHMARKS))
-    schema["properties"]["benchmark_name"]["enum"] = list(names)
+    names = schema["properties"]["benchmark_name"]["enum"]
+    registered = [record_name(name) for name, line in BENCHMARKS.items() if line.in_all]
+    names += [name for name in registered if name not in names]
     return schema
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.files import replacing, write_text
+from kvbench.records.record import Record
 
 SCHEMA_VERSION = 2
 COMPLETE = "complete"  # the last key of every record; a file without it is not a result
@@ -17,7 +18,7 @@ class IncompleteRecord(ValueError):
     """A file that is not a whole record: truncated, foreign, or of another schema version."""
 
 
-def write_record(path: str | Path, record: dict[str, Any]) -> None:
+def write_record(path: str | Path, record: Record) -> None:
     """Write one record as JSON, atomically, ending in the completeness mark.
 
     Raises ValueError for a value that is not JSON (NaN and infinities included).
@@ -41,7 +42,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+def write_lines(path: str | Path, records: Iterable[Record]) -> None:
     """Write records as JSON lines, one at a time, atomically."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for record in records:

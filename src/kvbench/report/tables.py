@@ -9,8 +9,9 @@ import pandas as pd
 
 from kvbench.analysis import quality
 from kvbench.analysis.roofline import plausible, point, ratios
-from kvbench.analysis.table import Row, Table
+from kvbench.analysis.table import Table
 from kvbench.files import write_text
+from kvbench.records.record import Row, is_error
 from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced
 
@@ -177,7 +178,7 @@ def rows(cells: list[Row], row_of: Callable[[Row], Row], roofs: Row | None = Non
     found = []
     for cell in cells:
         row = {"version": cell["version"], "batch_size": cell["batch_size"]}
-        if "error" in cell:
+        if is_error(cell):
             row |= {key: cell[key] for key in (*PLACE, "error") if key in cell}
         else:
             row |= row_of({**cell, "roofs": roofs} if roofs else cell)

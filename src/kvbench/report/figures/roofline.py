@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from kvbench.analysis.roofline import companion, is_counted, plausible, point, predecessors, ratios
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
 from kvbench.report.figures.roofline_panel import (
@@ -30,7 +30,6 @@ from kvbench.report.figures.roofline_panel import (
 from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced, shown_of
 
-Record = dict[str, Any]
 MOST = 4  # batches that are drawn
 WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
 KEYED = 5.0  # height of the panels over that of their key

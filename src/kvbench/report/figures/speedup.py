@@ -8,15 +8,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from kvbench.analysis.drift import Exponents, compare_cells, exponents
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 ROOM = 1.8  # the axis ends at this many times the largest ratio; a bar without a cap goes on
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Baseline time over each version's, against T, with paired intervals.
 
     `records` are latency cells and the record of their verdicts, whose adjusted level the bars
