@@ -16,6 +16,8 @@ rule gather:
         "<results>/cells/{benchmark}_{preset}.jsonl",
     log:
         "<logs>/gather/{benchmark}_{preset}.log",
+    wildcard_constraints:
+        benchmark="|".join(BENCHMARKS),
     conda:
         "../envs/figures.yaml"
     params:
@@ -44,7 +46,7 @@ rule collect_records:
 rule figure:
     """Draw one figure, as SVG and PNG, from the cells it shows."""
     input:
-        code=figure_code,
+        code=figure_code(),
         cells=figure_inputs,
     output:
         report(
@@ -56,6 +58,8 @@ rule figure:
         "<results>/figures/{figure}_{preset}.png",
     log:
         "<logs>/figures/{figure}_{preset}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
     conda:
         "../envs/figures.yaml"
     script:

@@ -40,6 +40,7 @@ rule convert_gguf:
         "../envs/inputs.yaml"
     params:
         shape=lookup("{preset}", within=SHAPES),
+        entries={file: MANIFEST[file] for file in GGUF.values()},
     script:
         "../scripts/convert_gguf.py"
 

@@ -179,7 +179,7 @@ def test_a_captured_graph_generates_what_the_eager_loop_does(kernel, shape, laye
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("B", [1, 19])
 def test_captured_steps_give_the_eager_loops_logits(name, kernel, shape, layer_map, B):
-    """Given the same tokens: a code at a tie may fall either way, and a free run would part."""
+    """Of the same tokens: a code at a tie may fall either way, and free runs would then part."""
     model, cache, prompt = setting(shape, name, layer_map, B)
     step, eager = (
         StaticStep(model, cache, None, "graph", kernel),
