@@ -73,24 +73,10 @@ NO_NATIVE = config["kernel"] == "torch" or config["execution"] == "compile" or u
 SOURCE = roofline_source(config)
 
 
-# On a cluster these run where Snakemake does: seconds each, and some of them need the internet.
-localrules:
-    fetch_raw,
-    split_mini_wiki,
-    fetch_wikitext,
-    tokenize_text,
-    fetch_hub_weights,
-    convert_gguf,
-    place_roofs,
-    gather,
-    verdicts,
-    depth,
-    batch,
-    attribution,
-    judge_controls,
-    figure,
-    table,
-    collect_records,
+# What a measuring job loads by name for the device it runs on.
+KERNEL_CODE = [f"kvbench.kernels.cpu.{name}" for name in ("library", "memory_account")]
+if uses_cuda(config):
+    KERNEL_CODE = ["kvbench.engine.tuning"]
 
 
 # One study to a run: what a path begins with tells its rule, and no other is tried.

@@ -1,10 +1,5 @@
 """What rules ask of a job's wildcards: code, inputs, params and priorities."""
 
-# What a measuring job loads by name for the device it runs on.
-KERNEL_CODE = [f"kvbench.kernels.cpu.{name}" for name in ("library", "memory_account")]
-if uses_cuda(config):
-    KERNEL_CODE = ["kvbench.engine.tuning"]
-
 
 def storage(wildcards):
     """What a measuring job loads by name: its version's cache, or its peer."""

@@ -18,6 +18,7 @@ rule gather:
         "<logs>/gather/{benchmark}_{preset}.log",
     wildcard_constraints:
         benchmark="|".join(BENCHMARKS),
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -35,6 +36,7 @@ rule collect_records:
         config["log_file"],
     log:
         "<logs>/collect.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -60,6 +62,7 @@ rule figure:
         "<logs>/figures/{figure}_{preset}.log",
     wildcard_constraints:
         figure="|".join(FIGURES),
+    localrule: True
     conda:
         "../envs/figures.yaml"
     script:
@@ -83,6 +86,7 @@ rule table:
         "<logs>/tables/{table}_{preset}.log",
     wildcard_constraints:
         table="|".join(TABLES),
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:

@@ -41,6 +41,7 @@ rule place_roofs:
         ROOFS,
     log:
         "<logs>/roofline/place_roofs.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     script:

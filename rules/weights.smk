@@ -36,6 +36,7 @@ rule convert_gguf:
         "logs/convert_gguf/{preset}.log",
     wildcard_constraints:
         preset="|".join(GGUF),
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
@@ -55,6 +56,7 @@ rule fetch_hub_weights:
         "logs/fetch_hub_weights/{preset}.log",
     wildcard_constraints:
         preset="|".join(HUB_PRESETS),
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     script:
