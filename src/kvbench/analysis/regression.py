@@ -24,7 +24,7 @@ Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
 MUST_AGREE = ("device_name", "dtype", "threads", "weights")
-ABOUT = ("commit", "pytorch_version")  # told of both studies
+ABOUT = ("commit", "pytorch_version")  # named for both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import triton
@@ -77,10 +77,10 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored = Quantise(*held.rows(0))
+        stored = Quantise(*cast(Any, held).rows(0))
         tokens = min(512, held.capacity)
-        shape = batch, held.n_head, tokens, held.head_dim
-        rows = torch.empty(shape, dtype=torch.bfloat16, device="meta")
+        sizes = batch, held.n_head, tokens, held.head_dim
+        rows = torch.empty(sizes, dtype=torch.bfloat16, device="meta")
         yield "quantise", stored.storing(rows, rows, 0, (rows, rows))
         yield "read", stored.reading(tokens, rows, rows)
 

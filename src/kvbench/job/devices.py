@@ -54,7 +54,7 @@ def has_cuda_driver() -> bool:
 
 
 def on_cuda(device: str) -> bool:
-    """Whether `auto|cpu|cuda` means CUDA on this machine, as far as can be told without torch."""
+    """Whether `auto|cpu|cuda` means CUDA on this machine, judged without torch."""
     return device == "cuda" or (device == "auto" and has_cuda_driver())
 
 

@@ -73,12 +73,12 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if Path(path).suffix != SUFFIX:
         yield str(path), read_cell(path)
         return
-    cure, count, told = f"delete it and run again: rm '{path}'", 0, None
+    cure, count, expected_count = f"delete it and run again: rm '{path}'", 0, None
     for n, record in enumerate(read_lines(path), start=1):
-        if told is not None:
+        if expected_count is not None:
             raise IncompleteRecord(f"{path}, line {n}, comes after the last; {cure}")
         if record.keys() == {LINES}:
-            told = record[LINES]
+            expected_count = record[LINES]
             continue
         if record.get(COMPLETE) is not True:
             raise IncompleteRecord(f"{path}, line {n}, is not a whole record; {cure}")
@@ -86,8 +86,10 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         cell = record.pop(FROM, f"{path}, line {n}")
         check_place(cell, record)
         yield cell, record
-    if told != count:
-        raise IncompleteRecord(f"{path} has {count} cells of {told or 'an unknown number'}; {cure}")
+    if expected_count != count:
+        raise IncompleteRecord(
+            f"{path} has {count} cells of {expected_count or 'an unknown number'}; {cure}"
+        )
 
 
 def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:

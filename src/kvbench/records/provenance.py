@@ -1,7 +1,7 @@
 """Where a record comes from, as one key: code, settings, weights, data, environment and device.
 
-Two records with one key were measured by the same code, told the same, on the same weights, texts,
-libraries and device: only the machine's mood may differ. Standard library only.
+Two records with one key were measured by the same code with the same settings, on the same weights,
+texts, libraries and device: what differs is the machine's noise. Standard library only.
 """
 
 from __future__ import annotations
