@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import triton
@@ -27,6 +27,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 from kvbench.caches import make
+from kvbench.engine.fast_cache import coded_rows
 from kvbench.engine.fused_step import SITES, FusedStep
 from kvbench.kernels.triton.bound import Launch, Quantise
 from kvbench.models.build import build
@@ -77,7 +78,7 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored = Quantise(*cast(Any, held).rows(0))
+        stored = Quantise(*coded_rows(held, 0))
         tokens = min(512, held.capacity)
         sizes = batch, held.n_head, tokens, held.head_dim
         rows = torch.empty(sizes, dtype=torch.bfloat16, device="meta")

@@ -168,8 +168,8 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]
-        wte, wpe = (cast(nn.Embedding, parts[name]).weight for name in ("wte", "wpe"))
-        return Decoder(wte, wpe, None, layers, parts["ln_f"], self.lm_head)
+        embedding, positions = (cast(nn.Embedding, parts[name]).weight for name in ("wte", "wpe"))
+        return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a LayerNorm goes with what it feeds."""
