@@ -37,11 +37,12 @@ def attend(
     """out (B, Hq, D) = softmax(q K^T * scale) V over rows 0 ... position.
 
     qkv: fp32 (B, width), the new rows of q, and of k and v if APPEND. turn: cosines then sines (D,)
-    of the position's angles, if ROTARY. k, v: int32 words (B, KV_HEADS, capacity, D / PER); k_scale,
-    v_scale: fp32 (B, KV_HEADS, capacity) for codes. SLOTS keys side by side, and KEYS of them in
-    turn, make a tile. With SPLITS > 1 the last program of a head to arrive joins every share, in
-    order. PDL: 0 none, 1 the next kernel may start at once, 2 it may when the keys are read: where
-    programs fill the device it would be in their way.
+    of the position's angles, if ROTARY. k, v: int32 words (B, KV_HEADS, capacity, D / PER);
+    k_scale, v_scale: fp32 (B, KV_HEADS, capacity) for codes.
+
+    SLOTS keys side by side, and KEYS of them in turn, make a tile. With SPLITS > 1 the last program
+    of a head to arrive joins every share, in order. PDL: 0 none, 1 the next kernel may start at
+    once, 2 it may when the keys are read: where programs fill the device it would be in their way.
     """
     CHUNKS: tl.constexpr = (GROUP + ROWS - 1) // ROWS
     W: tl.constexpr = D // PER
