@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+
+from kvbench.records.record import Record
 
 COUNTED, MODELLED = "counted", "modelled"  # by the device; by the cost model
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
@@ -72,7 +73,7 @@ class Point:
         return "memory" if self.intensity < self.roof_gflop_s / self.roof_gb_s else "compute"
 
 
-def point(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
+def point(cell: Record, roofs: Record) -> Point:
     """The point of a roofline record under a roofs record.
 
     FLOP and bytes are each counted where the profile holds them, with kernel time, and modelled
@@ -96,36 +97,36 @@ def point(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
     return Point(flop, bytes_, time_ms, wall, counted, *roof, tensor, flop_is, bytes_is)
 
 
-def companion(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
+def companion(cell: Record, roofs: Record) -> Point:
     """Where the model puts a counted cell: its FLOP and bytes in the same kernel time."""
     seen = point(cell, roofs)
     model = {"flop": cell["flop"], "bytes": cell["bytes"], "flop_is": MODELLED}
     return replace(seen, **model, bytes_is=MODELLED, counted=False, tensor=None)
 
 
-def counted_flop(cell: dict[str, Any]) -> float:
+def counted_flop(cell: Record) -> float:
     """FLOP of tensor and CUDA cores; packed fp16 is left out where the model is bfloat16."""
     seen = cell["counted"]
     apart = seen.get("core_flop_by", {}).get("fp16", 0) if cell["dtype"] == "bfloat16" else 0
     return seen["core_flop"] + seen["tensor_flop"] - apart
 
 
-def is_counted(cell: dict[str, Any]) -> bool:
+def is_counted(cell: Record) -> bool:
     """Whether a record's profile has all that a point needs."""
     seen = cell.get("counted") or {}
     return has_flop(cell) and bool(seen.get("dram_bytes") and seen.get("time_ns"))
 
 
-def has_flop(cell: dict[str, Any]) -> bool:
+def has_flop(cell: Record) -> bool:
     """Whether a profile tells FLOP, and some: log axes have no place for none."""
     seen = cell.get("counted") or {}
     told = all(seen.get(key) is not None for key in ("core_flop", "tensor_flop"))
     return told and counted_flop(cell) > 0
 
 
-def ratios(cell: dict[str, Any]) -> dict[str, float] | None:
+def ratios(cell: Record) -> dict[str, float] | None:
     """Counted over modelled, of FLOP and of bytes, where they are; None where neither is."""
-    seen, found = cell.get("counted") or {}, {}
+    seen, found = cell.get("counted") or {}, dict[str, float]()
     if seen.get("time_ns") and has_flop(cell):
         found["flop"] = counted_flop(cell) / cell["flop"]
     if seen.get("time_ns") and seen.get("dram_bytes"):
@@ -138,7 +139,7 @@ def plausible(ratio: float) -> bool:
     return PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1]
 
 
-def predecessors(cells: Sequence[dict[str, Any]]) -> dict[str, str]:
+def predecessors(cells: Sequence[Record]) -> dict[str, str]:
     """Each version and the one it adds to: the largest proper subset of its optimisations.
 
     So that an arrow is one optimisation where the study has the version for it: v4 adds sharing to
