@@ -28,6 +28,7 @@ class Step:
     arguments: tuple[str, ...]
     presets: tuple[str, ...] = ()
     done: tuple[int, ...] = (0,)
+    beside: tuple[str, ...] = ()  # a module and its arguments, run meanwhile; it may fail
 
 
 def _cells(group: str, number: int, limit_s: int, *presets: str) -> Step:
@@ -47,10 +48,13 @@ def steps(rounds: int = 3, small: bool = False) -> list[Step]:
     """Every step in order. What is compared with intervals is measured in `rounds` processes."""
     numbers = range(1, rounds + 1)
     # 1: tests that fail are a result as well.
-    tests = Step("tests", 170, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1))
+    settle = (f"{HERE}.settings", "--weights", "{scratch}", "{small}")
+    meanwhile = () if small else (*settle, "--compile")
+    tests = Step("tests", 170, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1), meanwhile)
     return [
         Step("facts", 40, f"{HERE}.facts", ("{out}/facts.json", "{small}")),
         tests,
+        Step("settings", 150, settle[0], settle[1:], ("gpt2", "gpt2-xl", "qwen3-0.6b")),
         *(_row(row, 70, _preset(row), rounds, small) for row in ROWS),
         *(_cells("executions", n, 50, "gpt2") for n in numbers[:2]),
         *(_cells("decode", n, 60, "gpt2") for n in numbers),
