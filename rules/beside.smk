@@ -12,7 +12,7 @@ out   results/{study}/samples/peers/{preset}/{peer}/B{batch}/T{T}/r{replicate}.j
 rule measure_peer:
     """Time one fresh process of another runner generating T tokens."""
     input:
-        code=peer_code,
+        code=peer_code(),
         weights=weights,
     output:
         "<results>/samples/peers/{preset}/{peer}/B{batch}/T{T}/r{replicate}.json",

@@ -5,18 +5,19 @@ import inspect
 import re
 import sys
 from functools import cache
-from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+sys.path.insert(0, str(ROOT / "src"))
 
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.plan import cells, code_inputs as codedeps, resources as demand, preflight as runlock
+from kvbench.plan import target_check
+from kvbench.records import schema
 from kvbench.job import isolation, log as job
-from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.peers import PEERS
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.plan.study import quality_presets, shape_of, uses_cuda
@@ -24,14 +25,20 @@ from kvbench.job.timed import POOLING
 from kvbench.versions import VERSIONS, cache_module
 
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
-ROOT = Path(workflow.basedir)
 job.import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
 if workflow.is_main_process:
+    try:
+        runlock.check_name(ROOT)
+        runlock.check_room(Path(".snakemake"))
+    except runlock.UnfitFolder as refusal:
+        sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = runlock.hold(Path(".snakemake"))  # open as long as this run lives
 
 _files = workflow.overwrite_configfiles
 try:
+    for _file in _files or [ROOT / "config/config.yaml"]:
+        check_written(_file)
     config = resolve(
         dict(config),
         load_schema(),
@@ -42,7 +49,7 @@ try:
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
 except (ConfigError, runlock.UnfitFolder, isolation.NotIsolated) as refusal:
-    raise WorkflowError(str(refusal)) from None
+    sys.exit(str(refusal))
 
 
 onstart:
@@ -53,6 +60,10 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
 
 
+ARCHITECTURES = [
+    f"kvbench.models.{arch}" for arch in dict.fromkeys(p["arch"] for p in PRESETS.values())
+]
+DENSE = "kvbench.caches.dense"
 SCORED = quality_presets(config)  # presets whose perplexity means something
 LINE = cells.line(config)  # every timed sample's place in line
 CONTROLS = cells.control_study(config)
@@ -117,16 +128,63 @@ def check_folder():
         raise WorkflowError(str(refusal)) from None
 
 
+def offered():
+    """The paths that come near a misspelt target: figures, tables, and this study's cells."""
+    kinds = (
+        ("figures", FIGURES, ("svg", "png")),
+        ("tables", (*TABLES, *WORKED_OUT), ("md", "csv")),
+    )
+    for folder, names, endings in kinds:
+        parts = {"name": names, "preset": dict.fromkeys([*PRESETS, "custom"]), "ext": endings}
+        yield from collect(
+            f"results/{config['study']}/{folder}/{{name}}_{{preset}}.{{ext}}", **parts
+        )
+    yield from (path.replace("<results>", f"results/{config['study']}") for path in every_cell())
+
+
+def check_asked():
+    """Refuse a target that makes nothing; where this is another workflow's module, targets are its own."""
+    if workflow.is_main_process and os.path.realpath(workflow.main_snakefile) == str(
+        ROOT / "Snakefile"
+    ):
+        try:
+            asked = target_check.asked_for()
+            target_check.check_targets(asked, workflow.rules, config, offered())
+            if config["compare"]["baseline"] and any("compare" in target for target in asked):
+                schema.check_file(config["compare"]["baseline"])  # before anything is measured
+        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
+            sys.exit(str(refusal))
+
+
 def environment(name):
     """The conda environment of jobs on torch, with the build of it for the study's device."""
     return f"../envs/{name}.{'cuda' if uses_cuda(config) else 'cpu'}.yaml"
 
 
+def own(path):
+    """A file of the project's own, from the folder that Snakemake works in."""
+    return os.path.relpath(path)
+
+
 @cache  # thousands of jobs ask, of a few dozen answers
 def code(script, *modules):
-    """The listing of the script and every kvbench module it can reach: an edit of one re-runs the rule."""
+    """The listing of the script and every kvbench module it can reach: an edit of one re-runs the rule.
+
+    Rules ask for all that they may need when they are read: Snakemake sees no file that is written while
+    it plans.
+    """
     find = codedeps.write_listing if workflow.is_main_process else codedeps.listing
     return str(find(ROOT / "scripts" / script, *modules))
+
+
+def one_of(listings, ask):
+    """An input function that gives a job its listing of these, by what `ask` says of its wildcards."""
+
+    @once
+    def listing(wildcards):
+        return listings[ask(wildcards)]
+
+    return listing
 
 
 def once(function):
@@ -137,13 +195,12 @@ def once(function):
 
 def measured_code(script, *modules, version=None):
     """The code of a measuring job: the script's, its version's cache and its preset's architecture."""
-
-    @once
-    def files(wildcards):
-        cache = cache_module(version or wildcards.version)
-        return code(script, f"kvbench.caches.{cache}", architecture(wildcards), *modules)
-
-    return files
+    listings = {
+        (name, arch): code(script, f"kvbench.caches.{cache_module(name)}", arch, *modules)
+        for name in ([version] if version else VERSIONS)
+        for arch in ARCHITECTURES
+    }
+    return one_of(listings, lambda w: (version or w.version, architecture(w)))
 
 
 def timed(cell):
@@ -163,16 +220,14 @@ def architecture(wildcards):
 
 def fitting_code(script):
     """The code that fits weights of a preset's architecture to a layer map."""
-
-    def files(wildcards):
-        return code(script, "kvbench.caches.none", architecture(wildcards))
-
-    return files
+    listings = {arch: code(script, "kvbench.caches.none", arch) for arch in ARCHITECTURES}
+    return one_of(listings, architecture)
 
 
-def weights_code(wildcards):
+def weights_code():
     """What random weights are drawn by: the script, and the preset's architecture."""
-    return code("make_random_weights.py", architecture(wildcards))
+    listings = {arch: code("make_random_weights.py", arch) for arch in ARCHITECTURES}
+    return one_of(listings, architecture)
 
 
 def gguf(wildcards):
@@ -299,10 +354,14 @@ def peer_cell(wildcards):
     return cells.peer(config, **wildcards)
 
 
-def peer_code(wildcards):
+def peer_code():
     """The code of a peer's job: its module, and v1's, whose tokens it is held to."""
-    peer = f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
-    return code("measure_peer.py", peer, "kvbench.caches.dense", architecture(wildcards))
+    listings = {
+        (peer, arch): code("measure_peer.py", f"kvbench.peers.{about['module']}", DENSE, arch)
+        for peer, about in PEERS.items()
+        for arch in ARCHITECTURES
+    }
+    return one_of(listings, lambda w: (w.peer, architecture(w)))
 
 
 def execution_cell(wildcards):
@@ -383,9 +442,10 @@ def presets_of(benchmark):
     return SCORED if benchmark == "perplexity" else config["pretrained"]
 
 
-def figure_code(wildcards):
+def figure_code():
     """The drawing script and its family's module."""
-    return code("figure.py", f"kvbench.report.figures.{wildcards.figure}")
+    listings = {name: code("figure.py", f"kvbench.report.figures.{name}") for name in FIGURES}
+    return one_of(listings, lambda w: w.figure)
 
 
 def own_cells(wildcards):

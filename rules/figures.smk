@@ -72,6 +72,8 @@ rule gather:
         "<results>/cells/{benchmark}_{preset}.jsonl",
     log:
         "<logs>/gather/{benchmark}_{preset}.log",
+    wildcard_constraints:
+        benchmark="|".join(CELLS),
     conda:
         "../envs/figures.yaml"
     script:
@@ -81,7 +83,7 @@ rule gather:
 rule figure:
     """Draw one figure, as SVG and PNG, from the cells it shows."""
     input:
-        code=figure_code,
+        code=figure_code(),
         cells=figure_cells,
     output:
         report(
@@ -93,6 +95,8 @@ rule figure:
         "<results>/figures/{figure}_{preset}.png",
     log:
         "<logs>/figures/{figure}_{preset}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
     conda:
         "../envs/figures.yaml"
     script:

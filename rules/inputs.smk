@@ -92,7 +92,7 @@ rule tokenize_text:
 rule make_random_weights:
     """Draw seeded random weights of one shape, as GPT-2 is initialised."""
     input:
-        code=weights_code,
+        code=weights_code(),
     output:
         "resources/weights/{preset}/random-{seed}.safetensors",
     log:
@@ -123,6 +123,7 @@ rule convert_gguf:
         "../envs/inputs.yaml"
     params:
         shape=lookup("{preset}", within=SHAPES),
+        entries={file: MANIFEST[file] for file in GGUF.values()},
     script:
         "../scripts/convert_gguf.py"
 

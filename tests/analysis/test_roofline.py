@@ -203,10 +203,7 @@ elif "--import" in a:
     for line, passes in ((columns, "profiler__replayer_passes"), (units, "pass"), (row, "3")):
         line.append(passes)
     text = "".join(",".join(f'"{{v}}"' for v in r) + "\\n" for r in (columns, units, row))
-    if "--log-file" in a:
-        pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
-    else:
-        print("==PROF== Disconnected\\n" + text)
+    pathlib.Path(a[a.index("--log-file") + 1]).write_text(text)
 elif mode.isdigit():
     pathlib.Path(a[a.index("--export") + 1]).write_text("report")
     print("==PROF== Connected to process 7")

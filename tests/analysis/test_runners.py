@@ -22,7 +22,13 @@ from kvbench.report.figures import peers as peers_figure
 from kvbench.report.figures import style
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
-STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 5, "num_measure_runs": 2}
+STUDY = {
+    "pretrained": "null",
+    "energy_s": 0,
+    "model_config": SHAPE,
+    "prompt_length": 5,
+    "num_measure_runs": 2,
+}
 CONFIG = resolve(STUDY | {"device": "cpu", "T_values": [6], "roofline": {"P": 9}}, load_schema())
 WHERE = {"batch": "2", "T": "6"}
 

@@ -39,7 +39,13 @@ from kvbench.report.figures import vram as vram_figure
 
 VERSIONS = ["v0", "v1", "v2", "v3", "v4"]
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 96, "vocab_size": 101}
-STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 8, "num_measure_runs": 3}
+STUDY = {
+    "pretrained": "null",
+    "energy_s": 0,
+    "model_config": SHAPE,
+    "prompt_length": 8,
+    "num_measure_runs": 3,
+}
 CONFIG = resolve(STUDY | {"roofline": {"P": 20}, "device": "cpu"}, load_schema())
 SEED_KEYS = {
     *("implementation_name", "gpu_name", "gpu_total_vram", "python_version", "pytorch_version"),

@@ -7,13 +7,14 @@ only where a difference is shown and larger than the margin.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kvbench.analysis.verdicts import ALPHA, at
+from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecords, judged_by
+from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.paired import Comparison, compare_apart
 
@@ -31,10 +32,17 @@ class Regression(ValueError):
 
 
 def read_lines(path: str | Path) -> Iterator[Named]:
-    """The records of a `results.jsonl`, each with its file and line, one at a time."""
-    with open(path, encoding="utf-8") as lines:
-        for n, line in enumerate(lines, start=1):
-            yield f"{path}, line {n}", json.loads(line)
+    """The records of a `results.jsonl`, each with its file and line, one at a time.
+
+    Raises IncompleteRecord, naming both, for a line that is no whole record of this schema version.
+    """
+    for n, record in enumerate(read_lines_of(path), start=1):
+        if record.get("schema_version") != SCHEMA_VERSION or record.get(COMPLETE) is not True:
+            raise IncompleteRecord(
+                f"{path}, line {n}, is no whole record of schema version {SCHEMA_VERSION}: see "
+                f"python -m kvbench.records.schema {path}"
+            )
+        yield f"{path}, line {n}", record
 
 
 def against(

@@ -95,10 +95,10 @@ def variants(step: FusedStep, site: str, settings: Settings) -> list[Any]:
     found = [one for one in step.choices(site) if one != settings[site]]
     if site == "attention":
         found += [
-            replace(one, pdl=pdl, ahead=ahead)
-            for one in step.choices(site)[:2]
-            for pdl, ahead in ((1, False), (2, False), (2, True))
-            if step.pdl
+            replace(one, pdl=pdl)
+            for one in step.choices(site)
+            for pdl in (1, 2)
+            if step.pdl and one.stages == 0  # the others were slower so
         ]
     return found
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
             raise NcuError(f"ncu ran, but wrote no report; it said last: {last}")
         ran_with: dict[str, Any] = {
             "version": facts.version(_call([ncu, "--version"])),
-            "passes": facts.passes(_raw_page(ncu, temporary).splitlines()),
+            "passes": _passes(ncu, temporary),
             "metrics": list(metrics),
         }
         ran_with |= {"clocks_before": before, "clocks_after": facts.clocks()}
@@ -169,8 +170,7 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
 def export(ncu: str, report: Path, csv: Path) -> None:
     """Write a report's raw page, in base units, once it parses and is whole. Raises NcuError."""
     with replacing(csv) as temporary:
-        log = ["--log-file", str(temporary)]
-        _refuse(_raw_page(ncu, report, *log))
+        _refuse(_raw_page(ncu, report, temporary))
         # Instructions of V100 and T4 count as 1 here: only whether the table is whole matters.
         told = parse(temporary, flop_per_tensor_inst=1.0)
         if told["missing"]:
@@ -180,10 +180,19 @@ def export(ncu: str, report: Path, csv: Path) -> None:
             raise NcuError(f"{len(failed)} kernels were not counted, {failed[0][:80]} for one")
 
 
-def _raw_page(ncu: str, report: Path, *to: str) -> str:
-    """What ncu says when it is to write a report's raw page: the page, without `--log-file`."""
-    page = ("--csv", "--page", "raw", "--print-units", "base")
-    return _call([ncu, "--import", str(report), *page, *to])
+def _raw_page(ncu: str, report: Path, to: Path) -> str:
+    """Write a report's raw page, in base units; what ncu says meanwhile."""
+    page = ("--csv", "--page", "raw", "--print-units", "base", "--log-file", str(to))
+    return _call([ncu, "--import", str(report), *page])
+
+
+def _passes(ncu: str, report: Path) -> int | None:
+    """How often the program was run for the counters; None where the report does not tell."""
+    with tempfile.TemporaryDirectory(prefix="kvbench-ncu-") as folder:
+        page = Path(folder, "raw.csv")
+        _refuse(_raw_page(ncu, report, page))
+        with open(page, encoding="utf-8", errors="replace", newline="") as lines:
+            return facts.passes(lines)
 
 
 def calibrate(

@@ -17,9 +17,15 @@ CUSTOM = "custom"
 
 
 def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
-    """The shape of a preset of this configuration; `custom` is its model_config."""
+    """The shape of a preset of this configuration; `custom` is its model_config.
+
+    Its activation is there only where it is not GPT-2's own.
+    """
     if preset == CUSTOM:
-        return {"arch": "gpt2", **config["model_config"], "weights": "random"}
+        shape = {"arch": "gpt2", **config["model_config"], "weights": "random"}
+        if shape["activation"] != "gelu":
+            del shape["activation"]
+        return shape
     return dict(PRESETS[preset])
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from kvbench.bench.meters import throttling
 from kvbench.job import isolation
+from kvbench.records.provenance import PROJECT
 
+GIT_S = 30  # that git may take on a slow file system
 LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
 # A CPU sample is marked as disturbed that got less of its cores than this share, was sent off them
 # more often than this a second, or began on a machine with this much to do besides.
@@ -113,11 +115,20 @@ def cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the source tree, marked when it has local changes; None outside git."""
+    """The commit of the source tree, marked when it has local changes; None outside git.
+
+    Of this project's own repository: none that the environment names, and none around it.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    here = Path(__file__).parent
-    found = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    kept["GIT_CEILING_DIRECTORIES"] = str(PROJECT.parent)
+    try:
+        found = subprocess.run(
+            command, cwd=PROJECT, env=kept, capture_output=True, text=True, timeout=GIT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):  # no git here
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def _version(name: str) -> str | None:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kvbench import placeholder as unavailable
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import Comparison, LayerError, by_depth, compare
 from kvbench.bench.quality.one_forward import logits_through
 from kvbench.bench.setup import ready
+from kvbench.inputs.tokens import load_tokens
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 from kvbench.models.rotation import unfolded
@@ -63,12 +63,11 @@ def run(
 ) -> dict[str, Any]:
     """One perplexity cell: both modes over the same windows, and the version paired with v1.
 
-    `reference` is v1's weights file, by default the version's own. Raises ValueError for a text
-    too short for one window.
+    `reference` is v1's weights file, by default the version's own. Raises ForeignFile for a text
+    too short for one window, or of ids that the model does not have.
     """
-    unavailable.check(tokens_file)
-    with np.load(tokens_file) as data:
-        tokens, token_bytes = data["tokens"], data["token_bytes"]
+    vocab_size, context = cell["model"]["vocab_size"], cell["context"]
+    tokens, token_bytes = load_tokens(tokens_file, vocab_size, at_least=context)
     with ready(cell, weights, timed=False) as setup:
         model, cache_name = setup.model, cell["cache"]
         plain = model

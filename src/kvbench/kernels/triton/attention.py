@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kvbench.kernels.triton.launch import fetch_ahead, let_next_start, wait_for_previous
+from kvbench.kernels.triton.launch import let_next_start, wait_for_previous
 from kvbench.kernels.triton.words import INT4, OFFSET, STEP, pack, unit_of, unpack
 
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -27,12 +27,12 @@ def attend(
     qkv, stride_part, stride_b, turn,
     k, v, k_scale, v_scale, position,
     part, part_max, part_sum, arrived, out,
-    capacity, scale, ahead, ahead_bytes,
+    capacity, scale,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
     KIND: tl.constexpr, PER: tl.constexpr, WORDS: tl.constexpr,
     SLOTS: tl.constexpr, KEYS: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr,
     PARTS: tl.constexpr, APPEND: tl.constexpr, ROTARY: tl.constexpr,
-    AHEAD: tl.constexpr, PDL: tl.constexpr, THREADS: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """out (B, Hq, D) = softmax(q K^T * scale) V over rows 0 ... position.
 
@@ -53,9 +53,6 @@ def attend(
 
     words, slots = tl.arange(0, WORDS), tl.arange(0, SLOTS)
     inside = words < W
-    # Threads fill the last axes first, so that the keys of one slot stay in one thread.
-    keys = tl.arange(0, KEYS)[:, None] * SLOTS + slots[None, :]
-    tile = keys[:, :, None] * W + words[None, None, :]
     k += head * capacity * W
     v += head * capacity * W
     k_scale += head * capacity
@@ -69,7 +66,7 @@ def attend(
     first, last = split * share, tl.minimum(split * share + share, n)
     if STAGES == 0:
         loaded = load_tile(
-            k, v, k_scale, v_scale, first, last, keys, tile, inside, W, WORDS, KIND, PER
+            k, v, k_scale, v_scale, first, last, slots, words, W, WORDS, SLOTS, KEYS, KIND, PER
         )
     if APPEND:
         wait_for_previous(PDL > 0)
@@ -114,21 +111,18 @@ def attend(
     if STAGES == 0:  # the next tile is on its way while this one is used
         for at in range(first + TILE, last, TILE):
             following = load_tile(
-                k, v, k_scale, v_scale, at, last, keys, tile, inside, W, WORDS, KIND, PER
+                k, v, k_scale, v_scale, at, last, slots, words, W, WORDS, SLOTS, KEYS, KIND, PER
             )
-            state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
+            state = absorb(loaded, queries, sums, state, KIND, PER, KEYS, ROWS)
             loaded = following
-        state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
+        state = absorb(loaded, queries, sums, state, KIND, PER, KEYS, ROWS)
     else:
         for at in tl.range(first, last, TILE, num_stages=STAGES):
             loaded = load_tile(
-                k, v, k_scale, v_scale, at, last, keys, tile, inside, W, WORDS, KIND, PER
+                k, v, k_scale, v_scale, at, last, slots, words, W, WORDS, SLOTS, KEYS, KIND, PER
             )
-            state = absorb(loaded, queries, sums, state, KIND, ROWS, PER)
+            state = absorb(loaded, queries, sums, state, KIND, PER, KEYS, ROWS)
     let_next_start(PDL == 2)
-    if AHEAD:
-        programs = tl.num_programs(0) * SPLITS
-        fetch_ahead(ahead, ahead_bytes, program * SPLITS + split, programs, THREADS)
 
     for g in tl.static_range(ROWS):
         tops, totals, weights, y = state[g]
@@ -157,24 +151,30 @@ def attend(
 
 @triton.jit
 def load_tile(
-    k, v, k_scale, v_scale, at, last, keys, tile, inside,
-    W: tl.constexpr, WORDS: tl.constexpr, KIND: tl.constexpr, PER: tl.constexpr,
+    k, v, k_scale, v_scale, at, last, slots, words,
+    W: tl.constexpr, WORDS: tl.constexpr, SLOTS: tl.constexpr, KEYS: tl.constexpr,
+    KIND: tl.constexpr, PER: tl.constexpr,
 ):  # fmt: skip
-    """Words of K and V (KEYS, SLOTS, WORDS), scales of codes, and which keys there are."""
-    live = at + keys < last
-    wanted = live[:, :, None]
-    if W != WORDS:
-        wanted = wanted & inside[None, None, :]
-    k_words = tl.load(k + at * W + tile, wanted, 0, eviction_policy="evict_first")
-    v_words = tl.load(v + at * W + tile, wanted, 0, eviction_policy="evict_first")
-    if PER > 2:
-        k_unit = tl.load(k_scale + at + keys, live, 0.0)
-        v_unit = tl.load(v_scale + at + keys, live, 0.0)
-        if KIND == INT4:
-            k_unit *= STEP
-        return k_words, v_words, k_unit, v_unit, live
-    else:
-        return k_words, v_words, live, live, live
+    """For each of KEYS turns: words of K and V (SLOTS, WORDS), scales of codes, which keys exist.
+
+    A tensor a turn, so that a slot's keys stay in one thread whatever order a compiler fills axes.
+    """
+    tile = ()
+    for turn in tl.static_range(KEYS):
+        keys = at + turn * SLOTS + slots
+        live = keys < last
+        wanted = live[:, None]
+        if W != WORDS:
+            wanted = wanted & (words < W)[None, :]
+        place = keys[:, None] * W + words[None, :]
+        k_words, v_words = tl.load(k + place, wanted, 0), tl.load(v + place, wanted, 0)
+        k_unit, v_unit = live, live
+        if PER > 2:
+            k_unit, v_unit = tl.load(k_scale + keys, live, 0.0), tl.load(v_scale + keys, live, 0.0)
+            if KIND == INT4:
+                k_unit *= STEP
+        tile = tile + ((k_words, v_words, k_unit, v_unit, live),)
+    return tile
 
 
 @triton.jit
@@ -239,35 +239,49 @@ def dot(a, b, PER: tl.constexpr):
 
 
 @triton.jit
-def absorb(loaded, queries, sums, state, KIND: tl.constexpr, ROWS: tl.constexpr, PER: tl.constexpr):
+def absorb(
+    tile, queries, sums, state,
+    KIND: tl.constexpr, PER: tl.constexpr, KEYS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
     """The state of every query once a tile's keys have been counted in."""
-    k_words, v_words, k_unit, v_unit, live = loaded
-    CODES: tl.constexpr = PER > 2
-    k, weighed = unpack(k_words, KIND), ()
+    scores = ()
+    for turn in tl.static_range(KEYS):
+        k, every = unpack(tile[turn][0], KIND), ()
+        for g in tl.static_range(ROWS):
+            total = k[0] * queries[g][0][None, :]
+            for i in tl.static_range(1, PER):
+                total += k[i] * queries[g][i][None, :]
+            score = tl.sum(total, 1)
+            if KIND == INT4:
+                score -= sums[g] * OFFSET
+            if PER > 2:
+                score *= tile[turn][2]
+            every = every + (tl.where(tile[turn][4], score, float("-inf")),)
+        scores = scores + (every,)
+    after = ()
     for g in tl.static_range(ROWS):
-        total = k[0] * queries[g][0][None, None, :]
-        for i in tl.static_range(1, PER):
-            total += k[i] * queries[g][i][None, None, :]
-        score = tl.sum(total, 2)  # (KEYS, SLOTS)
-        if KIND == INT4:
-            score -= sums[g] * OFFSET
-        if CODES:
-            score *= k_unit
-        score = tl.where(live, score, float("-inf"))
-        top = state[g][0]
-        higher = tl.maximum(top, tl.max(score, 0))
-        weighed = weighed + ((higher, tl.exp2(top - higher), tl.exp2(score - higher[None, :])),)
-    v, after = unpack(v_words, KIND), ()
-    for g in tl.static_range(ROWS):
-        higher, shrink, p = weighed[g]
-        total, weight, y = state[g][1] * shrink + tl.sum(p, 0), state[g][2], ()
-        if CODES:
-            p *= v_unit
-        if KIND == INT4:
-            weight = weight * shrink + tl.sum(p, 0)
+        top, total, weight, y = state[g]
+        higher = tl.maximum(top, scores[0][g])
+        for turn in tl.static_range(1, KEYS):
+            higher = tl.maximum(higher, scores[turn][g])
+        shrink, shrunk = tl.exp2(top - higher), ()
         for i in tl.static_range(PER):
-            y = y + (state[g][3][i] * shrink[:, None] + tl.sum(p[:, :, None] * v[i], 0),)
-        after = after + ((higher, total, weight, y),)
+            shrunk = shrunk + (y[i] * shrink[:, None],)
+        after = after + ((higher, total * shrink, weight * shrink, shrunk),)
+    for turn in tl.static_range(KEYS):
+        v, before, after = unpack(tile[turn][1], KIND), after, ()
+        for g in tl.static_range(ROWS):
+            higher, total, weight, y = before[g]
+            p = tl.exp2(scores[turn][g] - higher)
+            total += p
+            if PER > 2:
+                p *= tile[turn][3]
+            if KIND == INT4:
+                weight += p
+            grown = ()
+            for i in tl.static_range(PER):
+                grown = grown + (y[i] + p[:, None] * v[i],)
+            after = after + ((higher, total, weight, grown),)
     return after
 
 

@@ -6,7 +6,7 @@ graph. `Setting`s say how it runs; `choices` lists those that are worth measurin
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,7 +64,6 @@ class AttentionSetting:
     splits: int = 1
     rows: int = 1  # query heads of a group that a program takes
     pdl: int = 0
-    ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ class RowSetting:
     outputs: int = 4
     warps: int = 4
     tiles: int = 1
-    ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,6 @@ class RowsSetting:
     split: int = 1
     stages: int = 3
     warps: int = 4
-    ahead: bool = False
-
-
-def setting_facts(setting: Any) -> dict[str, Any]:
-    """A setting as a record says it."""
-    return asdict(setting)
 
 
 class Attention:
@@ -149,14 +141,12 @@ class Attention:
         out: Tensor,
         setting: AttentionSetting | None = None,
         turn: Tensor | None = None,
-        ahead: Tensor | None = None,
     ) -> Launch:
         """The kernel for one step: out (B, Hq * D) of qkv (PARTS, B, width), fp32 summands.
 
         width is q's, then k's and v's where the rows are owned. position: the new token's index,
         int64 (1,) on the device; it is not checked, since that would wait for the device. turn:
-        fp32 (2, D/2), cosines and sines, for rotary positions. ahead: weights that a kernel soon
-        to come reads.
+        fp32 (2, D/2), cosines and sines, for rotary positions.
         """
         setting = setting or self.choices()[0]
         if qkv.dim() != 3 or qkv.shape[1:] != (self.batch, self.width) or qkv.stride(2) != 1:
@@ -175,14 +165,12 @@ class Attention:
         part = scratch(shares, self.size) if splits > 1 else out
         tops, sums = (scratch(shares) if splits > 1 else out for _ in "ts")
         arrived = scratch(programs, dtype=torch.int32) if splits > 1 else position
-        ahead = ahead if setting.ahead else None
         args = (
             qkv, qkv.stride(0), qkv.stride(1), qkv if turn is None else turn,
             self.k, self.v,
             self.k if self.k_scale is None else self.k_scale,
             self.v if self.v_scale is None else self.v_scale,
             position, part, tops, sums, arrived, out, self.capacity, self.scale,
-            qkv if ahead is None else ahead, 0 if ahead is None else byte_size(ahead),
         )  # fmt: skip
         constants = {
             "KV_HEADS": self.kv_heads,
@@ -199,9 +187,7 @@ class Attention:
             "PARTS": qkv.size(0),
             "APPEND": self.owns,
             "ROTARY": turn is not None,
-            "AHEAD": ahead is not None,
             "PDL": setting.pdl,
-            "THREADS": 32 * setting.warps,
         }
         grid = (programs, splits)
         return Launch(attention.attend, grid, args, constants, setting.warps, setting.pdl > 0)
@@ -215,24 +201,23 @@ class Attention:
         for warps, keys, stages in TILES[self.kind]:
             tile = self.slots_a_warp * warps * keys
             most = max(1, self.capacity // tile)
-            for fill in FILLS:  # programs a multiprocessor
-                wanted = min(most, max(1, fill * sms // programs), MAX_SPLITS)
-                splits = 1 << (wanted.bit_length() - 1)
+            wanted = [min(most, max(1, fill * sms // programs), MAX_SPLITS) for fill in FILLS]
+            for splits in (*(1 << (n.bit_length() - 1) for n in wanted), 1):
                 one = AttentionSetting(warps, keys, stages, splits, rows)
                 if one not in found:
                     found.append(one)
         return found
 
 
-# (warps, keys, stages) by format, as measured on an H200 over head size 64, 768 heads, 1000 rows.
+# (warps, keys, stages) by format: those near the fastest on an H200, head size 64, depth 1000.
 TILES: dict[int, list[tuple[int, int, int]]] = {
     words.FP32.value: [(4, 2, 0), (2, 2, 0)],
-    words.BF16.value: [(4, 2, 3), (2, 4, 0), (4, 4, 0)],
-    words.FP16.value: [(4, 2, 3), (2, 4, 0), (4, 4, 0)],
-    words.INT8.value: [(2, 4, 0), (2, 2, 3), (4, 2, 0)],
-    words.INT4.value: [(2, 2, 1), (2, 4, 1), (4, 2, 0), (2, 1, 0)],
+    words.BF16.value: [(4, 2, 3), (2, 4, 0), (4, 1, 3)],
+    words.FP16.value: [(4, 2, 3), (2, 4, 0), (4, 1, 3)],
+    words.INT8.value: [(2, 4, 0), (4, 1, 3), (2, 2, 3)],
+    words.INT4.value: [(2, 4, 1), (2, 2, 1), (4, 1, 3)],
 }
-FILLS = (1, 4)
+FILLS = (1, 4)  # programs a multiprocessor that shares are made for
 MAX_SPLITS = 64
 
 
@@ -246,7 +231,6 @@ def one_row(
     gelu: bool = False,
     add: bool = False,
     pdl: bool = False,
-    ahead: Tensor | None = None,
 ) -> Launch:
     """out (N,) of x (K,), fp32: a Linear `layer` after `norm`, with its activation, or added.
 
@@ -256,10 +240,9 @@ def one_row(
     (N, K), each = w.shape, setting.outputs * setting.tiles
     chunk = min(256 * max(1, setting.warps // setting.outputs), triton.next_power_of_2(K))
     kind, gain, shift, eps = norm_of(norm, w)
-    ahead = ahead if setting.ahead else None
     args = (
         x, w, w if gate is None else gate.weight, w if bias is None else bias, gain, shift, out,
-        N, eps, w if ahead is None else ahead, 0 if ahead is None else byte_size(ahead),
+        N, eps,
     )  # fmt: skip
     constants = {
         "K": K,
@@ -271,9 +254,7 @@ def one_row(
         "ACTIVATION": activation_of(gelu, gate),
         "BIAS": bias is not None,
         "RESIDUAL": add,
-        "AHEAD": ahead is not None,
         "PDL": pdl,
-        "THREADS": 32 * setting.warps,
     }
     return Launch(linear.one_row, (triton.cdiv(N, each),), args, constants, setting.warps, pdl)
 
@@ -304,9 +285,7 @@ def few_rows(
         "STAGES": setting.stages,
         "ACTIVATION": activation,
         "BIAS": bias is not None,
-        "AHEAD": setting.ahead,
         "PDL": pdl,
-        "THREADS": 32 * setting.warps,
         "MATRIX": w.dtype in HALVES and not words.INTERPRETED,
     }
     grid = (triton.cdiv(N, setting.outputs), setting.split, triton.cdiv(M, height))
@@ -446,11 +425,6 @@ def activation_of(gelu: bool, gate: Any) -> int:
     if gate is not None:
         return linear.SWIGLU.value
     return (linear.GELU if gelu else linear.NO_ACTIVATION).value
-
-
-def byte_size(x: Tensor) -> int:
-    """Bytes of a contiguous tensor."""
-    return x.numel() * x.element_size()
 
 
 def multiprocessors(device: torch.device) -> int:

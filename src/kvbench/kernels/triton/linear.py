@@ -11,12 +11,7 @@ import triton
 import triton.language as tl
 
 from kvbench.kernels.triton.attention import LOG2E
-from kvbench.kernels.triton.launch import (
-    fetch_ahead,
-    fetch_tile_ahead,
-    let_next_start,
-    wait_for_previous,
-)
+from kvbench.kernels.triton.launch import let_next_start, wait_for_previous
 
 NO_NORM, LAYER_NORM, RMS_NORM = (tl.constexpr(kind) for kind in range(3))
 NO_ACTIVATION, GELU, SWIGLU = (tl.constexpr(kind) for kind in range(3))
@@ -24,15 +19,15 @@ NO_ACTIVATION, GELU, SWIGLU = (tl.constexpr(kind) for kind in range(3))
 
 @triton.jit
 def one_row(
-    x, w, w_gate, bias, gain, shift, out, N, eps, ahead, ahead_bytes,
+    x, w, w_gate, bias, gain, shift, out, N, eps,
     K: tl.constexpr, CHUNK: tl.constexpr, BN: tl.constexpr, TILES: tl.constexpr,
     NORM: tl.constexpr, SHIFT: tl.constexpr, ACTIVATION: tl.constexpr, BIAS: tl.constexpr,
-    RESIDUAL: tl.constexpr, AHEAD: tl.constexpr, PDL: tl.constexpr, THREADS: tl.constexpr,
+    RESIDUAL: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """out (N,) = activation(w norm(x) + bias) for x (K,); added to out if RESIDUAL.
 
-    A program takes TILES tiles of BN outputs. All weights of a tile are on their way before it
-    waits for x, and those of the next tile while this one is summed.
+    A program takes TILES tiles of BN outputs. The first tile's weights, and all that is constant,
+    are on their way before it waits for x, and the next tile's while this one is summed.
     """
     let_next_start(PDL)
     CHUNKS: tl.constexpr = (K + CHUNK - 1) // CHUNK
@@ -42,16 +37,25 @@ def one_row(
     gates = weights
     if ACTIVATION == SWIGLU:
         gates = load_weights(w_gate, rows, columns, N, K, CHUNK, CHUNKS)
-    if AHEAD:
-        fetch_ahead(ahead, ahead_bytes, tl.program_id(0), tl.num_programs(0), THREADS)
+    gains, shifts, added = (), (), 0.0
+    for c in tl.static_range(CHUNKS):
+        at = c * CHUNK + columns
+        if NORM != NO_NORM:
+            gains = gains + (tl.load(gain + at, at < K, 0.0).to(tl.float32),)
+            if SHIFT:
+                shifts = shifts + (tl.load(shift + at, at < K, 0.0).to(tl.float32),)
+    if BIAS and TILES == 1:
+        added = tl.load(bias + rows, rows < N, 0.0).to(tl.float32)
     wait_for_previous(PDL)
 
     xs = ()
     for c in tl.static_range(CHUNKS):
         at = c * CHUNK + columns
         xs = xs + (tl.load(x + at, at < K, 0.0).to(tl.float32),)
+    if RESIDUAL and TILES == 1:
+        residual = tl.load(out + rows, rows < N, 0.0)
     if NORM != NO_NORM:
-        xs = normalised(xs, gain, shift, columns, eps, K, CHUNK, NORM, SHIFT)
+        xs = normalised(xs, gains, shifts, eps, K, NORM, SHIFT)
     for tile in range(TILES):
         following, following_gates = weights, gates
         if TILES > 1:
@@ -60,14 +64,17 @@ def one_row(
             if ACTIVATION == SWIGLU:
                 following_gates = load_weights(w_gate, next_rows, columns, N, K, CHUNK, CHUNKS)
         y = product(weights, xs)
-        if BIAS:
-            y += tl.load(bias + rows, rows < N, 0.0).to(tl.float32)
+        if BIAS and TILES > 1:
+            added = tl.load(bias + rows, rows < N, 0.0).to(tl.float32)
+        y += added
         if ACTIVATION == GELU:
             y = gelu(y)
         if ACTIVATION == SWIGLU:
             y *= silu(product(gates, xs))
         if RESIDUAL:
-            y += tl.load(out + rows, rows < N, 0.0)
+            if TILES > 1:
+                residual = tl.load(out + rows, rows < N, 0.0)
+            y += residual
         tl.store(out + rows, y.to(out.dtype.element_ty), rows < N)
         rows += BN
         weights, gates = following, following_gates
@@ -83,7 +90,7 @@ def load_weights(w, rows, columns, N, K: tl.constexpr, CHUNK: tl.constexpr, CHUN
         inside = (rows < N)[:, None]
         if (c + 1) * CHUNK > K:
             inside = inside & (at < K)[None, :]
-        tiles = tiles + (tl.load(place + at[None, :], inside, 0.0, eviction_policy="evict_first"),)
+        tiles = tiles + (tl.load(place + at[None, :], inside, 0.0),)
     return tiles
 
 
@@ -98,8 +105,7 @@ def product(weights, xs):
 
 @triton.jit
 def normalised(
-    xs, gain, shift, columns, eps,
-    K: tl.constexpr, CHUNK: tl.constexpr, NORM: tl.constexpr, SHIFT: tl.constexpr,
+    xs, gains, shifts, eps, K: tl.constexpr, NORM: tl.constexpr, SHIFT: tl.constexpr
 ):  # fmt: skip
     """LayerNorm or RMSNorm of a row held as chunks, zeros beyond K."""
     total, squares = xs[0], xs[0] * xs[0]
@@ -114,10 +120,9 @@ def normalised(
     factor = tl.rsqrt(tl.maximum(variance, 0.0) + eps)
     rows = ()
     for c in tl.static_range(len(xs)):
-        at = c * CHUNK + columns
-        row = (xs[c] - mean) * factor * tl.load(gain + at, at < K, 0.0).to(tl.float32)
+        row = (xs[c] - mean) * factor * gains[c]  # gains are zeros beyond K
         if SHIFT:
-            row += tl.load(shift + at, at < K, 0.0).to(tl.float32)
+            row += shifts[c]
         rows = rows + (row,)
     return rows
 
@@ -127,7 +132,7 @@ def few_rows(
     x, w, w_gate, bias, out, M, N,
     K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLIT: tl.constexpr,
     STAGES: tl.constexpr, ACTIVATION: tl.constexpr, BIAS: tl.constexpr,
-    AHEAD: tl.constexpr, PDL: tl.constexpr, THREADS: tl.constexpr, MATRIX: tl.constexpr,
+    PDL: tl.constexpr, MATRIX: tl.constexpr,
 ):  # fmt: skip
     """out (SPLIT, M, N): summands of activation(x (M, K) w^T + bias), each over a part of K.
 
@@ -142,10 +147,9 @@ def few_rows(
     first = split * SPAN
     last = tl.minimum(first + SPAN, K)
     place = w + columns.to(tl.int64)[None, :] * K
-    if AHEAD:
-        fetch_tile_ahead(w, tl.program_id(0) * BN, first, N, K, BN, SPAN, THREADS)
-        if ACTIVATION == SWIGLU:
-            fetch_tile_ahead(w_gate, tl.program_id(0) * BN, first, N, K, BN, SPAN, THREADS)
+    if BIAS:
+        wanted = (columns < N) & (split == 0)
+        added = tl.load(bias + columns, wanted, 0.0).to(tl.float32)
     wait_for_previous(PDL)
     total = tl.zeros([BM, BN], tl.float32)
     gate = tl.zeros([BM, BN], tl.float32)
@@ -165,8 +169,7 @@ def few_rows(
                 b = b.to(tl.float32)
             gate = tl.dot(a, b, gate, input_precision="ieee")
     if BIAS:
-        wanted = (columns < N) & (split == 0)
-        total += tl.load(bias + columns, wanted, 0.0).to(tl.float32)[None, :]
+        total += added[None, :]
     if ACTIVATION == GELU:
         total = gelu(total)
     if ACTIVATION == SWIGLU:

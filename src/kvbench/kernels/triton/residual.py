@@ -48,7 +48,9 @@ def add_norm(
     let_next_start(PDL)
     row, columns = tl.program_id(0).to(tl.int64), tl.arange(0, COLUMNS)
     inside = columns < C
-    scale = tl.load(gain + columns, inside, 0.0).to(tl.float32)
+    scale, added = tl.load(gain + columns, inside, 0.0).to(tl.float32), 0.0
+    if SHIFT:
+        added = tl.load(shift + columns, inside, 0.0).to(tl.float32)
     wait_for_previous(PDL)
     y = tl.load(x + row * C + columns, inside, 0.0)
     for part in tl.static_range(PARTS):
@@ -59,7 +61,5 @@ def add_norm(
     if NORM == LAYER_NORM:
         mean = tl.sum(y, 0) / C
     away = tl.where(inside, y - mean, 0.0)
-    z = away * tl.rsqrt(tl.sum(away * away, 0) / C + eps) * scale
-    if SHIFT:
-        z += tl.load(shift + columns, inside, 0.0).to(tl.float32)
+    z = away * tl.rsqrt(tl.sum(away * away, 0) / C + eps) * scale + added
     tl.store(out + row * C + columns, z.to(out.dtype.element_ty), inside)
