@@ -164,9 +164,9 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
     most = step.limit_s * (SLOW if small else 1)
     began, limit = time.monotonic(), min(most, left)
 
-    def start(name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    def start(name: str, arguments: Sequence[str], *before: str) -> subprocess.Popen[bytes]:
         filled = [argument.format(**told) for argument in arguments]
-        command = [sys.executable, "-m", *filter(None, filled)]
+        command = [*before, sys.executable, "-m", *filter(None, filled)]
         with open(out / "logs" / f"{name}.log", "wb") as log:
             return subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
@@ -180,7 +180,7 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
         finally:
             _end(child)
 
-    beside = start(f"{step.name}-beside", step.beside) if step.beside else None
+    beside = start(f"{step.name}-beside", step.beside, "nice") if step.beside else None
     rc = end(start(step.name, (step.module, *step.arguments)))
     if beside:
         end(beside)

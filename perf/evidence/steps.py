@@ -10,7 +10,7 @@ from kvbench.ncu import runner
 HERE = "perf.evidence"
 ROWS = ("gpu-graph", "gpu-int8", "gpu-bandwidth")
 COUNTED = {"v1": 150, "v2": 100}  # versions whose decode step the counters look into
-TEST_PROCESSES = 8
+TEST_PROCESSES = 12  # of the GPU's tests, which mostly compile
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def steps(rounds: int = 3, small: bool = False) -> list[Step]:
     # 1: tests that fail are a result as well.
     settle = (f"{HERE}.settings", "--weights", "{scratch}", "{small}")
     meanwhile = () if small else (*settle, "--compile")
-    tests = Step("tests", 170, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1), meanwhile)
+    tests = Step("tests", 220, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1), meanwhile)
     return [
         Step("facts", 40, f"{HERE}.facts", ("{out}/facts.json", "{small}")),
         tests,
