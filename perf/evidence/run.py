@@ -16,14 +16,15 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from perf.evidence.steps import HERE, Step, chosen, steps
 
 ROOT = Path(__file__).resolve().parents[2]
-ENDING_S, LEAST_S = 12, 15  # kept for summary and archive; the least worth beginning a step with
+ENDING_S, LEAST_S = 20, 15  # kept for summary and archive; the least worth beginning a step with
+TELLING_S = 14  # for an interrupted step to say what it has
 SLOW = 10  # a rehearsal's limits are this much longer: a CPU interprets, and others may use it
 ARCHIVE_BYTES = 15 << 20
 # An idle driver unloads between processes: one keeps it loaded until its standard input closes.
@@ -189,7 +190,11 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End what is left of a step's own process group."""
+    """End what is left of a step's own process group; interrupted, pytest still tells its results."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(TELLING_S)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
