@@ -190,7 +190,7 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End what is left of a step's own process group; interrupted, pytest still tells its results."""
+    """End what is left of a step's process group; interrupted, pytest still tells its results."""
     if child.poll() is None:
         child.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
