@@ -168,7 +168,7 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]
-        embedding, positions = parts["wte"].weight, parts["wpe"].weight
+        embedding, positions = (cast(nn.Embedding, parts[name]).weight for name in ("wte", "wpe"))
         return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
