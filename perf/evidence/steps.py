@@ -58,15 +58,22 @@ def steps(rounds: int = 3, small: bool = False) -> list[Step]:
         *(_row(row, 70, _preset(row), rounds, small) for row in ROWS),
         *(_cells("executions", n, 50, "gpt2") for n in numbers[:2]),
         *(_cells("decode", n, 60, "gpt2") for n in numbers),
+        _attention(1),
         Step("launches", 45, f"{HERE}.launches", ("{out}/launches.json", "{small}")),
         _cells("large", 1, 60, "gpt2-xl", "qwen3-0.6b"),
         _cells("memory", 1, 60, "gpt2"),
         _cells("peers", 1, 100, "gpt2"),
         *_counters(small),
+        *(_attention(n) for n in numbers[1:]),
         *(_cells("large", n, 60, "gpt2-xl", "qwen3-0.6b") for n in numbers[1:]),
         *(_cells("executions", n, 50, "gpt2") for n in numbers[2:]),
         *(_cells("peers", n, 60, "gpt2") for n in numbers[1:]),
     ]
+
+
+def _attention(number: int) -> Step:
+    name = f"attention-{number}"
+    return Step(name, 60, f"{HERE}.attention", (name, "{out}/cells.jsonl", "{small}"))
 
 
 def _preset(row: str) -> str:

@@ -75,6 +75,7 @@ def summary(folder: Path) -> str:
         "Ways to run a step (ms a token)": generations(found, "executions", "eager-torch"),
         "Decode at depth (ms a step)": decoding(found, "decode"),
         "Prefill (ms)": prefill(found),
+        "Decode attention alone (us)": attention(found),
         "Launches of a decode step": launches(found),
         "Larger models (ms a step)": decoding(found, "large"),
         "Memory (MB)": memory(found),
@@ -207,6 +208,20 @@ def _base(
     version = "v1" if group == "peers" else record["version"]
     like = f"{record['pretrained']} {version} {than} "
     return next((blocks for name, blocks in cells.items() if name.startswith(like)), {})
+
+
+def attention(found: Evidence) -> Lines:
+    """Each format's fastest setting, and its bytes over the bandwidth."""
+    measured = [line for line in found.lines if line["group"] == "attention"]
+    for name in dict.fromkeys(line["name"] for line in measured):
+        its = [line for line in measured if line["name"] == name]
+        us, first = interval([[line["us"]] for line in its]), its[0]
+        line = f"- {name}, batch {first['batch_size']}, depth {first['depth']}: "
+        line += f"{_span(us.point, us.low, us.high)}, {first['bytes'] / 1e6:.4g} MB"
+        if found.read_gb_s:
+            least = first["bytes"] / found.read_gb_s / 1e3
+            line += f", share of the read bandwidth {least / us.point:.3f}"
+        yield line
 
 
 def launches(found: Evidence) -> Lines:

@@ -67,9 +67,10 @@ def test_a_rehearsal_runs_every_step_and_packs_what_it_left(ncu, tmp_path, capsy
     said = capsys.readouterr().out
     assert status == 0, said
     state = json.loads((out / "state.json").read_text())
-    assert list(state) == [step.name for step in steps(1)] and len(state) == 14
+    assert list(state) == [step.name for step in steps(1)] and len(state) == 15
     for title in (
         "GPU tests",
+        "Decode attention alone",
         "Speed rows",
         "Decode at depth",
         "Prefill",
