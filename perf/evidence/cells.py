@@ -134,6 +134,16 @@ def small(cell: Cell) -> Cell:
     return told | {"batch_size": min(2, cell["batch_size"])}
 
 
+def different(told: list[Cell]) -> list[Cell]:
+    """One cell of each path through the code, of those that differ in size alone."""
+    seen: dict[tuple[Any, ...], Cell] = {}
+    for cell in told:
+        one = cell["version"] == "v1" and cell["batch_size"] == 1
+        path = [cell.get(key) for key in ("version", *cells.HOW, "phase", "filled")]
+        seen.setdefault((*path, cell["model"]["arch"], one), cell)
+    return list(seen.values())
+
+
 def name_of(cell: Cell) -> str:
     """A cell in words."""
     key = next(key for key in ("depth", "P", "T") if key in cell)
@@ -168,6 +178,8 @@ def group(given: argparse.Namespace) -> int:
     study = {key: STUDY[key] for key in STUDY if not (given.small and key == "device")}
     config = resolve(study, load_schema())
     told = list(GROUPS[given.group](config))
+    if given.small:
+        told = different(told)
     if given.group != "peers":  # of those, what compiles longest comes last
         random.Random(given.step).shuffle(told)
     failed = 0
