@@ -61,7 +61,7 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
         cache.update(layer, rows, rows)
     held = cast(HasRows, cache)
     attentions = [Attention(config.n_head, *held.rows(layer)) for layer in range(LAYERS)]
-    qkv = torch.randn(1, batch, attentions[0].width, device=device)
+    qkv = torch.randn(batch, attentions[0].width, device=device)
     out = torch.empty(batch, config.n_embd, dtype=like.dtype, device=device)
     position = torch.full((1,), depth, device=device)
     settings = attentions[0].choices()[: None if device == "cuda" else 1]

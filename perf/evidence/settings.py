@@ -16,6 +16,7 @@ import torch
 
 from kvbench.bench.setup import ready
 from kvbench.caches import make
+from kvbench.cell import Cell
 from kvbench.engine.fused_step import FusedStep, Settings
 from kvbench.engine.tuning import compile_all
 from kvbench.models.build import build
@@ -60,33 +61,33 @@ def main(arguments: list[str] | None = None) -> None:
     config = resolve(study, load_schema())
     for shape in SHAPES[:1] if given.small else SHAPES:
         began = time.monotonic()
-        told = cells.decoding(
+        cell = cells.decoding(
             config, shape.preset, shape.version, cells.GRAPH, shape.batch, shape.tokens - 1
         )
         path = random_weights(given.weights, shape.preset)
         if given.small:
-            told, path = cells.small(told), None
-        source = compiled(told, path) if given.compile else settled(told, path)
+            cell, path = cells.small(cell), None
+        source = compiled(cell, path) if given.compile else settled(cell, path)
         seconds = time.monotonic() - began
-        print(f"{cells.name_of(told)}: settings {source}, {seconds:.1f} s", flush=True)
+        print(f"{cells.name_of(cell)}: settings {source}, {seconds:.1f} s", flush=True)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def settled(cell: cells.Cell, path: str | None) -> str:
+def settled(cell: Cell, path: str | None) -> str:
     """Build the step as the cell does; where its settings come from."""
     with ready(cell, path) as setup:
-        step = setup.step(setup.cache(cell["depth"] + 1))
+        step = setup.step(setup.cache(cell.depth + 1))
         return step.settings["source"] if step.settings else "none"
 
 
 @torch.inference_mode()
-def compiled(cell: cells.Cell, path: str | None) -> str:
+def compiled(cell: Cell, path: str | None) -> str:
     """Compile all choices of the step, without the device's lock: nothing is measured."""
-    told = (cell["model"], cell["owner"], cell["dtype"], path, cell["seed"], cell["device"])
-    model, tokens = build(*told), min(SHALLOW, cell["depth"] + 1)
-    cache = make(cell["cache"], model.config, cell["batch_size"], tokens, model.lm_head.weight)
+    told = (cell.model_config, cell.layer_owner, cell.dtype, path, cell.seed, cell.device)
+    model, tokens = build(*told), min(SHALLOW, cell.depth + 1)
+    cache = make(cell.cache, model.config, cell.batch_size, tokens, model.lm_head.weight)
     token = torch.zeros(cache.batch, 1, dtype=torch.long, device=cache.device)
 
     def step(settings: Settings | None = None) -> FusedStep:
