@@ -12,7 +12,6 @@ import json
 import os
 import re
 import stat
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +21,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from kvbench import nvml
 from kvbench.job.log import tell
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 HOLD = "KVBENCH_HELD_DEVICE"  # tells this process's children (a profiler's program) what it holds
-LIST = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
 POLL_S = 0.1
 PID_WIDTH = 20  # of a process id in a lock file, so that one overwrites another
 
@@ -67,9 +66,8 @@ def visible() -> list[str] | None:
     they count what is listed there.
     """
     try:
-        said = subprocess.run(LIST, capture_output=True, text=True, check=True).stdout
-        uuids = said.split()
-    except (OSError, subprocess.CalledProcessError):
+        uuids = nvml.uuids()
+    except nvml.Unreadable:
         uuids = []
     allotted = os.environ.get(VISIBLE)
     if allotted is None:
