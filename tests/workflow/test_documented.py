@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import product
 
 import pytest
 from project import ROOT, copy, environment
@@ -21,6 +22,7 @@ LEFT_OUT = {
     "--report": "a report is of results",
     "config/ten_thousand.yaml": "planned by `make bench ROWS='plan-*'`, a minute of it",
     "FILE": "a place for a name",
+    "prefill": "the benchmark that a recipe adds",
 }
 
 
@@ -53,7 +55,11 @@ def empty(tmp_path_factory):
     (folder / published).parent.mkdir(parents=True)
     shutil.copy(ROOT / published, folder / published)
     (folder / "mine").mkdir()
-    (folder / "mine/roofs.json").write_text("{}")
+    exports = [
+        f"gpt2_v{n}_{phase}_B1_P512.csv" for n in range(5) for phase in ("prefill", "decode")
+    ]
+    for name in ("roofs.json", *exports):
+        (folder / "mine" / name).touch()
     shutil.copy(ROOT / "Makefile", folder)
     return folder
 
