@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
-from itertools import product
 
 import pytest
 from project import ROOT, copy, environment
