@@ -179,10 +179,12 @@ def test_threads_change_no_bit(library):
         one, two = (load(library, threads=threads) for threads in (1, 2))
     except ValueError as error:
         pytest.skip(str(error))
-    q, stored, w = torch.randn(2, 6, 64), cache(BF16, 2, 3, 90, 64), torch.randn(200, 64)
+    q, stored, w = torch.randn(2, 6, 64), cache(BF16, 2, 3, 90, 64), torch.randn(475, 64)
     outs = [native.attention(*stored)(q, 90, torch.empty_like(q)) for native in (one, two)]
     assert torch.equal(*outs)
-    assert torch.equal(*(n.linear(w)(q[0], torch.empty(6, 200)) for n in (one, two)))
+    for weights, x in product((w, w.bfloat16()), (q[0], q[0, :2], q[0, :1])):
+        x = x.to(weights.dtype)
+        assert torch.equal(*(n.linear(weights)(x, x.new_empty(len(x), 475)) for n in (one, two)))
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
@@ -217,7 +219,8 @@ def test_codes_and_scales_give_back_the_rows():
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
 def test_linear_equals_its_twin(native, dtype):
     torch.manual_seed(3)
-    for rows, (inputs, outputs) in product((1, 2, 3, 5, 8, 33), ((2, 1), (64, 33), (770, 96))):
+    shapes = ((2, 1), (64, 33), (770, 96), (6, 475))  # 475: 15 panels of 32, 30 of 16, 60 of 8
+    for rows, (inputs, outputs) in product((1, 2, 3, 4, 5, 8, 33), shapes):
         x, w = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
         bias = torch.randn(outputs).to(dtype)
         for b, gelu in ((None, False), (bias, True)):
