@@ -54,4 +54,6 @@ def over_sdpa(told: dict[str, Any]) -> dict[str, Any]:
         turns = {name: repeated(work) for name, work in works.items()}
         heard = alternate(turns, told["seconds"])
         where = f"batch {batch}, depth {depth}"
-        return {"pairs": {where: heard.pair("fused", "ours")}, "ran": choice.facts(), **by(heard)}
+        pairs = {where: heard.pair("fused", "ours")}
+        least = sum(x.nbytes for layer in coded for pair in layer for x in pair)
+        return {"pairs": pairs, "bytes": least, "ran": choice.facts(), **by(heard)}

@@ -15,6 +15,7 @@ from kvbench import placeholder as unavailable
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account as account
+from kvbench.kernels.cpu.bound import STREAMS
 from kvbench.kernels.cpu.build import ISAS, BuildError, NoCompiler, build, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
@@ -260,9 +261,11 @@ def test_gelu_is_finite_far_from_zero(native):
 
 
 def test_read_sum_reads_every_element(native):
-    for count in (1, 31, 1000):
-        assert native.read_sum(torch.ones(count)) == count
-        assert native.read_sum(torch.ones(count), times=3) == 3 * count
+    for count, streams in product((1, 31, 255, 256, 1000, 4097), STREAMS):
+        assert native.read_sum(torch.ones(count), streams=streams) == count
+        x = torch.arange(count) % 7 + 1.0
+        read = native.read_sum(at_the_end_of_memory(x), times=3, streams=streams)
+        assert read == 3 * x.sum()
 
 
 def refused(call, *words):
@@ -299,6 +302,8 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(library):
     refused(lambda: native.linear(torch.randn(8, 63)), "K even")
     refused(lambda: linear(torch.randn(2, 62), torch.empty(2, 8)), "x:", "(2, 64)")
     refused(lambda: linear(torch.randn(2, 64), torch.empty(8, 2).T), "out:", "contiguous")
+    refused(lambda: native.read_sum(q, streams=3), "streams", "1, 8 or 16", "3")
+    refused(lambda: native.read_sum(q.double()), "x:", "float32")
 
 
 def test_an_instruction_set_can_be_chosen_and_an_unknown_one_is_refused(library, monkeypatch):
