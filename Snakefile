@@ -27,17 +27,17 @@ if not workflow.overwrite_configfiles:
 
 
 include: str(ROOT / "rules/common.smk")
+include: str(ROOT / "rules/functions.smk")
 include: str(ROOT / "rules/inputs.smk")
+include: str(ROOT / "rules/weights.smk")
 include: str(ROOT / "rules/sharing.smk")
 include: str(ROOT / "rules/kernels.smk")
 include: str(ROOT / "rules/measure.smk")
-include: str(ROOT / "rules/quality.smk")
 include: str(ROOT / "rules/roofline.smk")
-include: str(ROOT / "rules/verdicts.smk")
-include: str(ROOT / "rules/figures.smk")
-include: str(ROOT / "rules/compare.smk")
-include: str(ROOT / "rules/beside.smk")
+include: str(ROOT / "rules/analysis.smk")
+include: str(ROOT / "rules/runners.smk")
 include: str(ROOT / "rules/report.smk")
+include: str(ROOT / "rules/compare.smk")
 
 
 rule all:

@@ -9,7 +9,7 @@ rule judge_against:
     """Compare each cell with the same cell of the baseline."""
     input:
         code=code("judge_against.py"),
-        cells=compared_cells(),
+        cells=targets.compared_cells(config),
         baseline=baseline,
     output:
         record="<results>/compare/verdicts.json",

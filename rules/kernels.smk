@@ -4,7 +4,7 @@ out   resources/kernels/kvbench.so, and .json: compiler, flags, instruction sets
       resources/kernels/account.so: counts the bytes of torch's CPU allocator
 """
 
-from kvbench.kernels.cpu.memory_account import NAME, SOURCE
+from kvbench.kernels.cpu import memory_account
 from kvbench.kernels.cpu.build import sources
 
 
@@ -12,11 +12,11 @@ rule build_kernels:
     """Compile the native CPU kernels, for every instruction set that the compiler knows."""
     input:
         code=code("build_kernels.py"),
-        sources=[own(path) for path in (*sources(), SOURCE)],
+        sources=[own(path) for path in (*sources(), memory_account.SOURCE)],
     output:
         library=NATIVE,
         record=NATIVE.replace(".so", ".json"),
-        account=str(Path(NATIVE).with_name(NAME)),
+        account=str(Path(NATIVE).with_name(memory_account.NAME)),
     log:
         "logs/kernels/build.log",
     conda:

@@ -1,158 +1,59 @@
-"""Time and memory: one job, one fresh process, one file per cell.
+"""Measuring: one job, one fresh process, one file a cell; a rule for every benchmark of the registry.
 
-in    resources/weights/{preset}/*.safetensors
-out   results/{study}/samples/latency/{preset}/{version}/B{batch}/T{T}/r{replicate}.json
-      results/{study}/{latency,vram,phase}/{preset}/{version}/B{batch}/T{T}.json
-      results/{study}/capacity/{preset}/{version}.json
-      results/{study}/{decode,dispatch}/{preset}/{version}/B{batch}/D{depth}.json
+in    resources/weights/{preset}/*.safetensors, resources/kernels/kvbench.so, resources/tokens/*.npz
+out   results/{study}/{benchmark}/{preset}/{the benchmark's path}.json; the samples of a cell that is
+      timed in several processes: results/{study}/samples/{its path}/r{replicate}.json
 """
 
-
-rule measure_latency:
-    """Time one fresh process generating T tokens."""
-    input:
-        code=measured_code("measure_latency.py", *POOLED_HERE),
-        weights=weights,
-        kernels=KERNELS,
-    output:
-        timed("latency/{preset}/{version}/B{batch}/T{T}"),
-    log:
-        timed_log("latency/{preset}/{version}/B{batch}/T{T}"),
-    priority: turn
-    conda:
-        environment("measure")
-    threads: measuring_threads
-    resources:
-        **CLAIM,
-        place=place,
-    params:
-        cell=cell("latency"),
-    script:
-        "../scripts/measure_latency.py"
+# What a benchmark's module loads by name, besides its cell's own cache and architecture.
+LOADED_BY_NAME = {
+    "perplexity": ["kvbench.caches.none", "kvbench.caches.dense"],
+    "peers": ["kvbench.caches.dense"],
+}
 
 
-if not ALONE:
+for BENCHMARK, LINE in BENCHMARKS.items():
+    if BENCHMARK == "roofline" and SOURCE != "model":
+        continue  # rules/roofline.smk counts instead of timing
 
-    rule pool_latency:
-        """Pool a cell's processes: medians, intervals, every raw sample."""
+    rule:
+        """Measure one cell, or one sample of it, in a fresh process."""
+        name:
+            f"measure_{BENCHMARK}"
         input:
-            code=code("pool.py"),
-            samples=collect(
-                "<results>/samples/latency/{{preset}}/{{version}}/B{{batch}}/T{{T}}/r{replicate}.json",
-                replicate=range(1, config["replicates"] + 1),
-            ),
+            **{name: INPUTS[name] for name in LINE.inputs},
+            code=measuring_code(BENCHMARK, *LOADED_BY_NAME.get(BENCHMARK, [])),
         output:
-            "<results>/latency/{preset}/{version}/B{batch}/T{T}.json",
+            targets.record_file(config, BENCHMARK),
         log:
-            "<logs>/latency/{preset}/{version}/B{batch}/T{T}.log",
-        localrule: True
+            targets.log_file(config, BENCHMARK),
+        priority: priority(BENCHMARK) if LINE.pooled else 0
         conda:
-            "../envs/figures.yaml"
+            environment("peers" if BENCHMARK == "peers" else "measure")
+        threads: measuring_threads if LINE.timed else 1
+        resources:
+            **CLAIM,
+            **({"place": position(BENCHMARK)} if LINE.pooled else {}),
+        params:
+            cell=cell_of(BENCHMARK),
         script:
-            "../scripts/pool.py"
+            "../scripts/measure.py"
 
+    if targets.sampled(config, BENCHMARK):
 
-rule measure_decode:
-    """Time one fresh process decoding at one depth, or the same steps of a tiny model: dispatch."""
-    input:
-        code=measured_code("measure_decode.py", *POOLED_HERE),
-        weights=stepped_weights,
-        kernels=KERNELS,
-    output:
-        timed("{stepped}/{preset}/{version}/B{batch}/D{depth}"),
-    log:
-        timed_log("{stepped}/{preset}/{version}/B{batch}/D{depth}"),
-    priority: turn
-    conda:
-        environment("measure")
-    threads: measuring_threads
-    resources:
-        **CLAIM,
-        place=place,
-    params:
-        cell=cell(),
-    script:
-        "../scripts/measure_decode.py"
-
-
-if not ALONE:
-
-    rule pool_decode:
-        """Pool a decode or dispatch cell's processes."""
-        input:
-            code=code("pool.py"),
-            samples=collect(
-                "<results>/samples/{{stepped}}/{{preset}}/{{version}}/B{{batch}}/D{{depth}}/r{replicate}.json",
-                replicate=range(1, config["replicates"] + 1),
-            ),
-        output:
-            "<results>/{stepped}/{preset}/{version}/B{batch}/D{depth}.json",
-        log:
-            "<logs>/{stepped}/{preset}/{version}/B{batch}/D{depth}.log",
-        localrule: True
-        conda:
-            "../envs/figures.yaml"
-        script:
-            "../scripts/pool.py"
-
-
-rule measure_vram:
-    """Weigh the peak memory of generating T tokens, and its parts."""
-    input:
-        code=measured_code("measure_vram.py"),
-        weights=weights,
-        kernels=KERNELS,
-    output:
-        "<results>/vram/{preset}/{version}/B{batch}/T{T}.json",
-    log:
-        "<logs>/vram/{preset}/{version}/B{batch}/T{T}.log",
-    conda:
-        environment("measure")
-    threads: measuring_threads
-    resources:
-        **CLAIM,
-    params:
-        cell=cell("vram"),
-    script:
-        "../scripts/measure_vram.py"
-
-
-rule measure_capacity:
-    """Find the largest batch in a byte budget, and confirm it on both sides."""
-    input:
-        code=measured_code("measure_capacity.py"),
-        weights=weights,
-    output:
-        "<results>/capacity/{preset}/{version}.json",
-    log:
-        "<logs>/capacity/{preset}/{version}.log",
-    conda:
-        environment("measure")
-    threads: measuring_threads
-    resources:
-        **CLAIM,
-    params:
-        cell=cell("capacity"),
-    script:
-        "../scripts/measure_capacity.py"
-
-
-rule measure_phase:
-    """Break one generation's time down by phase."""
-    input:
-        code=measured_code("measure_phase.py"),
-        weights=weights,
-        kernels=KERNELS,
-    output:
-        "<results>/phase/{preset}/{version}/B{batch}/T{T}.json",
-    log:
-        "<logs>/phase/{preset}/{version}/B{batch}/T{T}.log",
-    conda:
-        environment("measure")
-    threads: measuring_threads
-    resources:
-        **CLAIM,
-    params:
-        cell=cell("phase"),
-    script:
-        "../scripts/measure_phase.py"
+        rule:
+            """Pool a cell's processes: medians, intervals, every raw sample."""
+            name:
+                f"pool_{BENCHMARK}"
+            input:
+                code=code("pool.py"),
+                samples=targets.sample_files(config, BENCHMARK),
+            output:
+                f"<results>/{targets.cell_path(BENCHMARK)}.json",
+            log:
+                f"<logs>/{targets.cell_path(BENCHMARK)}.log",
+            localrule: True
+            conda:
+                "../envs/figures.yaml"
+            script:
+                "../scripts/pool.py"

@@ -6,9 +6,6 @@ out   results/{study}/roofline/roofs.json
       results/{study}/roofline/ncu/*: reports and exports, where ncu counts
 """
 
-from kvbench.plan.study import roofline_source
-
-SOURCE = roofline_source(config)
 EXPORTS = config["roofline"]["csv_dir"] if SOURCE == "csv" else "<results>/roofline/ncu"
 PROFILE = "{preset}_{version}_{phase}_B{batch}_P{P}"
 CALIBRATION = "<results>/roofline/ncu/calibration.json"
@@ -18,7 +15,7 @@ rule measure_roofs:
     """Measure this machine's roofs: bandwidths, and the rate of a large product."""
     input:
         code=code("measure_roofs.py"),
-        library=KERNELS,
+        library=[] if NO_NATIVE else NATIVE,
     output:
         "<results>/samples/roofline/roofs.json",
     log:
@@ -41,36 +38,14 @@ rule place_roofs:
         peaks=own(ROOT / "src/kvbench/analysis/datasheet.yaml"),
         roofs=f"{EXPORTS}/roofs.json" if SOURCE == "csv" else rules.measure_roofs.output[0],
     output:
-        "<results>/roofline/roofs.json",
+        ROOFS,
     log:
         "<logs>/roofline/place_roofs.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     script:
         "../scripts/place_roofs.py"
-
-
-if SOURCE == "model":
-
-    rule measure_roofline:
-        """Time one prefill or decode step, beside its modelled FLOP and bytes."""
-        input:
-            code=measured_code("measure_roofline.py"),
-            weights=weights,
-            kernels=KERNELS,
-        output:
-            "<results>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
-        log:
-            "<logs>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.log",
-        conda:
-            environment("measure")
-        threads: measuring_threads
-        resources:
-            **CLAIM,
-        params:
-            cell=cell("roofline"),
-        script:
-            "../scripts/measure_roofline.py"
 
 
 if SOURCE == "ncu":
@@ -98,7 +73,7 @@ if SOURCE == "ncu":
         """Profile one prefill or decode step with ncu."""
         input:
             code=code("profile_phase.py"),
-            program=measured_code("profile_decode_step.py"),
+            program=measuring_code("roofline", script="profile_decode_step.py"),
             weights=weights,
             calibration=CALIBRATION,
         output:
@@ -112,7 +87,7 @@ if SOURCE == "ncu":
         resources:
             **CLAIM,
         params:
-            cell=cell("roofline"),
+            cell=cell_of("roofline"),
         script:
             "../scripts/profile_phase.py"
 
@@ -153,10 +128,10 @@ if SOURCE in ("ncu", "csv"):
     rule place_cell:
         """Set counted FLOP and bytes of one phase beside the modelled ones."""
         input:
-            code=measured_code("place_cell.py"),
+            code=measuring_code("roofline", script="place_cell.py"),
             counted=rules.count_profile.output[0],
             roofs=rules.place_roofs.output[0],
-            run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else kept_run,
+            run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else saved_run,
         output:
             "<results>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
         log:
@@ -165,7 +140,7 @@ if SOURCE in ("ncu", "csv"):
         conda:
             environment("measure")
         params:
-            cell=cell("roofline"),
+            cell=cell_of("roofline"),
             source=SOURCE,
         script:
             "../scripts/place_cell.py"

@@ -36,9 +36,9 @@ rule train_shared:
 rule calibrate_sharing:
     """Fit a model's projections to a layer map in closed form, or copy its owners' queries."""
     input:
-        code=fitting_code("calibrate_sharing.py"),
+        code=model_code("calibrate_sharing.py", "kvbench.caches.none"),
         init=own_weights,
-        train=calibration_tokens,
+        train=tokens("train"),
     output:
         "resources/weights/{preset}/{base}.{variant}-{map}.safetensors",
     log:
@@ -59,9 +59,9 @@ rule calibrate_sharing:
 rule choose_layers:
     """Find the layer map that shares K/V between the pairs of layers with the least calibration loss."""
     input:
-        code=fitting_code("choose_layers.py"),
+        code=model_code("choose_layers.py", "kvbench.caches.none"),
         init=own_weights,
-        train=calibration_tokens,
+        train=tokens("train"),
     output:
         "resources/weights/{preset}/{base}.layers.json",
     log:
@@ -82,5 +82,5 @@ rule layers:
     input:
         [
             str(Path(cells.weights_file(config, preset)).with_suffix(".layers.json"))
-            for preset in SCORED
+            for preset in quality_presets(config)
         ],

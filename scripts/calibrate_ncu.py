@@ -10,7 +10,7 @@ from kvbench.records.store import write_record
 
 with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     output, settings = Path(snakemake.output[0]), snakemake.params.settings
-    told = [item for key, value in settings.items() for item in (f"--{key}", str(value))]
+    options = [item for key, value in settings.items() for item in (f"--{key}", str(value))]
     program = f"{snakemake.scriptdir}/profile_decode_step.py"
-    command = [sys.executable, program, "--version", "calibrate", *told]
+    command = [sys.executable, program, "--version", "calibrate", *options]
     write_record(output, runner.calibrate(runner.need(), command, output.parent, settings["dtype"]))

@@ -23,6 +23,7 @@ import torch
 
 from kvbench.bench import decode
 from kvbench.bench.setup import ready
+from kvbench.cell import Cell
 from kvbench.costs.layer_map import owners
 from kvbench.models import weights
 from kvbench.models.build import build
@@ -49,7 +50,6 @@ SHAPES = {"qwen3-0.6b": QWEN}  # of presets that are not in the registry
 GRAPH, SDPA, EAGER = "graph-triton", "graph-torch", "eager-torch"
 DEEP = 32_768
 
-Cell = dict[str, Any]
 Group = Callable[[dict[str, Any]], Iterator[Cell]]
 
 
@@ -77,7 +77,7 @@ def large(config: dict[str, Any]) -> Iterator[Cell]:
         yield decoding(config, "gpt2-xl", "v1", mode, 1, 128)
         yield decoding(config, "qwen3-0.6b", "v1", mode, 1, 128)
     for version in ("v1", "v2"):
-        yield decoding(config, "qwen3-0.6b", version, GRAPH, 16, DEEP) | {"filled": "random rows"}
+        yield decoding(config, "qwen3-0.6b", version, GRAPH, 16, DEEP)
 
 
 def memory(config: dict[str, Any]) -> Iterator[Cell]:
@@ -101,7 +101,6 @@ GROUPS: dict[str, Group] = {
     "memory": memory,
     "peers": peers,
 }
-BENCHMARKS = {"latency_vs_T": "latency", "executions": "latency", "vram_vs_T": "vram"}
 
 
 def decoding(
@@ -109,75 +108,89 @@ def decoding(
 ) -> Cell:
     """A decode cell of a preset of the registry or of SHAPES."""
     known = preset not in SHAPES
-    told = cells.cell(config, "decode", "gpt2", version, batch=batch, depth=depth)
+    cell = cells.cell(config, "decode", "gpt2", version, batch=batch, depth=depth)
     shape = get_preset(preset) if known else dict(SHAPES[preset])
     shape.pop("weights", None)
     owner = owners(cells.layer_map(config, version), shape["n_layer"])
-    told |= {"preset": preset, "model": shape, "owner": owner}
-    return told | dict(zip(cells.HOW, mode.split("-"), strict=True))
+    execution, kernel = mode.split("-")
+    return cell.replace(
+        pretrained=preset,
+        model_config=shape,
+        layer_owner=owner,
+        execution=execution,
+        kernel=kernel,
+    )
 
 
 def small(cell: Cell) -> Cell:
     """The same path on a CPU at a size that takes moments."""
-    llama = cell["model"]["arch"] == "llama"
+    llama = cell.model_config["arch"] == "llama"
     shape = {"arch": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 64}
     shape |= {"block_size": 96, "vocab_size": 101}
     if llama:
         shape |= {"arch": "llama", "n_kv_head": 1, "head_dim": 64, "n_inner": 48}
-    shared = cell["owner"] != list(range(len(cell["owner"])))
-    told = cell | {"device": "cpu", "dtype": "float32", "model": shape}
-    told |= {"owner": [0, 0] if shared else [0, 1], "prompt_length": 3}
-    told |= {"num_warmup_runs": 1, "num_measure_runs": 1, "execution": "eager", "steps": 1}
-    told |= {"energy_s": 0.0}
-    told |= {key: min(cell[key], 3) for key in ("T", "depth", "P") if key in cell}
-    return told | {"batch_size": min(2, cell["batch_size"])}
+    shared = cell.layer_owner != list(range(len(cell.layer_owner)))
+    return cell.replace(
+        device="cpu",
+        dtype="float32",
+        model_config=shape,
+        layer_owner=[0, 0] if shared else [0, 1],
+        prompt_length=3,
+        num_warmup_runs=1,
+        num_measure_runs=1,
+        execution="eager",
+        energy_s=0.0,
+        steps=1,
+        batch_size=min(2, cell.batch_size),
+        **{key: min(getattr(cell, key), 3) for key in ("T", "depth", "P")},
+    )
 
 
 def name_of(cell: Cell) -> str:
     """A cell in words."""
-    key = next(key for key in ("depth", "P", "T") if key in cell)
-    length = f"{cell.get('phase', '')} {key} {cell[key]}".strip()
-    what = f"{cell['preset']} {cell['version']}"
-    return f"{what} {cell['execution']}-{cell['kernel']} B {cell['batch_size']} {length}"
+    key = next(key for key in ("depth", "P", "T") if getattr(cell, key))
+    length = f"{cell.phase} {key} {getattr(cell, key)}".strip()
+    what = f"{cell.pretrained} {cell.version}"
+    return f"{what} {cell.execution}-{cell.kernel} B {cell.batch_size} {length}"
 
 
 def filled(cell: Cell, path: str | None) -> dict[str, Any]:
     """A decode cell over random rows: a prefill of tens of thousands of tokens takes minutes."""
     with ready(cell, path) as setup:
-        step = once(setup, cell["batch_size"], cell["depth"])
-        for _ in range(max(1, cell["num_warmup_runs"])):
+        step = once(setup, cell.batch_size, cell.depth)
+        for _ in range(max(1, cell.num_warmup_runs)):
             decode.one_run(setup, step)
         setup.begin()
-        runs = [decode.one_run(setup, step) for _ in range(cell["num_measure_runs"])]
+        runs = [decode.one_run(setup, step) for _ in range(cell.num_measure_runs)]
         middle = median(run["tpot_ms"] for run in runs)
-        told = {key: cell[key] for key in ("depth", "steps", "filled")}
-        return setup.record(**told, tpot_ms_median=middle, runs=runs)
+        settings = {**cell.axes(), "steps": cell.steps, "filled": "random rows"}
+        return setup.record(**settings, tpot_ms_median=middle, runs=runs)
 
 
-def measure(cell: Cell, path: str | None) -> dict[str, Any]:
-    """The record of one cell."""
-    if "filled" in cell:
+def measure(cell: Cell, path: str | None, deep: bool) -> dict[str, Any]:
+    """The record of one cell; of a `deep` one over random rows."""
+    if deep:
         return filled(cell, path)
-    benchmark = cell["benchmark_name"]
-    return import_module(f"kvbench.bench.{BENCHMARKS.get(benchmark, benchmark)}").run(cell, path)
+    return import_module(f"kvbench.bench.{cell.benchmark}").run(cell, path)
 
 
 def group(given: argparse.Namespace) -> int:
     """Measure a group's cells, a line each into the file; 1 where one could not be measured."""
     study = {key: STUDY[key] for key in STUDY if not (given.small and key == "device")}
     config = resolve(study, load_schema())
-    told = list(GROUPS[given.group](config))
+    chosen = list(GROUPS[given.group](config))
     if given.group != "peers":  # of those, what compiles longest comes last
-        random.Random(given.step).shuffle(told)
+        random.Random(given.step).shuffle(chosen)
     failed = 0
-    for cell in told:
-        name, path = name_of(cell), random_weights(given.weights, cell["preset"])
+    for cell in chosen:
+        name, path = name_of(cell), random_weights(given.weights, cell.pretrained)
+        deep = cell.depth >= DEEP
         if given.small:
             cell, path = small(cell), None
         line: dict[str, Any] = {"step": given.step, "group": given.group, "name": name}
         began = time.monotonic()
         try:
-            line["record"] = measure(cell, path)
+            line["record"] = measure(cell, path, deep)
         except Exception as error:  # the next cell may do
             traceback.print_exc()
             line["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:300]

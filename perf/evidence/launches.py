@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from kvbench.bench.roofline import phase_of
 from kvbench.bench.setup import ready
+from kvbench.cell import Cell
 from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import get_preset
 from perf.evidence import cells
@@ -40,13 +41,13 @@ def main(arguments: list[str] | None = None) -> None:
     asked = [(v, batch, cells.GRAPH) for batch in BATCHES for v in VERSIONS]
     rows = []
     for version, batch, mode in asked[:1] if given.small else [*asked, ("v1", 1, cells.SDPA)]:
-        told = cells.decoding(config, "gpt2", version, mode, batch, 128)
-        rows.append(counted(cells.small(told) if given.small else told, mode, version))
+        cell = cells.decoding(config, "gpt2", version, mode, batch, 128)
+        rows.append(counted(cells.small(cell) if given.small else cell, mode, version))
         print({key: value for key, value in rows[-1].items() if key != "kernels"}, flush=True)
         Path(given.file).write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def counted(cell: cells.Cell, mode: str, version: str) -> dict[str, Any]:
+def counted(cell: Cell, mode: str, version: str) -> dict[str, Any]:
     """Launches of a step by kernel, a layer's and all of gpt2's."""
     few, more = (step_of(cell, n) for n in LAYERS)
     layer = {name: (more[name] - few[name]) / (LAYERS[1] - LAYERS[0]) for name in more}
@@ -55,8 +56,8 @@ def counted(cell: cells.Cell, mode: str, version: str) -> dict[str, Any]:
     return {
         "version": version,
         "mode": mode,
-        "batch_size": cell["batch_size"],
-        "counts": "kernels" if cell["device"] == "cuda" else "operators of torch",
+        "batch_size": cell.batch_size,
+        "counts": "kernels" if cell.device == "cuda" else "operators of torch",
         "a_layer": a_layer,
         "a_step": few.total() + (n_layer - LAYERS[0]) * a_layer,
         "n_layer": n_layer,
@@ -67,13 +68,13 @@ def counted(cell: cells.Cell, mode: str, version: str) -> dict[str, Any]:
     }
 
 
-def step_of(cell: cells.Cell, n_layer: int) -> Counter[str]:
+def step_of(cell: Cell, n_layer: int) -> Counter[str]:
     """Launches of one step of a model of so many layers."""
-    shared = cell["owner"] != list(range(len(cell["owner"])))
+    shared = cell.layer_owner != list(range(len(cell.layer_owner)))
     owner = [layer - layer % 2 if shared else layer for layer in range(n_layer)]
-    told = cell | {"model": cell["model"] | {"n_layer": n_layer}, "owner": owner}
-    with ready(told, None) as setup:
-        step = phase_of(setup, "decode", cell["depth"])
+    shape = cell.model_config | {"n_layer": n_layer}
+    with ready(cell.replace(model_config=shape, layer_owner=owner), None) as setup:
+        step = phase_of(setup, "decode", cell.depth)
         step()
         setup.synchronise()
         return seen(step, setup.device)

@@ -67,9 +67,9 @@ def safetensors_header(path: str | Path, refusal: type[ForeignFile] = ForeignFil
         if not isinstance(about, dict):
             raise ValueError(f"its metadata {ABOUT!r} is no mapping")
         tensors = {}
-        for name, told in header.items():
-            begin, end = told["data_offsets"]
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
             if not 0 <= begin <= end <= size - 8 - length:
                 raise ValueError(f"{name} lies outside the file")
-            tensors[name] = (str(told["dtype"]), list(told["shape"]), 8 + length + begin)
+            tensors[name] = (str(entry["dtype"]), list(entry["shape"]), 8 + length + begin)
         return Header(tensors, about)

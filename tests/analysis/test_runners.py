@@ -7,19 +7,21 @@ from types import SimpleNamespace
 import pytest
 
 from kvbench import peers
-from kvbench.analysis import runners as beside
+from kvbench.analysis import runners
 from kvbench.analysis.pool import pool
 from kvbench.bench import latency
 from kvbench.bench import peers as peers_bench
 from kvbench.caches import make
 from kvbench.engine.generate import generate, no_mark
-from kvbench.job.log import out_of_memory_is_a_result
+from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models.build import build
-from kvbench.plan.cells import cell, execution, line, modes, peer, turn
+from kvbench.plan.cells import cell, execution, modes, peer
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.queue import queue_key, sample_queue
 from kvbench.report.figures import executions as executions_figure
 from kvbench.report.figures import peers as peers_figure
 from kvbench.report.figures import style
+from kvbench.report.tables import publish
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
 STUDY = {
@@ -44,8 +46,8 @@ def needs(name):
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_a_peer_generates_v1s_tokens_from_v1s_weights(name, batch):
     needs(name)
-    told = peer(CONFIG, "custom", name, batch=batch, T=6)
-    ours = build(told["model"], "own", "float32", seed=1, device="cpu")
+    found = peer(CONFIG, "custom", name, batch=batch, T=6)
+    ours = build(found.model_config, "own", "float32", seed=1, device="cpu")
     prompt = (7 * ours.lm_head.weight[:batch, :5]).abs().mul(1e3).long() % 101
     expected = generate(ours, prompt, 6, make("dense", ours.config, batch, 11, ours.lm_head.weight))
     module = import_module(f"kvbench.peers.{peers.PEERS[name]['module']}")
@@ -65,14 +67,14 @@ def test_models_that_a_peer_cannot_hold_are_refused_in_one_line():
 class Broken:
     """A runner whose library was built for something else."""
 
-    def __init__(self, *told):
+    def __init__(self, *found):
         raise RuntimeError("Library libcublas.so.12 is not found\nsecond line")
 
 
 class BrokenLater(Broken):
     """The same, found out when it is first used."""
 
-    def __init__(self, *told):
+    def __init__(self, *found):
         pass
 
     def __call__(self, mark):
@@ -82,7 +84,7 @@ class BrokenLater(Broken):
 class Full(Broken):
     """A runner that the device has no room for."""
 
-    def __init__(self, *told):
+    def __init__(self, *found):
         raise RuntimeError("CUDA failed with error: can't allocate memory")
 
 
@@ -97,11 +99,11 @@ class Full(Broken):
 def test_a_peer_that_does_not_run_here_has_a_row_that_says_why(kind, error, line, monkeypatch):
     monkeypatch.setitem(sys.modules, "kvbench.peers.ct2", SimpleNamespace(Peer=kind, LIBRARY="x"))
     monkeypatch.setitem(peers.PEERS["ctranslate2"], "needs", [])
-    told = peer(CONFIG, "custom", "ctranslate2", **WHERE)
-    record = out_of_memory_is_a_result(peers_bench.run, told, None)
+    found = peer(CONFIG, "custom", "ctranslate2", **WHERE)
+    record = out_of_memory_is_a_result(peers_bench.run, found)
     assert record["error"] == error and line in record["error_detail"]
     assert "\n" not in record["error_detail"] and "second line" not in record["error_detail"]
-    (row,) = [r for r in beside.peer_rows([pool([record])]) if r["runner"] == "ctranslate2"]
+    (row,) = [r for r in runners.peer_rows([pool([record])]) if r["runner"] == "ctranslate2"]
     assert row["error"].startswith(error) and line in row["error"]
 
 
@@ -117,8 +119,8 @@ def compared():
         )
         for v in ("v0", "v1")
     ]
-    told = peer(CONFIG, "custom", "transformers-dynamic", **WHERE)
-    there = [peers_bench.run(told, None) | {"replicate": r} for r in (1, 2)]
+    found = peer(CONFIG, "custom", "transformers-dynamic", **WHERE)
+    there = [peers_bench.run(found, None) | {"replicate": r} for r in (1, 2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(peers.PEERS["ctranslate2"], "needs", ["no_such_module"])
         absent = peers_bench.run(peer(CONFIG, "custom", "ctranslate2", **WHERE), None)
@@ -135,8 +137,8 @@ def test_a_peers_cell_says_whose_tokens_it_gave_and_what_ran(compared):
 
 def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
     needs("transformers-dynamic")
-    beside.write("peers", compared, tmp_path / "t.md", tmp_path / "t.csv")
-    rows = beside.peer_rows(compared)
+    publish(runners.table(compared, "peers"), tmp_path / "t.md", tmp_path / "t.csv")
+    rows = runners.peer_rows(compared)
     assert [row["runner"] for row in rows] == ["v0", "v1", "transformers-dynamic", "ctranslate2"]
     assert rows[1]["v1_speedup"] == 1 and rows[2]["tokens"] == "those of v1"
     assert rows[3]["error"] == "not installed: no no_such_module" and "v1_speedup" not in rows[3]
@@ -146,11 +148,11 @@ def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
 
 
 def test_peers_take_their_turn_in_the_blocks_of_the_versions():
-    order = line(CONFIG)
+    order = sample_queue(CONFIG)
     first, second = CONFIG["peers"]
     where = {"preset": "custom", "batch": "1", "T": "6", "replicate": "2"}
-    block = {order[turn(**where, version=v)] for v in CONFIG["versions"]}
-    block |= {order[turn(**where, peer=name)] for name in (first, second)}
+    block = {order[queue_key("latency", **where, version=v)] for v in CONFIG["versions"]}
+    block |= {order[queue_key("peers", **where, peer=name)] for name in (first, second)}
     assert max(block) - min(block) == len(block) - 1
 
 
@@ -169,15 +171,15 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):
-            told = execution(CONFIG, "custom", "eager-torch", version, **WHERE) | {"mode": mode}
-            two = [latency.run(told, None) | {"replicate": r} for r in (1, 2)]
+            found = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
+            two = [latency.run(found, None) | {"replicate": r} for r in (1, 2)]
             for run in (run for sample in two for run in sample["runs"]):
                 run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
             found.append(pool(two) | {"kernel": mode.split("-")[1]})
-    rows = beside.execution_rows(found)
+    rows = runners.execution_rows(found)
     assert [row["step_ms"] for row in rows] == pytest.approx([6, 1.5, 6, 1.5])
     assert rows[1]["ran"] == "eager, native" and rows[1]["speedup"] == pytest.approx(4)
-    beside.write("executions", found, tmp_path / "t.md", tmp_path / "t.csv")
+    publish(runners.table(found, "executions"), tmp_path / "t.md", tmp_path / "t.csv")
     style.save(executions_figure.draw(found), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
     assert all(name in drawn for name in ("eager, native", "eager, torch", "INT8", "1.5"))
@@ -187,5 +189,5 @@ def test_modes_are_those_of_the_device():
     assert "graph-triton" in modes(CONFIG | {"device": "cuda"})
     assert not any("graph" in mode for mode in modes(CONFIG))
     assert modes(CONFIG | {"executions": ["compile-torch"]}) == ["compile-torch"]
-    told = execution(CONFIG, "custom", "graph-triton", "v2", **WHERE)
-    assert (told["execution"], told["kernel"], told["mode"]) == ("graph", "triton", "graph-triton")
+    found = execution(CONFIG, "custom", "graph-triton", "v2", **WHERE)
+    assert (found.execution, found.kernel, found.mode) == ("graph", "triton", "graph-triton")

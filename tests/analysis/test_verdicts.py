@@ -14,6 +14,7 @@ from kvbench.bench.meters.delay import Delayed, delaying
 from kvbench.costs import forward as costs
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.queue import run_order
 from kvbench.records.read import MixedRecords, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
@@ -204,15 +205,15 @@ def test_a_control_is_v1_but_for_its_name_and_delay():
     config = resolve({"device": "cpu", "controls": {"T": 8}}, load_schema())
     v1 = cells.cell(config, "latency", "gpt2", "v1", batch=1, T=8)
     late = cells.control(config, "gpt2", "v1-plus5", batch=1, T=8)
-    assert {key for key in late if late[key] != v1.get(key)} == {
+    assert {key for key, value in late.param().items() if value != v1.param().get(key)} == {
         "version",
         "version_description",
         "delay",
     }
-    order = cells.run_order(cells.control_study(config), ["gpt2"])
+    order = run_order(cells.control_study(config), ["gpt2"])
     assert {key[-1] for key in order} == set(cells.CONTROLS) - {"v1-again2"} and len(order) == 30
     more = config["controls"] | {"again": 2, "T": [4, 8], "batch_size": [1, 2]}
-    twenty = cells.run_order(cells.control_study(config | {"controls": more}), ["gpt2"])
+    twenty = run_order(cells.control_study(config | {"controls": more}), ["gpt2"])
     assert len(twenty) == 4 * 4 * 10
     on_cuda = cells.control_study(config | {"device": "cuda"})
     assert on_cuda["versions"] == ["v1", "v1-again"]

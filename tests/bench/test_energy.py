@@ -16,8 +16,8 @@ STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 8, "devic
 CONFIG = resolve(STUDY | {"roofline": {"P": 20}}, load_schema())
 
 
-def told(device="cpu", **also):
-    return cell(CONFIG, "latency", "custom", "v1", T=5, batch=2) | {"device": device, **also}
+def cell_of(device="cpu", **also):
+    return cell(CONFIG, "latency", "custom", "v1", T=5, batch=2).replace(device=device, **also)
 
 
 class Board:
@@ -120,7 +120,7 @@ def record(board, monkeypatch):
         return forward(model, idx, cache)
 
     monkeypatch.setattr(gpt2.Model, "forward", timed)
-    return latency.run(told(yardstick=False, kernel="torch"), None)
+    return latency.run(cell_of(yardstick=False, kernel="torch"), None)
 
 
 def test_a_latency_cell_tells_joules_a_token_of_prefill_and_decode(record):
@@ -142,7 +142,7 @@ def test_processes_are_pooled_to_an_interval_and_a_table(record, tmp_path):
     lost = pool([none | {"replicate": 1}])["energy"]
     assert lost["decode_j_per_token"] is None and "no more than the idle device" in lost["reason"]
     old = {key: value for key, value in pooled.items() if key != "energy"}
-    tables.write("energy", [pooled, old], tmp_path / "t.md", tmp_path / "t.csv")
+    tables.publish(tables.table([pooled, old], "energy"), tmp_path / "t.md", tmp_path / "t.csv")
     first, second = (tmp_path / "t.csv").read_text().splitlines()[1:]
     assert ",rapl," in first and second.endswith("not asked for")
     assert "above what the idle device draws" in (tmp_path / "t.md").read_text()
@@ -150,30 +150,34 @@ def test_processes_are_pooled_to_an_interval_and_a_table(record, tmp_path):
 
 def test_without_a_counter_values_are_null_and_nothing_is_waited_for(monkeypatch, tmp_path):
     monkeypatch.setattr(energy.Rapl.__init__, "__defaults__", (tmp_path,))
-    record = latency.run(told(yardstick=False), None)
+    record = latency.run(cell_of(yardstick=False), None)
     assert record["energy"]["source"] is record["energy"]["prefill_j_per_token"] is None
     assert record["energy"]["reason"] == f"no RAPL counters under {tmp_path}"
     pooled = pool([record | {"replicate": 1}])
     assert pooled["energy"]["decode_j_per_token"] is None
     assert pooled["energy"]["reason"].startswith("no RAPL")
-    assert "energy" not in latency.run(told(yardstick=False, energy_s=0), None)
+    assert "energy" not in latency.run(cell_of(yardstick=False, energy_s=0), None)
 
 
 def test_only_latency_cells_count_energy():
     where = {"batch": "1", "T": "8"}
-    assert cell(CONFIG, "latency", "custom", "v1", **where)["energy_s"] == 1
+    assert cell(CONFIG, "latency", "custom", "v1", **where).energy_s == 1
     others = [
         control(CONFIG, "custom", "v1-again", **where),
         peer(CONFIG, "custom", "transformers-dynamic", **where),
         execution(CONFIG, "custom", "eager-torch", "v1", **where),
         cell(CONFIG, "vram", "custom", "v1", **where),
     ]
-    assert not any("energy_s" in one for one in others)
+    assert not any(one.energy_s for one in others)
 
 
 @pytest.mark.gpu
 def test_a_gpu_tells_joules_a_token_or_why_not():
-    drawn = latency.run(told("cuda", T=64, energy_s=2.0), None)["energy"]
+    """A model that keeps a GPU busy: what a tiny one draws is lost in the idle device's power."""
+    shape = {"n_layer": 4, "n_head": 16, "n_embd": 1024, "block_size": 256, "vocab_size": 1000}
+    wide = resolve(STUDY | {"model_config": shape, "prompt_length": 128}, load_schema())
+    asked = cell(wide, "latency", "custom", "v1", T=64, batch=64)
+    drawn = latency.run(asked.replace(device="cuda", energy_s=2.0), None)["energy"]
     if drawn["source"] is None:
         pytest.skip(drawn["reason"])
     assert 10 < drawn["idle_w"] < 1000 and 0 < drawn["update_s"] < 0.2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.costs.layer_map import label, owners
 from kvbench.inputs.least_squares import key_map, match_heads
 from kvbench.inputs.share_kv import choose, fit
@@ -64,7 +64,7 @@ def related(request, tmp_path):
 
 def error(model, original):
     ids = torch.from_numpy(TEXT.tokens[None, 300:500].astype("int64"))
-    a, b = (logits_through(m, "none", ids) for m in (model, original))
+    a, b = (cached_logits(m, "none", ids) for m in (model, original))
     return ((a - b).norm() / (b - b.mean()).norm()).item()
 
 
@@ -126,8 +126,8 @@ def test_a_study_names_layer_maps_and_weights_follow():
         "perplexity": {"presets": ["nano"]},
     }
     config = resolve(study | {"layer_maps": {"v14": [0, 0, 2, "2"], "v3": "triples"}}, SCHEMA)
-    assert cell(config, "perplexity", "nano", "v14")["owner"] == [0, 0, 2, 2]
-    assert cell(config, "perplexity", "nano", "v3")["owner"] == [0, 0, 0, 3]
+    assert cell(config, "perplexity", "nano", "v14").layer_owner == [0, 0, 2, 2]
+    assert cell(config, "perplexity", "nano", "v3").layer_owner == [0, 0, 0, 3]
     assert weights_file(config, "nano", "v3") == weights_file(config, "nano")
     assert weights_file(config, "nano", "v14").endswith(
         "/trained-80-42.calibrated-0-0-2-2.safetensors"

@@ -10,7 +10,9 @@ import yaml
 
 from kvbench import placeholder as unavailable
 from kvbench.inputs.wheel import FetchError, fetch
-from kvbench.job.log import out_of_memory_is_a_result
+from kvbench.job.measure import out_of_memory_is_a_result
+from kvbench.plan import cells
+from kvbench.plan.config import load_schema, resolve
 from kvbench.records.provenance import stamp
 
 CONTENT = b"ranks\n" * 100
@@ -97,11 +99,13 @@ def test_an_optional_input_that_cannot_be_had_says_so_down_to_the_cell(wheels, t
     def run(cell, weights):
         unavailable.check(weights)
 
-    cell = {"version": "v1", "preset": "custom", "model": {}, "text": "mini-wiki"}
-    record = out_of_memory_is_a_result(run, cell, str(made))
-    assert stamp(record, cell, {"code": [__file__], "weights": str(made)})["provenance"]["weights"]
+    cell = cells.cell(resolve({}, load_schema()), "perplexity", "nano", "v1")
+    record = out_of_memory_is_a_result(run, cell, weights=str(made))
+    assert stamp(record, cell.param(), {"code": [__file__], "weights": str(made)})["provenance"][
+        "weights"
+    ]
     assert record["error"] == "not measured" and "kvbench-test-data==2.0" in record["error_detail"]
-    assert (record["version"], record["text"]) == ("v1", "mini-wiki")
+    assert (record["version"], record["pretrained"]) == ("v1", "nano")
     with pytest.raises(FetchError, match="sha256"):  # other bytes are never taken for absent ones
         fetch({**ENTRY, "sha256": "0" * 64, "optional": True}, raw)
 

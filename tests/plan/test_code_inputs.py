@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan import code_inputs as codedeps
 from kvbench.plan.code_inputs import reachable, write_listing
 from kvbench.records.provenance import listed
@@ -19,7 +20,7 @@ LIGHT = [
     "plan.cells",
     "plan.code_inputs",
 ]
-LIGHT += ["costs.forward", "costs.layer_map", "job.log", "job.timed", "ncu"]
+LIGHT += ["costs.forward", "costs.layer_map", "job.log", "job.measure", "ncu"]
 LIGHT += [f"records.{name}" for name in ("store", "read", "provenance", "byte_sums", "schema")]
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "scipy", "transformers", "datasets")
 
@@ -98,27 +99,34 @@ def test_a_lost_listing_comes_back_as_it_was(script):
 
 
 def test_a_measuring_job_reaches_its_own_cache_and_no_other_version_s():
-    reached = names("measure_latency.py", "kvbench.caches.int8", "kvbench.models.gpt2")
+    modules = ("kvbench.bench.latency", "kvbench.caches.int8", "kvbench.models.gpt2")
+    reached = names("measure.py", *modules)
     assert "pool" not in reached
-    assert {"measure_latency", "latency", "generate", "int8", "gpt2"} <= reached
-    assert "dense" in reached  # the yardstick's
-    assert not reached & {"int4", "none", "vram", "phase", "style", "tables"}
+    assert {"measure", "latency", "generate", "int8", "gpt2"} <= reached
+    assert not reached & {
+        "dense",
+        "int4",
+        "none",
+        "bound",
+        "code_inputs",
+        "vram",
+        "phase",
+        "style",
+        "tables",
+    }
 
 
 def test_measuring_jobs_do_not_reach_the_registries():
-    for script in (
-        "measure_latency.py",
-        "measure_vram.py",
-        "measure_phase.py",
-        "measure_roofline.py",
-    ):
-        reached = names(script, "kvbench.caches.dense", "kvbench.models.gpt2")
-        assert not reached & {"versions", "presets", "config", "config_checks", "cells"}
+    for benchmark, line in BENCHMARKS.items():
+        modules = ("kvbench.caches.dense", "kvbench.models.gpt2")
+        reached = names("measure.py", f"kvbench.bench.{line.module or benchmark}", *modules)
+        registries = {"versions", "presets", "benchmarks", "config", "config_checks", "cells"}
+        assert not reached & registries
 
 
 def test_a_module_that_does_not_exist_is_refused():
     with pytest.raises(FileNotFoundError, match=r"kvbench\.caches\.nothing"):
-        reachable(Path("scripts/measure_latency.py"), "kvbench.caches.nothing")
+        reachable(Path("scripts/measure.py"), "kvbench.caches.nothing")
 
 
 def test_light_modules_import_nothing_heavy():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvbench.plan import cells
+from kvbench.plan import cells, queue
 from kvbench.plan import resources as demand
 from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source
@@ -88,7 +88,7 @@ def test_a_study_plans_or_is_refused_in_one_line_that_names_a_key_of_it(study):
 
 def plan(config):
     """What the Snakefile works out of a configuration, for one place of each benchmark."""
-    assert cells.line(config)
+    assert queue.sample_queue(config)
     roofline_source(config)
     where = {"batch": "1", "T": "1", "depth": "1", "P": "1", "phase": "decode"}
     for preset in {*config["pretrained"], *quality_presets(config)}:
@@ -98,8 +98,8 @@ def plan(config):
             path = cells.weights_file(config, preset, version)
             assert path.endswith(".safetensors") and path.isprintable()
             for benchmark in (*config["benchmarks"], "capacity"):
-                told = cells.cell(config, benchmark, preset, version, **where)
-                assert told["owner"] and type(told["seed"]) is int
+                cell = cells.cell(config, benchmark, preset, version, **where)
+                assert cell.layer_owner and type(cell.seed) is int
     cells.training_job(config, "uptrained", "pairs")
     for benchmark in ("T_values", "batch_size", "pretrained", "versions"):
         assert all(type(item) in (int, str) for item in config[benchmark])

@@ -48,18 +48,18 @@ def test_each_part_follows_what_it_names(inputs, tmp_path):
 
 
 def test_a_job_without_weights_or_facts_has_none_of_these_parts(inputs):
-    told = stamp({"error": "out of memory"}, {}, {"code": inputs["code"], "weights": []})
+    found = stamp({"error": "out of memory"}, {}, {"code": inputs["code"], "weights": []})
     without = {"weights", "data", "environment", "device"}
-    assert {part for part in PARTS if told["provenance"][part] is None} == without
+    assert {part for part in PARTS if found["provenance"][part] is None} == without
 
 
 def test_a_record_of_weights_that_could_not_be_had_has_a_key_too(inputs, tmp_path):
     with unavailable.passed_on(tmp_path / "hub.safetensors"):
         raise unavailable.NotMeasured("no hub here")
-    told = stamp(
+    found = stamp(
         {"error": "not measured"}, {}, inputs | {"weights": str(tmp_path / "hub.safetensors")}
     )
-    assert told["provenance"]["key"]
+    assert found["provenance"]["key"]
 
 
 def test_weights_are_named_by_their_tensors_not_by_their_file(inputs, tmp_path, monkeypatch):
@@ -142,12 +142,20 @@ def test_throttling_is_what_was_counted_in_between(tmp_path):
     assert throttling.since(blind, blind) == {"thermal": None, "quota": None}
 
 
-def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path):
+def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path, monkeypatch):
     def read():
         return throttling.counters("cuda", tmp_path, tmp_path / "none")["gpu"]
 
     before = read()
     driver.slowed[driver.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP] += 7_000_000  # ns
     assert throttling.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
+    clock = {"wall": 0.0}
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: clock["wall"])
+    for ms, disturbed in ((5, []), (15, ["throttled"])):
+        watch = machine.Watch("cuda", 1)
+        clock["wall"] += 1.0
+        driver.slowed[270] += ms * 1_000_000
+        found = watch.report()
+        assert found["throttled"]["gpu"] == 1000 * ms and found["disturbed_by"] == disturbed
     driver.slowed.clear()  # an older driver
     assert read() is None

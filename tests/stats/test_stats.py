@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.signal import lfilter
 
-from kvbench.stats.decisions import replicates_needed, smallest_detectable, verdicts
+from kvbench.stats.decisions import smallest_detectable, verdicts
 from kvbench.stats.lines import break_even, fit_line
 from kvbench.stats.paired import at, compare, compare_apart, from_log_ratios, interval
 from kvbench.stats.samples import summary
@@ -279,15 +279,6 @@ def test_the_smallest_detectable_difference_is_found_four_times_in_five(replicat
     effect = math.log1p(seen.relative)
     found = stats.ttest_1samp(rng.normal(effect, 0.01, (20_000, replicates)), 0, axis=1)
     assert np.mean((found.pvalue < 0.05) & (found.statistic > 0)) == pytest.approx(0.8, abs=0.03)
-
-
-def test_the_replicates_needed_are_the_fewest_that_detect_it():
-    control = from_log_ratios([0.015, 0.0, -0.015], 0.02, 0.95)
-    n = replicates_needed(0.02, control_spread := smallest_detectable([control]).spread)
-    assert control_spread == pytest.approx(0.015)
-    assert smallest_detectable([control], n).relative <= 0.02
-    assert smallest_detectable([control], n - 1).relative > 0.02
-    assert replicates_needed(0.001, 0.5) is None
 
 
 def test_controls_with_more_replicates_weigh_more():

@@ -32,58 +32,58 @@ def published(benchmark):
     return {r["version"]: r for r in records if r["benchmark_name"] == benchmark}
 
 
-def frame(told, benchmark="latency_vs_T"):
+def frame(cell, benchmark="latency_vs_T"):
     """What a record of the cell says besides its results."""
-    like = published(benchmark)[told["version"]]
+    like = published(benchmark)[cell.version]
     kept = {k: like[k] for k in like if k not in ("processes", "T") and not k.startswith(RESULTS)}
     same = ("benchmark_name", "batch_size", "prompt_length", "version", "version_description")
-    return kept | {key: told[key] for key in same}
+    return kept | {key: getattr(cell, key) for key in same}
 
 
-def step(told, depth, draw):
+def step(cell, depth, draw):
     """Milliseconds of one step."""
-    batch, version = told["batch_size"], told["version"]
+    batch, version = cell.batch_size, cell.version
     ms = 0.3 + batch * (PER_STEP[version] / 8 + SLOPES[version] * depth / 20)
     return ms * draw.lognormvariate(0, 0.01)
 
 
 def latency(config, version, batch, T, draw=random):
     """A pooled latency cell."""
-    told = cells.cell(config, "latency", config["pretrained"][0], version, batch=batch, T=T)
+    cell = cells.cell(config, "latency", config["pretrained"][0], version, batch=batch, T=T)
     samples = []
     for replicate in range(1, config["replicates"] + 1):
         drift, runs = draw.lognormvariate(0, 0.01), []
         for _ in range(config["num_measure_runs"]):
-            steps = [drift * step(told, told["prompt_length"] + t, draw) for t in range(T)]
+            steps = [drift * step(cell, cell.prompt_length + t, draw) for t in range(T)]
             total = {"time_total_ms": sum(steps) + 0.1 * T, "ttft_ms": steps[0]}
             runs.append(total | {"step_ms": steps, "sampling_ms": 0.1 * T})
         tpot = sum(steps[1:]) / (T - 1) if T > 1 else None
         about = {"T": T, "runs": runs, "replicate": replicate, "place_in_line": 1}
         about |= {"ttft_ms_median": steps[0], "tpot_ms_median": tpot}
         about |= {"sampling_ms_median": 0.1 * T, "overflow_steps": 0}
-        samples.append(frame(told) | about | {"machine_state": {"disturbed": False}})
+        samples.append(frame(cell) | about | {"machine_state": {"disturbed": False}})
     return pool(samples)
 
 
 def decode(config, version, batch, depth, draw=random):
     """A pooled decode cell."""
-    told = cells.cell(config, "decode", config["pretrained"][0], version, batch=batch, depth=depth)
+    cell = cells.cell(config, "decode", config["pretrained"][0], version, batch=batch, depth=depth)
     samples = []
     for replicate in range(1, config["replicates"] + 1):
-        times = [step(told, depth, draw) for _ in range(config["num_measure_runs"])]
+        times = [step(cell, depth, draw) for _ in range(config["num_measure_runs"])]
         runs = [{"tpot_ms": ms, "step_ms": [ms] * 8, "wall_ms": 8 * ms} for ms in times]
         about = {"depth": depth, "steps": 8, "tpot_ms_median": times[0], "runs": runs}
         about |= {"replicate": replicate, "place_in_line": 1, "machine_state": {"disturbed": False}}
-        samples.append(frame(told) | about)
+        samples.append(frame(cell) | about)
     return pool(samples)
 
 
 def vram(config, version, batch, T, draw=random):
     """A memory cell whose parts are its whole."""
-    told = cells.cell(config, "vram", config["pretrained"][0], version, batch=batch, T=T)
+    cell = cells.cell(config, "vram", config["pretrained"][0], version, batch=batch, T=T)
     like = published("vram_vs_T")[version]
-    tokens = told["prompt_length"] + T - 1 if told["use_cache"] else 0
-    record = like | frame(told, "vram_vs_T") | {"T": T, "cache_tokens": tokens}
+    tokens = cell.prompt_length + T - 1 if cell.use_cache else 0
+    record = like | frame(cell, "vram_vs_T") | {"T": T, "cache_tokens": tokens}
     used = closed_form(record)
     parts = {"cache_used_bytes": used, "cache_reserved_bytes": int(1.2 * used)}
     parts |= {"transient_bytes": like["transient_bytes"] * batch}
@@ -95,10 +95,10 @@ def vram(config, version, batch, T, draw=random):
 
 def phase(config, version, batch, T, draw=random):
     """A phase cell."""
-    told = cells.cell(config, "phase", config["pretrained"][0], version, batch=batch, T=T)
+    cell = cells.cell(config, "phase", config["pretrained"][0], version, batch=batch, T=T)
     like = published("phase")[version]
     spent = {name: ms * batch for name, ms in like["time_phase_ms"].items()}
-    return like | frame(told, "phase") | {"T": T, "time_phase_ms": spent}
+    return like | frame(cell, "phase") | {"T": T, "time_phase_ms": spent}
 
 
 KINDS = {"latency": latency, "decode": decode, "vram": vram, "phase": phase}

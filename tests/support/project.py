@@ -29,14 +29,14 @@ T_star: 4
 BENCH = """
 import os, sys, time
 
-def run(cell, weights, *_):
+def run(cell, weights, kernels=None):
     began = time.monotonic()
     time.sleep(0.3)
     while os.path.exists("hold"):
         time.sleep(0.1)
     device = os.environ.get("CUDA_VISIBLE_DEVICES")
     lived = {"began": began, "ended": time.monotonic(), "torch": "torch" in sys.modules}
-    return {"version": cell["version"], "T": cell["T"], "device": device, **lived}
+    return {"version": cell.version, "T": cell.T, "device": device, **lived}
 """
 
 

@@ -62,7 +62,7 @@ def begin(folder):
 def jobs(folder):
     """Process ids of the measuring jobs of this folder."""
     said = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True).stdout
-    return [int(pid) for pid in re.findall(rf"(\d+) \S+ {folder}/\S+measure_vram.py", said)]
+    return [int(pid) for pid in re.findall(rf"(\d+) \S+ {folder}/\S+measure.py", said)]
 
 
 def is_whole(folder):

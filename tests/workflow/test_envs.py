@@ -23,7 +23,12 @@ NOT_NEEDED = {
     "figures": {"safetensors"},  # read by the jobs that stamp a record
 }
 # Modules that scripts load by name.
-BY_NAME = {"measure": ("caches", "models"), "peers": ("peers",), "figures": ("report/figures",)}
+BY_NAME = {
+    "inputs": ("models",),
+    "measure": ("caches", "models", "bench", "bench/quality"),
+    "peers": ("caches", "models", "bench", "peers"),
+    "figures": ("analysis", "report", "report/figures"),
+}
 MODULES = metadata.packages_distributions()
 LOCK = {
     canonicalize_name(line.split("==")[0]): line
@@ -42,15 +47,12 @@ def pins(path):
 def scripts():
     """The scripts of each environment, by its name without the build of torch."""
     rules = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
-    named = re.findall(
-        r'conda:\s+(?:environment\("(\w+)"\)|"../envs/(\w+).yaml")\n.*?script:\s+"../scripts/(\S+)"',
-        rules,
-        re.DOTALL,
-    )
+    named = re.findall(r'conda:\s+(\S[^\n]*)\n.*?script:\s+"../scripts/(\S+)"', rules, re.DOTALL)
     assert len(named) == len(re.findall(r"^\s*script:", rules, re.MULTILINE))
     found = {}
-    for of_torch, plain, script in named:
-        found.setdefault(of_torch or plain, set()).add(ROOT / "scripts" / script)
+    for conda, script in named:
+        for name in re.findall(r'"(?:../envs/)?(\w+)(?:.yaml)?"(?! else)', conda):
+            found.setdefault(name, set()).add(ROOT / "scripts" / script)
     return found
 
 

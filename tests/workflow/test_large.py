@@ -72,7 +72,8 @@ def test_every_batch_has_its_panels(cells):
 
 def rows_shown(cells, folder):
     """How many rows the Markdown table of latency has."""
-    tables.write("latency", read_cells([cells["latency"]]), folder / "t.md", folder / "t.csv")
+    table = tables.table(read_cells([cells["latency"]]), "latency")
+    tables.publish(table, folder / "t.md", folder / "t.csv")
     return len(re.findall(r"^\| v\d", (folder / "t.md").read_text(), re.M))
 
 

@@ -9,13 +9,21 @@ none of them explains, which a better kernel could win.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kvbench.records.read import measured, step_cost
+from kvbench.analysis.bounds import step_cost
+from kvbench.analysis.table import Table
+from kvbench.records.record import Record, apart, measured
 
-Record = dict[str, Any]
 PARTS = ("bandwidth_ms", "compute_ms", "dispatch_ms", "rest_ms")
 OVERLAP = "rest below 0: the parts overlap in time, or data came from a cache nearer than memory"
+
+
+def table(records: Sequence[Record]) -> Table:
+    """The attribution of the decode cells among `records`, which hold dispatch and roofs too."""
+    others, (roofs,) = apart(records, "roofs")
+    cells, dispatch = apart(others, "dispatch")
+    title = f"Where the time per token of {cells[0]['pretrained']} goes"
+    return Table(title, rows(cells, dispatch, roofs), notes(roofs), cells)
 
 
 def rows(cells: Sequence[Record], dispatch: Sequence[Record], roofs: Record) -> list[Record]:

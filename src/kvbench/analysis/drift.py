@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from kvbench.records.read import judged_by, measured, paired_times
+from kvbench.records.record import Record, measured, paired_times, timing_key
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
-Record = dict[str, Any]
 SAME = ("execution", "kernel", "linear")  # what makes readings of two cells the same work
 
 
@@ -52,11 +50,11 @@ def exponents(cells: Sequence[Record]) -> Exponents:
     for key, groups in found.items():
         readings, runs = np.concatenate(groups).T
         freedom = readings.size - len(groups) - 1
-        spread = float(readings @ readings)
-        if freedom > 1 and spread > 0:
-            value = float(readings @ runs) / spread
+        readings_ss = float(readings @ readings)
+        if freedom > 1 and readings_ss > 0:
+            value = float(readings @ runs) / readings_ss
             left = runs - value * readings
-            fitted[key] = Exponent(value, float(left @ left) / freedom / spread)
+            fitted[key] = Exponent(value, float(left @ left) / freedom / readings_ss)
     return fitted
 
 
@@ -74,13 +72,13 @@ def compare_cells(
     blocks = [r for r in logs[0] if r in logs[1]]
     paces = np.array([[np.median(side[r][0]) for r in blocks] for side in logs])  # (2, blocks)
     pace = paces.mean()
-    steady, extra = [], 0.0
+    medians, extra = [], 0.0
     for cell, side, own in zip((a, b), logs, paces, strict=True):
         exponent = of[cell["benchmark_name"], cell["version"]]
         at_pace = [side[r][1] - exponent.value * (side[r][0] - pace) for r in blocks]
-        steady.append(np.array([np.median(runs) for runs in at_pace]))
+        medians.append(np.array([np.median(runs) for runs in at_pace]))
         extra += float(own.mean() - pace) ** 2 * exponent.variance
-    return from_log_ratios(steady[0] - steady[1], margin, level, extra)
+    return from_log_ratios(medians[0] - medians[1], margin, level, extra)
 
 
 def uses_yardstick(a: Record, b: Record, of: Exponents) -> bool:
@@ -99,7 +97,7 @@ def _logs(cell: Record) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     for process in cell["processes"]:
         if "yardstick_ms" in process:
             readings = np.log(process["yardstick_ms"])
-            beside = [(before + after) / 2 for before, after in pairwise(readings)]
-            runs = np.log([run[judged_by(cell)] for run in process["runs"]])
-            found[process["replicate"]] = (np.array(beside), runs)
+            pace_of_runs = [(before + after) / 2 for before, after in pairwise(readings)]
+            runs = np.log([run[timing_key(cell)] for run in process["runs"]])
+            found[process["replicate"]] = (np.array(pace_of_runs), runs)
     return found

@@ -1,15 +1,13 @@
-"""What stands beside the versions, compared process by process: other runners, other ways."""
+"""Other runners, and other ways to run a step, compared process by process."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from kvbench.records.read import by, measured, paired_times, provenance
-from kvbench.report.tables import publish
+from kvbench.analysis.table import Table
+from kvbench.records.record import Record, Row, by, is_error, measured, paired_times
 from kvbench.stats.paired import Comparison, Interval, compare, interval
 
-Records = list[dict[str, Any]]
 BASELINES = {"peers": "v1", "executions": "eager-torch"}
 NOTES = {
     "peers": "`v1_speedup` is the runner's time over v1's: above 1, v1 is faster. 95 % intervals, "
@@ -24,28 +22,22 @@ def step_ms(run: dict[str, Any]) -> float:
     return (run["device_ms"] - run["ttft_ms"]) / (len(run["step_ms"]) - 1)
 
 
-def step_times(cell: dict[str, Any]) -> list[list[float]]:
+def step_times(cell: Record) -> list[list[float]]:
     """The step's time (ms) in every run of every process."""
     return [[step_ms(run) for run in process["runs"]] for process in cell["processes"]]
 
 
-def step_interval(cell: dict[str, Any]) -> Interval:
+def step_interval(cell: Record) -> Interval:
     """The step's time with its interval over processes."""
     return interval(step_times(cell))
 
 
-def ways(cell: dict[str, Any]) -> str:
+def ways(cell: Record) -> str:
     """How a cell really ran: `graph, triton`."""
     return f"{cell['execution']}, {cell['kernel']}"
 
 
-def foot(records: Records) -> str:
-    """Where the numbers come from, less how steps were run: that differs, and is said beside."""
-    parts = provenance(records).split(" · ")
-    return " · ".join(part for part in parts if not part.endswith(" kernels"))
-
-
-def peer_rows(records: Records) -> list[dict[str, Any]]:
+def peer_rows(records: list[Record]) -> list[Row]:
     """One row per runner, batch and T: its time, and how much faster v1 is."""
     rows = []
     for (batch, T), cells in by(records, "batch_size", "T").items():
@@ -54,7 +46,7 @@ def peer_rows(records: Records) -> list[dict[str, Any]]:
             row = {"runner": cell["version"], "batch_size": batch, "T": T}
             ours = "kvbench" if "execution" in cell and "peer_library" not in cell else None
             row["library"] = cell.get("peer_library", ours)
-            if "error" in cell:
+            if is_error(cell):
                 rows.append(row | {"error": f"{cell['error']}: {cell.get('error_detail', '')}"})
                 continue
             ends = cell["time_total_ms_interval"]
@@ -68,14 +60,14 @@ def peer_rows(records: Records) -> list[dict[str, Any]]:
     return rows
 
 
-def execution_rows(records: Records) -> list[dict[str, Any]]:
+def execution_rows(records: list[Record]) -> list[Row]:
     """One row per version, batch and mode: the step's time, and its gain over eager torch."""
     rows = []
     for (batch, T, version), cells in by(records, "batch_size", "T", "version").items():
         base = next((c for c in measured(cells) if c["mode"] == BASELINES["executions"]), None)
         for cell in cells:
             row = {"version": version, "batch_size": batch, "T": T, "asked": cell["mode"]}
-            if "error" in cell:
+            if is_error(cell):
                 rows.append(row | {"error": cell["error"]})
                 continue
             found = step_interval(cell)
@@ -88,19 +80,18 @@ def execution_rows(records: Records) -> list[dict[str, Any]]:
     return rows
 
 
-def write(kind: str, records: Records, markdown: str | Path, csv: str | Path) -> None:
-    """Write one table, `peers` or `executions`, in both forms."""
+def table(records: list[Record], kind: str) -> Table:
+    """The table of one kind: `peers` or `executions`."""
     rows = {"peers": peer_rows, "executions": execution_rows}[kind](records)
     title = {"peers": "Runners of", "executions": "Ways to run a step of"}[kind]
-    notes = [NOTES[kind], foot(records)]
-    publish(f"{title} {records[0]['pretrained']}", rows, notes, markdown, csv)
+    return Table(f"{title} {records[0]['pretrained']}", rows, [NOTES[kind]], records)
 
 
 def _ratio(name: str, found: Comparison) -> dict[str, float | None]:
     return {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def _tokens(cell: dict[str, Any]) -> str:
+def _tokens(cell: Record) -> str:
     """Whether a runner's tokens are v1's; v0 to v4 are not asked here."""
     if "tokens_equal" not in cell:
         return ""

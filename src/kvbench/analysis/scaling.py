@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from kvbench.records.read import by, measured, step_cost
+from kvbench.analysis.bounds import step_cost
+from kvbench.analysis.table import Table
+from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BreakEven, Line, break_even, fit_line
 
-Record = dict[str, Any]
 MOST = 64  # depths fitted: Theil and Sen's line takes the slope of every two of them
 LEVEL = 0.95
 FAR = 1024  # cached tokens, over which the modelled slope is taken
@@ -28,6 +28,15 @@ class Points:
     x: list[int]
     times: dict[int, list[float]]
     cell: Record  # any of the cells, for what they share
+
+
+def table(records: Sequence[Record], axis: str) -> Table:
+    """The table over `depth` or `batch_size` of the cells among `records`; roofs where measured."""
+    cells, own = apart(records, "roofs")
+    roofs = next(iter(own), None)
+    found = rows(cells, roofs) if axis == "depth" else batch_rows(cells, roofs)
+    title = f"Time per token against {axis.removesuffix('_size')} of {cells[0]['pretrained']}"
+    return Table(title, found, notes(roofs, axis), cells)
 
 
 def rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, compare_cells, exponents, uses_yardstick
-from kvbench.costs.forward import Cost, generation, generation_ceiling
-from kvbench.records.read import cost_inputs, measured, paired_times, step_cost
+from kvbench.analysis.table import Table
+from kvbench.costs.forward import generation_ceiling
+from kvbench.records.record import Record, apart, is_error, measured, paired_times
 from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
-Record = dict[str, Any]
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
@@ -39,10 +40,10 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     drift = exponents(cells)
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
-        costs = {version: _costs(cell) for version, cell in of.items() if "error" not in cell}
+        costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
         for version, baseline in pairs(list(of)):
             row = {**where, "version": version, "baseline": baseline}
-            lost = [name for name in (version, baseline) if "error" in of[name]]
+            lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             else:
@@ -51,7 +52,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
                 compared.append((row, compare_cells(*pair, margin)))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
             rows.append(row)
-    level = _put_words(compared, margin)
+    level = attach_verdicts(compared, margin)
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
         row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
@@ -62,6 +63,21 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
         row["smallest_detectable"] = seen["relative"] if seen else None
     return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
+
+
+def table(records: Sequence[Record], margin: float) -> Table:
+    """The verdicts on the latency and decode cells among `records`, and on controls if there."""
+    cells, controls = apart(records, "controls")
+    record = judge(cells, margin, *controls)
+    title = f"Verdicts on {record['pretrained']}"
+    return Table(title, record["rows"], notes(record), cells, record)
+
+
+def controls_table(records: Sequence[Record], margin: float) -> Table:
+    """The comparison of v1 with its controls."""
+    record = judge_controls(records, margin)
+    title = f"Controls on {record['pretrained']}"
+    return Table(title, record["rows"], notes(record), records, record)
 
 
 def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
@@ -99,7 +115,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
             pair = of[control], of["v1"], drift
             row["clock_ratio"] = _by_clock(*pair)
             compared.append((row, compare_cells(*pair, margin)))
-    level = _put_words(compared, margin)
+    level = attach_verdicts(compared, margin)
     rows = [row for row, _ in compared]
     for row in rows:
         none_shown = row["verdict"] not in (FASTER, SLOWER)
@@ -174,13 +190,13 @@ def _by_clock(a: Record, b: Record, of: Exponents) -> float | None:
 
 def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:
     """What `replicates` processes show, by the log ratios of v1 over itself; None where unknown."""
-    spread = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
-    if not spread or replicates < 2:
+    controls = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
+    if not controls or replicates < 2:
         return None
-    return asdict(smallest_detectable(spread, replicates, ALPHA))
+    return asdict(smallest_detectable(controls, replicates, ALPHA))
 
 
-def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
     """Write each comparison's word and interval into its row; the level they all have."""
     found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
     for (row, _), verdict in zip(compared, found, strict=True):
@@ -194,13 +210,6 @@ def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> 
             "p_adjusted": verdict.p_adjusted,
         }
     return found[0].level if found else 1 - ALPHA
-
-
-def _costs(cell: Record) -> dict[str, Cost]:
-    """The strict lower bounds of one cell's prefill and decode, or of its one step."""
-    if "depth" in cell:
-        return {"decode": step_cost(cell, cell["depth"])}
-    return generation(**cost_inputs(cell), prompt=cell["prompt_length"], T=cell["T"], reread=False)
 
 
 def _record(

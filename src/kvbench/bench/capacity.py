@@ -16,16 +16,17 @@ import torch
 from kvbench.bench import vram
 from kvbench.bench.meters.peak_memory import tensor_bytes
 from kvbench.bench.setup import Setup, ready
+from kvbench.cell import Cell
 from kvbench.job.log import is_out_of_memory
 
 PROBES = (2, 4)  # a batch of one sometimes gets by with views where others need copies
 MOST = 6  # probes, with those that a line led to
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
     """One capacity cell: the predicted batch, its two probes, and both sides of the line."""
-    budget = cell["budget_bytes"]
-    with ready(cell | {"kernel": "torch"}, weights) as setup:  # nothing outside torch's allocator
+    budget = cell.budget_bytes
+    with ready(cell.replace(kernel="torch"), weights) as setup:  # nothing outside torch's allocator
         weigh(setup, 1)  # a library's one-time buffers belong to no batch
         setup.begin()
         runs = {batch: weigh(setup, batch) for batch in PROBES}
@@ -46,7 +47,7 @@ def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
                 side["peak_memory_bytes"] <= budget
             )
         return setup.record(
-            T=cell["T"],
+            T=cell.T,
             budget_bytes=budget,
             weight_bytes=tensor_bytes(setup.model.parameters()),
             predicted_batch=predicted,
@@ -76,7 +77,7 @@ def largest(budget: int, fixed: float, each: float) -> int:
 
 def weigh(setup: Setup, batch: int) -> dict[str, Any]:
     """The peak of generating T tokens with `batch` sequences; None where memory ran out."""
-    shape = (batch, setup.cell["prompt_length"])
+    shape = (batch, setup.cell.prompt_length)
     prompt = torch.zeros(shape, dtype=torch.long, device=setup.device)
     try:
         found = vram.one_run(replace(setup, prompt=prompt))

@@ -15,32 +15,33 @@ from typing import Any
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.roofline import phase_of
 from kvbench.bench.setup import Setup, ready
-from kvbench.bench.yardstick import beside
+from kvbench.bench.yardstick import runs_with_yardstick
+from kvbench.cell import Cell
 
 
-def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
     """One process's sample of a decode cell: every run, every step, raw."""
-    with ready(cell, weights, library) as setup:
-        step = phase_of(setup, "decode", cell["depth"])
-        for _ in range(max(1, cell["num_warmup_runs"])):
+    with ready(cell, weights, kernels) as setup:
+        step = phase_of(setup, "decode", cell.depth)
+        for _ in range(max(1, cell.num_warmup_runs)):
             one_run(setup, step)
-        runs, beside_them = beside(setup, lambda: one_run(setup, step), cell["steps"])
+        runs, readings = runs_with_yardstick(setup, lambda: one_run(setup, step), cell.steps)
         return setup.record(
-            depth=cell["depth"],
-            steps=cell["steps"],
+            **cell.axes(),
+            steps=cell.steps,
             tpot_ms_median=median(run["tpot_ms"] for run in runs),
             runs=runs,
-            **beside_them,
+            **readings,
         )
 
 
 def one_run(setup: Setup, step: Callable[[], Any]) -> dict[str, Any]:
     """N steps at one depth. Milliseconds: of each by the device's clock, of all by the wall's."""
-    ticks = clock(setup.device, setup.cell["steps"] + 1)
+    ticks = clock(setup.device, setup.cell.steps + 1)
     setup.synchronise()
     began = time.perf_counter_ns()
     ticks()
-    for _ in range(setup.cell["steps"]):
+    for _ in range(setup.cell.steps):
         step()
         ticks()
     setup.synchronise()

@@ -19,7 +19,7 @@ from kvbench.engine.generate import no_mark
 
 def of_runs(setup: Setup, runner: Runner) -> dict[str, Any]:
     """The record's `energy`; nothing where the cell asks for none."""
-    seconds = setup.cell.get("energy_s")
+    seconds = setup.cell.energy_s
     if not seconds:
         return {}
     try:
@@ -27,13 +27,13 @@ def of_runs(setup: Setup, runner: Runner) -> dict[str, Any]:
         meter = energy.Meter(joules, setup.synchronise)
         found = per_token(setup, runner, meter, seconds)
     except energy.Unreadable as reason:
-        return {"energy": told(None, reason=str(reason))}
-    return {"energy": told(source, idle_w=meter.idle_w, update_s=meter.update_s, **found)}
+        return {"energy": joules_of(None, reason=str(reason))}
+    return {"energy": joules_of(source, idle_w=meter.idle_w, update_s=meter.update_s, **found)}
 
 
 def per_token(setup: Setup, runner: Runner, meter: energy.Meter, seconds: float) -> dict[str, Any]:
     """What both loops drew, and joules a token of each phase. Raises energy.Unreadable."""
-    (B, P), T = setup.prompt.shape, setup.cell["T"]
+    (B, P), T = setup.prompt.shape, setup.cell.T
     prefill = meter.drawn(prefill_of(setup), seconds)
     whole = meter.drawn(lambda: runner(no_mark), seconds)
     decode = (whole.each - prefill.each) / (B * (T - 1)) if T > 1 else None
@@ -58,7 +58,7 @@ def prefill_of(setup: Setup) -> Callable[[], Any]:
     return once
 
 
-def told(source: str | None, **found: Any) -> dict[str, Any]:
+def joules_of(source: str | None, **found: Any) -> dict[str, Any]:
     """Every key of a process's energy; null where it could not be read, and `reason` says why."""
     keys = ("idle_w", "update_s", "prefill_j_per_token", "decode_j_per_token", "reason")
     return {"source": source, **dict.fromkeys(keys), **found}

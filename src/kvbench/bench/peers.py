@@ -16,38 +16,39 @@ from torch import Tensor
 from kvbench import peers
 from kvbench.bench.latency import one_run, summarise
 from kvbench.bench.setup import Setup, ready
+from kvbench.cell import Cell
 from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
-from kvbench.job.log import is_out_of_memory, without_result
+from kvbench.job.log import is_out_of_memory
 from kvbench.placeholder import NotMeasured
 
 
-def run(cell: dict[str, Any], weights: str | None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
     """One process's sample of a peer's cell; a peer that is not installed is a result.
 
     Raises NotMeasured for one that does not run here.
     """
-    lacking = peers.missing(cell["version"])
+    lacking = peers.missing(cell.version)
     if lacking:
-        return without_result(cell, "not installed", ImportError(f"no {', '.join(lacking)}"))
+        return cell.failure("not installed", f"no {', '.join(lacking)}")
     with ready(cell, weights) as setup:
-        T, start = cell["T"], cell["prompt_length"]
+        T, start = cell.T, cell.prompt_length
         ours = generate(setup.model, setup.prompt, T, setup.cache(start + T), greedy)
-        module, peer, theirs = started(cell["version"], setup, T)
+        module, peer, theirs = started(cell.version, setup, T)
         at = first_difference(ours, theirs, start)
-        for _ in range(cell["num_warmup_runs"]):
+        for _ in range(cell.num_warmup_runs):
             one_run(setup, peer, lambda mark: mark)
         setup.begin()
-        runs = [one_run(setup, peer, lambda mark: mark) for _ in range(cell["num_measure_runs"])]
+        runs = [one_run(setup, peer, lambda mark: mark) for _ in range(cell.num_measure_runs)]
         facts = {
             "T": T,
             **summarise(runs, T),
-            "overflow_steps": overflow_steps(start, T, cell["model"]["block_size"]),
+            "overflow_steps": overflow_steps(start, T, cell.model_config["block_size"]),
             "peer_library": module.LIBRARY,
             "tokens_equal": at is None,
             "first_difference": at,
             "runs": runs,
         }
-        if not peer.stepwise:  # nothing told when a step was over
+        if not peer.stepwise:  # the ends of its steps are unknown
             facts |= {"ttft_ms_median": None, "tpot_ms_median": None}
             facts |= {"runs": [run | {"step_ms": [], "ttft_ms": None} for run in runs]}
         return setup.record(**facts) | {

@@ -15,28 +15,29 @@ from typing import Any
 
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.setup import Setup, ready
+from kvbench.cell import Cell
 from kvbench.engine.generate import generate, no_mark, overflow_steps
 
 PHASES = ("embedding", "attention", "mlp", "head", "other")
 
 
-def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
     """One phase cell: milliseconds per phase of one generation of T tokens, medians over runs."""
-    with ready(cell, weights, library) as setup:
-        for _ in range(cell["num_warmup_runs"]):
+    with ready(cell, weights, kernels) as setup:
+        for _ in range(cell.num_warmup_runs):
             plain_run(setup)
         setup.begin()
         plain, runs = [], []
-        for _ in range(cell["num_measure_runs"]):
+        for _ in range(cell.num_measure_runs):
             plain.append(plain_run(setup))
             runs.append(instrumented_run(setup))
-        T = cell["T"]
+        T = cell.T
         return setup.record(
             T=T,
             time_phase_ms={key: median(run[key] for run in runs) for key in (*PHASES, "total")},
             plain_total_ms=median(plain),
             instrumented_ratio=median(run["total"] for run in runs) / median(plain),
-            overflow_steps=overflow_steps(cell["prompt_length"], T, cell["model"]["block_size"]),
+            overflow_steps=overflow_steps(cell.prompt_length, T, cell.model_config["block_size"]),
             runs=runs,
             plain_runs_ms=plain,
         )
@@ -44,7 +45,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
 
 def plain_run(setup: Setup, mark: Callable[[], None] = no_mark) -> float:
     """Wall milliseconds of one generation."""
-    T = setup.cell["T"]
+    T = setup.cell.T
     cache = setup.cache(setup.prompt.size(1) + T)
     setup.synchronise()
     began = time.perf_counter_ns()
@@ -55,7 +56,7 @@ def plain_run(setup: Setup, mark: Callable[[], None] = no_mark) -> float:
 
 def instrumented_run(setup: Setup) -> dict[str, float]:
     """Milliseconds per phase of one generation; `other` is the total less the named phases."""
-    T = setup.cell["T"]
+    T = setup.cell.T
     boundaries = setup.model.phase_boundaries()
     tick = clock(setup.device, (len(boundaries) + 2) * T + 1)
     phases: list[str] = []  # phases[i] began at tick i

@@ -18,10 +18,11 @@ from kvbench.bench.meters import dram
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.setup import Setup, ready
 from kvbench.caches import Cache, layout_of
+from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 
 PHASES = ("prefill", "decode")
-# A step is over before the machine's mood has turned: it runs again, this long or this often.
+# Machine noise outlasts a short step: it is repeated for so long, at most so often.
 LEAST_MS, ENOUGH = 500.0, 30
 # Between two marks on a GPU: a lone step's would hold the latency of its launch as well.
 BETWEEN_MS, MOST_BETWEEN = 5.0, 50
@@ -32,9 +33,9 @@ def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
 
     v0 has no cache to build: its decode step recomputes P + 1 tokens.
     """
-    shape = (setup.cell["batch_size"], P + 1)
-    draw = torch.Generator().manual_seed(setup.cell["seed"])
-    tokens = torch.randint(setup.cell["model"]["vocab_size"], shape, generator=draw)
+    shape = (setup.cell.batch_size, P + 1)
+    draw = torch.Generator().manual_seed(setup.cell.seed)
+    tokens = torch.randint(setup.cell.model_config["vocab_size"], shape, generator=draw)
     tokens = tokens.to(setup.device)
     cache = setup.cache(P + 1)
     if phase == "decode":
@@ -69,22 +70,21 @@ def step_over(setup: Setup, cache: Cache, tokens: Tensor) -> Callable[[], Any]:
     return once
 
 
-def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
     """One roofline cell: the phase's time, beside its analytic FLOP and compulsory bytes."""
-    with ready(cell, weights, library) as setup:
-        once = phase_of(setup, cell["phase"], cell["P"])
-        for _ in range(max(1, cell["num_warmup_runs"])):
+    with ready(cell, weights, kernels) as setup:
+        once = phase_of(setup, cell.phase, cell.P)
+        for _ in range(max(1, cell.num_warmup_runs)):
             once()
         setup.begin()
-        runs = [timed(setup, once) for _ in range(cell["num_measure_runs"])]
+        runs = [timed(setup, once) for _ in range(cell.num_measure_runs)]
         while len(runs) < ENOUGH and sum(run["wall_ms"] for run in runs) < LEAST_MS:
             runs.append(timed(setup, once))
         times = [run["device_ms"] for run in runs]
         cost = cell_cost(cell)
         traffic = measured_traffic(setup, once)
         return setup.record(
-            phase=cell["phase"],
-            P=cell["P"],
+            **cell.axes(),
             time_ms_median=median(times),
             source="model",
             bytes_are="modelled bytes (lower bound)",
@@ -98,7 +98,7 @@ def measured_traffic(setup: Setup, once: Callable[[], Any]) -> int | None:
     """DRAM bytes of one phase, by the memory controllers; None where they have no counters."""
     if setup.device != "cpu" or not dram.usable():
         return None
-    runs = setup.cell["num_measure_runs"]
+    runs = setup.cell.num_measure_runs
     with dram.counting() as counted:
         for _ in range(runs):
             once()
@@ -126,11 +126,11 @@ def timed(setup: Setup, once: Callable[[], Any]) -> dict[str, float]:
     return {"device_ms": sum(mark.intervals_ms()) / repeats, "wall_ms": wall, "repeats": repeats}
 
 
-def cell_cost(cell: dict[str, Any]) -> costs.Cost:
+def cell_cost(cell: Cell) -> costs.Cost:
     """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
-    shape, dtype = cell["model"], cell["dtype"]
+    shape, dtype = cell.model_config, cell.dtype
     itemsize = costs.ITEMSIZE[dtype]
-    kept = layout_of(cell["cache"], costs.head_dim(shape), itemsize)
-    P, decode = cell["P"], cell["phase"] == "decode"
+    kept = layout_of(cell.cache, costs.head_dim(shape), itemsize)
+    P, decode = cell.P, cell.phase == "decode"
     depth, T = (P, 1) if decode and kept.row else (0, P + decode)
-    return costs.forward(shape, cell["owner"], dtype, cell["batch_size"], depth, T, kept)
+    return costs.forward(shape, cell.layer_owner, dtype, cell.batch_size, depth, T, kept)

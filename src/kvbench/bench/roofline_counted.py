@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kvbench.bench.roofline import cell_cost
+from kvbench.bench.setup import cache_bytes
+from kvbench.cell import Cell
 from kvbench.ncu import NcuError, implausible
 
 _RATES = {"copy_gb_s", "read_gb_s", "reads_gb_s", "gemm_gflop_s", "gemms_gflop_s", "caches"}
@@ -12,11 +14,10 @@ _OF_ROOFS = {"benchmark_name", "read_by", "gemm_by", "buffer_bytes", "gemm_n", "
 _OF_ROOFS |= _RATES | {"machine_state"}
 _OF_FILES = {"datasheet", "schema_version", "complete"}
 _SEEDS = {"execution": "eager", "kernel": "torch"}  # how profiles from elsewhere were made
-_FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
 
 def run(
-    cell: dict[str, Any],
+    cell: Cell,
     counted: dict[str, Any],
     roofs: dict[str, Any],
     source: str,
@@ -30,7 +31,7 @@ def run(
     """
     if not counted["time_ns"]:
         raise NcuError("the profile has no kernel time (gpu__time_duration.sum): export it anew")
-    for key, wanted in (("dtype", cell["dtype"]), ("batch_size", cell["batch_size"])):
+    for key, wanted in (("dtype", cell.dtype), ("batch_size", cell.batch_size)):
         if ran and ran[key] != wanted:
             raise NcuError(f"the profile ran with {key} {ran[key]}, the study asks for {wanted}")
     cost = cell_cost(cell)
@@ -38,28 +39,16 @@ def run(
         counted,
         bytes_per_s=roofs["read_gb_s"] * 1e9,
         flop_per_s=roofs["gemm_gflop_s"] * 1e9,
-        weight_bytes=cost.weight_bytes if cell["phase"] == "decode" else None,
+        weight_bytes=cost.weight_bytes if cell.phase == "decode" else None,
     )
-    shape = {key: value for key, value in cell["model"].items() if key != "arch"}
     return {
-        "implementation_name": cell["implementation_name"],
+        **cell.header(),
         **{key: roofs[key] for key in roofs if key not in _OF_ROOFS | _OF_FILES},
-        "dtype": cell["dtype"],
-        "model_config": shape,
-        "pretrained": cell["preset"],
-        "batch_size": cell["batch_size"],
-        "seed": cell["seed"],
-        "benchmark_name": "roofline",
-        "version": cell["version"],
-        "version_description": cell["version_description"],
-        **{flag: cell[flag] for flag in _FLAGS},
-        "weights": cell["weights"],
-        "cache": cell["cache"],
-        "layer_owner": cell["owner"],
+        "dtype": cell.dtype,
+        **cache_bytes(cell),
         **{key: (ran or {}).get(key, seed) for key, seed in _SEEDS.items()},
         "sdpa_backend": (ran or {}).get("sdpa_backend"),
-        "phase": cell["phase"],
-        "P": cell["P"],
+        **cell.axes(),
         "time_ms_median": counted["time_ns"] / 1e6,
         **({"wall_ms_median": ran["wall_ms_median"]} if ran else {}),
         **_profiler(ran or {}),

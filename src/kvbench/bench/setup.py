@@ -1,6 +1,6 @@
 """What every benchmark does before it measures: a model, a prompt, a cache, the record's frame.
 
-A `cell` is the one dict a measuring job is given (`kvbench.plan.cells`): flags, shape and settings.
+A `Cell` is what a measuring job is given: flags, shape and settings.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from torch import Tensor
 from kvbench.bench.meters import machine
 from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, make, sdpa_backend
+from kvbench.cell import Cell
+from kvbench.costs.forward import ITEMSIZE, head_dim, kv_heads
 from kvbench.engine.backend import PLAIN, Choice, settle
-from kvbench.engine.fast_cache import quickest
+from kvbench.engine.fast_cache import with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
 from kvbench.engine.packed_linear import copied_bytes, pack
 from kvbench.job import devices
@@ -28,14 +30,13 @@ if TYPE_CHECKING:
     from kvbench.engine.static_step import StaticStep
 
 Runner = Callable[[Callable[[], None]], Tensor]
-FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
 
 @dataclass
 class Setup:
     """A cell made ready to run on its device."""
 
-    cell: dict[str, Any]
+    cell: Cell
     device: str
     model: LanguageModel
     prompt: Tensor  # (batch_size, prompt_length) token ids
@@ -49,20 +50,20 @@ class Setup:
 
     def begin(self) -> None:
         """Warm-up is over: what happens to the process from now on belongs to the measurement."""
-        self.watch = machine.Watch(self.device, self.cell["threads"])
+        self.watch = machine.Watch(self.device, self.cell.threads)
 
     def cache(self, tokens: int, batch: int | None = None) -> Cache:
         """The version's cache, empty, with room for `tokens` tokens."""
         like = self.model.lm_head.weight
         batch = batch or len(self.prompt)
-        cache = make(self.cell["cache"], self.model.config, batch, tokens, like)
-        return quickest(cache, self.choice)
+        cache = make(self.cell.cache, self.model.config, batch, tokens, like)
+        return with_fast_attention(cache, self.choice)
 
     def pick(self) -> Pick:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""
-        if self.cell["temperature"] == 0:
+        if self.cell.temperature == 0:
             return greedy
-        return Sampler(self.cell["temperature"], self.cell["top_k"], self.cell["seed"])
+        return Sampler(self.cell.temperature, self.cell.top_k, self.cell.seed)
 
     def runner(self, T: int) -> Runner:
         """What generates T tokens after the prompt, again and again: `run(mark) -> tokens`."""
@@ -86,21 +87,10 @@ class Setup:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def kept(self) -> dict[str, Any]:
-        """Cache bytes per token of one sequence, scales and all, as filled as the cell fills it.
-
-        Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.
-        """
-        config, itemsize = self.model.config, self.model.lm_head.weight.itemsize
-        layout = layout_of(self.cell["cache"], config.head_dim, itemsize)
-        tokens = deepest(self.cell)
-        heads = len(config.owning_layers) * config.n_kv_head
-        per_token = round(heads * layout.bytes(tokens) / tokens)
-        return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
-
     def sdpa(self) -> dict[str, str]:
         """The backend of torch's fused attention for the cell's prefill, and for a decode step."""
-        config, like, S = self.model.config, self.model.lm_head.weight, deepest(self.cell)
+        config, like = self.model.config, self.model.lm_head.weight
+        S = self.cell.max_cached_tokens()
 
         def rows(heads: int, T: int) -> Tensor:
             shape = (1, heads, T, config.head_dim)
@@ -115,30 +105,11 @@ class Setup:
         return {"prefill": prefill, "decode": step}
 
     def record(self, **results: Any) -> dict[str, Any]:
-        """The seed's metadata keys, ours, then the results."""
-        cell = self.cell
-        shape = {k: v for k, v in cell["model"].items() if k != "weights"}
-        flags = {flag: cell[flag] for flag in FLAGS}
-        shape |= {"kv_cache_quant": flags["kv_cache_quant"]}
-        shape |= {"cross_layer_sharing": flags["cross_layer_sharing"]}
+        """The record: the cell's header, the machine, what ran, then the results."""
         return {
-            "implementation_name": cell["implementation_name"],
+            **self.cell.header(),
             **machine.facts(self.device),
-            "dtype": cell["dtype"],
-            "model_config": shape,
-            "pretrained": cell["preset"],
-            "prompt_length": cell["prompt_length"],
-            "batch_size": cell["batch_size"],
-            "seed": cell["seed"],
-            "benchmark_name": cell["benchmark_name"],
-            "version": cell["version"],
-            "version_description": cell["version_description"],
-            **flags,
-            "weights": cell["weights"],
-            "weights_variant": cell.get("weights_variant"),
-            "cache": cell["cache"],
-            "layer_owner": cell["owner"],
-            **self.kept(),
+            **cache_bytes(self.cell),
             **self.choice.facts(),
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
@@ -149,37 +120,37 @@ class Setup:
         }
 
 
-def deepest(cell: dict[str, Any]) -> int:
-    """The most tokens that the cell's cache holds."""
-    if "context" in cell:
-        return cell["context"] - 1
-    if "P" in cell:
-        return cell["P"] + 1
-    reached = cell["depth"] if "depth" in cell else cell["prompt_length"] + cell["T"] - 1
-    return min(reached, cell["model"]["block_size"])
+def cache_bytes(cell: Cell) -> dict[str, Any]:
+    """Cache bytes per token of one sequence, scales and all, as filled as the cell fills it.
+
+    Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.
+    """
+    shape, tokens = cell.model_config, cell.max_cached_tokens()
+    layout = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
+    per_token = round(kv_heads(shape, cell.layer_owner, 1) * layout.bytes(tokens) / tokens)
+    return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
 
 
 @contextmanager
-def ready(
-    cell: dict[str, Any], weights: str | None, library: str | None = None, timed: bool = True
-) -> Iterator[Setup]:
+def ready(cell: Cell, weights: str | None, kernels: str | None = None) -> Iterator[Setup]:
     """Settle device and kernels, hold the device's lock, load the model, draw the seeded prompt.
 
-    `library` is the native kernels' file. Cells that are not timed run torch's own operators and
+    `kernels` is the native kernels' library. Cells that are not timed run torch's own operators and
     share a CPU; a GPU's memory is one cell's at a time.
     """
-    device = machine.use_device(cell["device"], cell["threads"])
-    choice = settle(cell, device, library) if timed else PLAIN
-    with devices.device_lock(device, shared=not timed and device == "cpu") as held:
-        torch.manual_seed(cell["seed"])
-        told = (cell["model"], cell["owner"], cell["dtype"], weights, cell["seed"], device)
-        model = build(*told, fold=cell.get("fold"))
+    device = machine.use_device(cell.device, cell.threads)
+    choice = settle(cell, device, kernels) if cell.timed else PLAIN
+    with devices.device_lock(device, shared=not cell.timed and device == "cpu") as held:
+        torch.manual_seed(cell.seed)
+        model = build(
+            cell.model_config, cell.layer_owner, cell.dtype, weights, cell.seed, device, cell.fold
+        )
         weight_bytes = tensor_bytes(model.parameters())
         pack(model, choice)
         packed_bytes = tensor_bytes(model.parameters()) + copied_bytes(model) - weight_bytes
-        draw = torch.Generator().manual_seed(cell["seed"])
-        shape = (cell["batch_size"], cell["prompt_length"])
-        prompt = torch.randint(cell["model"]["vocab_size"], shape, generator=draw)
-        watch = machine.Watch(device, cell["threads"])
+        draw = torch.Generator().manual_seed(cell.seed)
+        shape = (cell.batch_size, cell.prompt_length)
+        prompt = torch.randint(cell.model_config["vocab_size"], shape, generator=draw)
+        watch = machine.Watch(device, cell.threads)
         weighed = (weight_bytes, packed_bytes)
         yield Setup(cell, device, model, prompt.to(device), choice, *weighed, held, watch)

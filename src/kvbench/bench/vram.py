@@ -10,18 +10,19 @@ from typing import Any
 
 from kvbench.bench.meters.peak_memory import peak_meter, tensor_bytes
 from kvbench.bench.setup import Setup, ready
+from kvbench.cell import Cell
 from kvbench.engine.generate import generate, overflow_steps
 
 
-def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
     """One memory cell: peaks of prefill and decode apart, over `num_measure_runs` repeats."""
-    with ready(cell, weights, library) as setup:
-        T, prompt_length = cell["T"], cell["prompt_length"]
-        if cell["num_warmup_runs"]:  # a library's one-time buffers belong to no version
+    with ready(cell, weights, kernels) as setup:
+        T, prompt_length = cell.T, cell.prompt_length
+        if cell.num_warmup_runs:  # a library's one-time buffers belong to no version
             generate(setup.model, setup.prompt, 2, setup.cache(prompt_length + 2))
         setup.begin()
         baseline = setup.weight_bytes + setup.packed_bytes + tensor_bytes([setup.prompt])
-        repeats = [one_run(setup, library) for _ in range(cell["num_measure_runs"])]
+        repeats = [one_run(setup, kernels) for _ in range(cell.num_measure_runs)]
         worst = max(repeats, key=lambda repeat: repeat["peak_activation_bytes"])
         return setup.record(
             T=T,
@@ -30,7 +31,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
             packed_bytes=setup.packed_bytes,
             peak_memory_bytes=baseline + worst["peak_activation_bytes"],
             **worst,
-            overflow_steps=overflow_steps(prompt_length, T, cell["model"]["block_size"]),
+            overflow_steps=overflow_steps(prompt_length, T, cell.model_config["block_size"]),
             accounting=f"{setup.device} allocator",
             repeats=repeats,
         )
@@ -38,7 +39,7 @@ def run(cell: dict[str, Any], weights: str | None, library: str | None = None) -
 
 def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
     """Generate once under the meter. Bytes above the baseline."""
-    T = setup.cell["T"]
+    T = setup.cell.T
     meter = peak_meter(setup.device, library)
     marks = 0
 
@@ -63,5 +64,5 @@ def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
         "cache_used_bytes": cache.used_bytes(),
         "cache_reserved_bytes": reserved,
         "transient_bytes": peak - reserved,
-        **meter.beside,
+        **meter.process_bytes,
     }

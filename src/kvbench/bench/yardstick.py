@@ -13,16 +13,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from kvbench.bench.setup import Setup
-from kvbench.caches.dense import KVCache
-from kvbench.engine.fast_cache import native_or_same
+from kvbench.caches import Cache, causal_sdpa
+from kvbench.engine.fast_cache import with_native_attention
 
 Run = dict[str, Any]
+
+
+class OneLayer:
+    """Random K and V (B, n_kv_head, capacity, hs) of one layer, which no version's storage is."""
+
+    def __init__(self, k: Tensor, v: Tensor) -> None:
+        self.k, self.v, self.layers, self.length = k, v, [0], 0
+
+    def rows(self, layer: int) -> tuple[Tensor, Tensor, None, None]:
+        return self.k, self.v, None, None
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        end = self.length + q.size(2)
+        return causal_sdpa(q, self.k[:, :, :end], self.v[:, :, :end])
+
+    def advance(self, T: int) -> None:
+        self.length += T
+
+    def reset(self) -> None:
+        self.length = 0
 
 
 class Yardstick:
@@ -31,17 +51,16 @@ class Yardstick:
     def __init__(self, setup: Setup, steps: int, prefill: bool) -> None:
         self.model, self.steps, self.prefill = setup.model, steps, prefill
         config, like = setup.model.config, setup.model.lm_head.weight
-        self.depth = min(setup.cell["prompt_length"], config.block_size - 1)
-        draw = torch.Generator().manual_seed(setup.cell["seed"])
+        self.depth = min(setup.cell.prompt_length, config.block_size - 1)
+        draw = torch.Generator().manual_seed(setup.cell.seed)
 
         def rows(*shape: int) -> Tensor:
-            return torch.randn(setup.cell["batch_size"], *shape, generator=draw).to(like.dtype)
+            return torch.randn(setup.cell.batch_size, *shape, generator=draw).to(like.dtype)
 
         heads, kv_heads, hs, P = config.n_head, config.n_kv_head, config.head_dim, self.depth
-        cache = KVCache([0], len(setup.prompt), kv_heads, hs, P + 1, like.dtype, "cpu")
-        cache.update(0, rows(kv_heads, P, hs), rows(kv_heads, P, hs))
-        self.cache = native_or_same(cache, setup.choice.native)
-        self.x, self.q = rows(P, setup.cell["model"]["n_embd"]), rows(heads, P, hs)
+        cache = OneLayer(rows(kv_heads, P + 1, hs), rows(kv_heads, P + 1, hs))
+        self.cache = with_native_attention(cast(Cache, cache), setup.choice.native)
+        self.x, self.q = rows(P, setup.cell.model_config["n_embd"]), rows(heads, P, hs)
         self.one = self.x[:, :1].contiguous(), self.q[:, :, :1].contiguous()
 
     @torch.inference_mode()
@@ -49,14 +68,14 @@ class Yardstick:
         began = time.perf_counter_ns()
         self.cache.reset()
         if self.prefill:
-            self.model.alike(self.x, self.q, self.cache)
+            self.model.forward_without_qkv(self.x, self.q, self.cache)
         self.cache.advance(self.depth)
         for _ in range(self.steps):
-            self.model.alike(*self.one, self.cache)
+            self.model.forward_without_qkv(*self.one, self.cache)
         return (time.perf_counter_ns() - began) / 1e6
 
 
-def beside(
+def runs_with_yardstick(
     setup: Setup, run: Callable[[], Run], steps: int, prefill: bool = False
 ) -> tuple[list[Run], dict[str, Any]]:
     """The cell's measured runs, and for the record the readings beside them.
@@ -64,8 +83,8 @@ def beside(
     `yardstick_ms` holds one reading from before the first run and one from after each. Nothing
     where the cell asks for none, and on CUDA, which no other process uses meanwhile.
     """
-    n = setup.cell["num_measure_runs"]
-    if not setup.cell.get("yardstick") or setup.device == "cuda":
+    n = setup.cell.num_measure_runs
+    if not setup.cell.yardstick or setup.device == "cuda":
         setup.begin()
         return [run() for _ in range(n)], {}
     Yardstick(setup, 1, prefill)()  # warm

@@ -22,9 +22,9 @@ from kvbench import versions
 from kvbench.bench.meters import machine
 from kvbench.bench.roofline import PHASES, cell_cost, phase_of, timed
 from kvbench.bench.setup import ready
+from kvbench.cell import Cell
 from kvbench.models.build import DTYPES
-from kvbench.plan import config
-from kvbench.plan.cells import cell
+from kvbench.plan import cells, config
 from kvbench.presets import PRESETS
 
 WARMUPS = 3
@@ -81,19 +81,19 @@ def main(arguments: list[str] | None = None) -> None:
     if given.version == CALIBRATE:
         print(json.dumps(_calibrate(given)))
         return
-    told = json.loads(Path(given.cell).read_text()) if given.cell else _cell(given)
-    with ready(told, given.weights) as setup:
-        once = phase_of(setup, told["phase"], told["P"])
+    cell = Cell.of(json.loads(Path(given.cell).read_text())) if given.cell else _cell(given)
+    with ready(cell, given.weights) as setup:
+        once = phase_of(setup, cell.phase, cell.P)
         for _ in range(WARMUPS):
             once()
-        with profiled(setup.device, f"{told['version']}_{told['phase']}"):
+        with profiled(setup.device, f"{cell.version}_{cell.phase}"):
             once()
         walls = [timed(setup, once)["wall_ms"] for _ in range(WARMUPS)]
-        record = setup.record(P=told["P"], wall_ms_median=median(walls), wall_ms=walls)
-        print(json.dumps(record | {"phase": told["phase"], **cell_cost(told).to_dict()}))
+        record = setup.record(P=cell.P, wall_ms_median=median(walls), wall_ms=walls)
+        print(json.dumps(record | {"phase": cell.phase, **cell_cost(cell).to_dict()}))
 
 
-def _cell(given: argparse.Namespace) -> dict[str, Any]:
+def _cell(given: argparse.Namespace) -> Cell:
     version, phase = given.version.split("_")
     settings = {
         key: getattr(given, key) for key in ("dtype", "device", "threads", "execution", "kernel")
@@ -101,8 +101,9 @@ def _cell(given: argparse.Namespace) -> dict[str, Any]:
     whole = config.resolve(
         settings | {"num_measure_runs": WARMUPS, "versions": [version]}, config.load_schema()
     )
-    told = cell(whole, "roofline", given.model, version, batch=given.batch, phase=phase, P=given.P)
-    return told | {"weights": "path" if given.weights else "random"}
+    where = {"batch": given.batch, "phase": phase, "P": given.P}
+    cell = cells.cell(whole, "roofline", given.model, version, **where)
+    return cell.replace(weights="path" if given.weights else "random")
 
 
 def _calibrate(given: argparse.Namespace) -> dict[str, Any]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from kvbench import placeholder as unavailable
+from kvbench.cell import Cell
 from kvbench.engine.stepped import settle_step
-from kvbench.kernels.cpu.library import Native, load
 from kvbench.records.store import read_record
+
+if TYPE_CHECKING:
+    from kvbench.kernels.cpu.library import Native
+
+# By name: code of CPUs alone.
+NATIVE = "kvbench.kernels.cpu.library"
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,13 @@ class Choice:
 PLAIN = Choice("eager", "torch")  # operators as torch has them, one by one: how the seed measured
 
 
-def settle(cell: dict[str, Any], device: str, library: str | None = None) -> Choice:
+def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
     """Settle a cell's `execution` and `kernel` on `device` (cpu or cuda).
 
     `library` is the native kernels' file, or one that says why there is none. Raises RuntimeError
     where what is asked for by name is not to be had.
     """
-    execution, kernel = cell.get("execution", "auto"), cell.get("kernel", "auto")
+    execution, kernel = cell.execution, cell.kernel
     if device == "cuda" or execution in ("graph", "compile") or kernel == "triton":
         execution, kernel, reason = settle_step(cell, device)
         return Choice(execution, kernel, reason=reason)
@@ -66,9 +73,9 @@ def settle(cell: dict[str, Any], device: str, library: str | None = None) -> Cho
         reason = reason if library else "no library of native kernels was given"
         if kernel == "native":
             raise RuntimeError(f"kernel: native, but {reason}; use auto or torch")
-        linear = "prepacked" if can_prepack(cell["dtype"]) else "plain"
-        return Choice("eager", "torch", linear, reason, widened=cell["dtype"] == "bfloat16")
-    native = load(Path(library), threads=cell["threads"])
+        linear = "prepacked" if can_prepack(cell.dtype) else "plain"
+        return Choice("eager", "torch", linear, reason, widened=cell.dtype == "bfloat16")
+    native = import_module(NATIVE).load(Path(library), threads=cell.threads)
     build = read_record(Path(library).with_suffix(".json"))
     facts = ("compiler", "version", "flags", "sha256")
     return Choice("eager", "native", "panels", None, native, {key: build[key] for key in facts})

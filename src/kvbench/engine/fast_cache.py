@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.backend import Choice
-from kvbench.engine.static_view import HasRows, Rows
-from kvbench.kernels.cpu.bound import fits
-from kvbench.kernels.cpu.library import Native
+from kvbench.engine.static_view import HasRows
 from kvbench.kernels.reference import decode_attention
+
+if TYPE_CHECKING:
+    from kvbench.kernels.cpu.library import Native
 
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
@@ -45,9 +47,11 @@ class NativeCache:
         return self.attentions[layer](q, self.cache.length + 1, q.new_empty(q.shape))
 
 
-def native_or_same(cache: Cache, native: Native | None) -> Cache:
+def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
-    if native is None or not hasattr(cache, "rows") or not fits(cache.rows(cache.layers[0])[0]):
+    if native is None or not hasattr(cache, "rows"):
+        return cache
+    if not import_module("kvbench.kernels.cpu.bound").fits(cache.rows(cache.layers[0])[0]):
         return cache
     return cast(Cache, NativeCache(cache, native))
 
@@ -60,10 +64,11 @@ class PromptCache:
     """
 
     def __init__(self, cache: Cache) -> None:
-        from kvbench.kernels.triton.bound import Quantise
-
-        self.cache, held = cache, cast(HasRows, cache)
-        self._stores = {layer: Quantise(*_coded(held.rows(layer))) for layer in cache.layers}
+        kernels = import_module("kvbench.kernels.triton.bound")  # by name: of CUDA devices alone
+        self.cache = cache
+        self._stores = {
+            layer: kernels.Quantise(*coded_rows(cache, layer)) for layer in cache.layers
+        }
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
 
     def __getattr__(self, name: str) -> Any:
@@ -84,8 +89,9 @@ class PromptCache:
         return causal_sdpa(q, k, v)
 
 
-def _coded(rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    k, v, k_scale, v_scale = rows
+def coded_rows(cache: Cache, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes of K and V of one layer, and their scales, of a cache that stores codes."""
+    k, v, k_scale, v_scale = cast(HasRows, cache).rows(layer)
     assert k_scale is not None and v_scale is not None
     return k, v, k_scale, v_scale
 
@@ -111,11 +117,11 @@ class WidenedCache:
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
 
 
-def quickest(cache: Cache, choice: Choice) -> Cache:
+def with_fast_attention(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
     if choice.kernel == "triton":
         coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
         return cast(Cache, PromptCache(cache)) if coded else cache
     if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
         return cast(Cache, WidenedCache(cache))
-    return native_or_same(cache, choice.native)
+    return with_native_attention(cache, choice.native)

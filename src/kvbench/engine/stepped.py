@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
-STEPPED = ("latency_vs_T", "decode", "dispatch", "roofline", "executions")  # what times whole steps
+from kvbench.cell import Cell
+
 NO_STEP = "recomputing has no two steps of one shape"
 NOT_ROWS = "this cache does not keep one row a token"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 
 
-def settle_step(cell: dict[str, Any], device: str) -> tuple[str, str, str | None]:
+def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
     """(execution, kernel, reason) of a cell on CUDA, or of one that asks for more than eager.
 
     A cell that cannot be run as asked (its version recomputes, its benchmark hooks into modules)
     runs eagerly and says why. Raises RuntimeError where the device lacks what is asked for by name;
     a CPU has Triton where TRITON_INTERPRET=1 asks for its interpreter.
     """
-    execution, kernel = cell.get("execution", "auto"), cell.get("kernel", "auto")
+    execution, kernel = cell.execution, cell.kernel
     cuda = device == "cuda"
     if execution == "graph" and not cuda:
         raise RuntimeError("execution: graph needs CUDA, which torch does not see; use auto")
@@ -39,18 +39,18 @@ def settle_step(cell: dict[str, Any], device: str) -> tuple[str, str, str | None
     return execution, "torch" if kernel == "auto" else kernel, None
 
 
-def _why_eager(cell: dict[str, Any]) -> str | None:
+def _why_eager(cell: Cell) -> str | None:
     """Why a cell can only be run operator by operator."""
-    if cell.get("benchmark_name") not in STEPPED or cell.get("phase") == "prefill":
+    if not cell.whole_steps or cell.phase == "prefill":
         return LOOKED_INTO
-    if not cell["use_cache"]:
+    if not cell.use_cache:
         return NO_STEP
-    storage = import_module(f"kvbench.caches.{cell['cache']}").KVCache
+    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
     return None if hasattr(storage, "rows") else NOT_ROWS
 
 
-def _coded_prompt(cell: dict[str, Any]) -> bool:
+def _coded_prompt(cell: Cell) -> bool:
     """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
-    storage = import_module(f"kvbench.caches.{cell['cache']}").KVCache
+    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
     coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
-    return cell.get("phase") == "prefill" and coded and find_spec("triton") is not None
+    return cell.phase == "prefill" and coded and find_spec("triton") is not None

@@ -25,10 +25,10 @@ from triton.runtime.errors import OutOfResources
 
 from kvbench.caches import Cache
 from kvbench.engine.fused_step import SITES, FusedStep, Settings
+from kvbench.files import write_text
 from kvbench.kernels.triton import bound
 from kvbench.kernels.triton.bound import AttentionSetting
 from kvbench.models.base import LanguageModel
-from kvbench.records.store import write_text
 
 KINDS = {kind.__name__: kind for kind in (AttentionSetting, bound.RowSetting, bound.RowsSetting)}
 BLOCKS, BLOCK_MS = 5, 2.0  # replays are timed in this many blocks of about this long
@@ -102,7 +102,7 @@ def variants(step: FusedStep, site: str, settings: Settings) -> list[Any]:
 
 def compile_all(build: Callable[[Settings], FusedStep], step: FusedStep) -> None:
     """Compile every choice's kernels, several at once: the measuring then waits for none."""
-    launches = {}
+    launches: dict[str, bound.Launch] = {}
     for site in SITES:
         for choice in [step.settings[site], *variants(step, site, step.settings)]:
             try:

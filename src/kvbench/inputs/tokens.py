@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kvbench import placeholder as unavailable
+from kvbench.files import replacing
 from kvbench.foreign import ForeignFile, reading
-from kvbench.records.store import replacing
 from kvbench.vocabularies import VOCABULARIES
 
 if TYPE_CHECKING:

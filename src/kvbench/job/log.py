@@ -6,13 +6,11 @@ import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kvbench.job import isolation
-from kvbench.placeholder import NotMeasured
 from kvbench.records.provenance import PROJECT, listed
 
 PACKAGE = __name__.split(".")[0]
@@ -78,31 +76,6 @@ def logged(path: str, code: str | Path) -> Iterator[None]:
     except KeyboardInterrupt:
         tell(f"interrupted: run again to go on (log: {path})")
         os._exit(130)
-
-
-def out_of_memory_is_a_result(
-    run: Callable[..., dict[str, Any]], cell: dict[str, Any], *inputs: str
-) -> dict[str, Any]:
-    """`run(cell, *inputs)`; where memory does not suffice, the cell with `error` in its record.
-
-    Likewise "not measured", where an input could not be had.
-    """
-    try:
-        return run(cell, *inputs)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        traceback.print_exc()
-        return without_result(cell, "out of memory", error)
-    except NotMeasured as error:
-        return without_result(cell, "not measured", error)
-
-
-def without_result(cell: dict[str, Any], why: str, error: BaseException) -> dict[str, Any]:
-    """The record of a cell that says why there is no measurement in it."""
-    settings = {key: value for key, value in cell.items() if key not in ("model", "preset")}
-    settings |= {"pretrained": cell["preset"], "model_config": cell["model"]}
-    return {**settings, "error": why, "error_detail": str(error).partition("\n")[0]}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -153,7 +153,7 @@ class Model(LanguageModel):
             x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
         return self.lm_head(self.transformer["ln_f"](x))
 
-    def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
+    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
         for block in self.blocks():
             y = cache.attend(0, q).transpose(1, 2).reshape_as(x)
             x = block.ln_1(x) + block.attn.c_proj(y)
@@ -168,7 +168,7 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]
-        embedding, positions = parts["wte"].weight, parts["wpe"].weight
+        embedding, positions = (cast(nn.Embedding, parts[name]).weight for name in ("wte", "wpe"))
         return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:

@@ -173,7 +173,7 @@ class Model(LanguageModel):
             x = x[:, -1:]  # the head is a fifth of the weights: one row of it, not T
         return self.lm_head(self.transformer["norm_f"](x))
 
-    def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
+    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
         for block in self.blocks():
             y = cache.attend(0, q).transpose(1, 2).flatten(2)  # (B, T, nh * hs)
             x = block.norm_1(x) + block.attn.c_proj(y)
@@ -189,7 +189,7 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]  # fmt: skip
-        embedding = parts["wte"].weight
+        embedding = cast(nn.Embedding, parts["wte"]).weight
         speed = turning_speed(config.head_dim, config.rope_base, embedding.device)
         return Decoder(embedding, None, speed, layers, parts["norm_f"], self.lm_head)
 

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kvbench import placeholder as unavailable
+from kvbench.files import replacing
 from kvbench.foreign import ABOUT, ForeignFile, reading, safetensors_header, unwrapped
-from kvbench.records.store import replacing
 
 STD = 0.02  # GPT-2's initialisation
 IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files

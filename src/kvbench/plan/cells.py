@@ -1,80 +1,111 @@
-"""Cells: what one measuring job is told, as one dict of plain data.
-
-A cell holds its own flags, shape and settings and nothing else, so that it runs again when one of
-these changes, and only then. Standard library only; the Snakefile hands cells to jobs as params.
-"""
+"""The cells of a study: what each measuring job is given. No torch here."""
 
 from __future__ import annotations
 
-import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 from kvbench import versions
+from kvbench.benchmarks import BENCHMARKS, record_name
+from kvbench.cell import FLAGS, Cell
 from kvbench.costs.layer_map import label, owners
 from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
 from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_source
 
-COMMON = ("implementation_name", "dtype", "device", "threads", "seed", "temperature", "top_k")
-HOW = ("execution", "kernel")  # as asked for; a record says what ran
-RUNS = ("num_warmup_runs", "num_measure_runs")
-NAMES = {"latency": "latency_vs_T", "vram": "vram_vs_T"}  # in records, where it is not the rule's
-STEPPED = ("decode", "dispatch")  # benchmarks that repeat one decode step at a depth
+# What every cell takes of the configuration.
+STUDY = (
+    *("implementation_name", "dtype", "device", "threads", "execution", "kernel"),
+    *("prompt_length", "seed", "temperature", "top_k", "num_warmup_runs", "num_measure_runs"),
+)
+PER_PRESET = ("perplexity.context", "perplexity.max_windows")  # may be a mapping from presets
 TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel takes
 UPTRAINED = 10  # uptraining has this part of training's steps and learning rates
 # name -> delay, a share of each step
 CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-again2": 0.0, "v1-plus5": 0.05}
 
 
-def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> dict:
+def lookup(config: dict[str, Any], key: str) -> Any:
+    """The value of a configuration key, `section.key` for one of a section."""
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def make(config: dict[str, Any], benchmark: str, **where: Any) -> Cell:
+    """The cell at the wildcards of a benchmark's path."""
+    makers: dict[str, Callable[..., Cell]] = {
+        "controls": control,
+        "peers": peer,
+        "executions": execution,
+    }
+    return makers.get(benchmark, partial(cell, benchmark=benchmark))(config, **where)
+
+
+def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> Cell:
     """The cell of one benchmark, preset and version; `where` holds batch, T, P, phase if needed.
 
     Raises ValueError for an unknown version.
     """
-    flags = versions.get_version_config(version)
+    line, about = versions.get_version_config(version), BENCHMARKS[benchmark]
     shape = shape_of(config, preset)
     source = weights_source(config, preset)
     if benchmark == "dispatch":
         shape, source = tiny(shape), "random"
-    description = flags.pop("description")
     del shape["weights"]
-    told = {
-        **{key: config[key] for key in (*COMMON, *HOW, *RUNS)},
-        "benchmark_name": NAMES.get(benchmark, benchmark),
-        "prompt_length": config["prompt_length"],
-        "version": version,
-        "version_description": description,
-        **flags,
-        "cache": versions.cache_module(version),
-        "owner": owners(layer_map(config, version), shape["n_layer"]),
-        "preset": preset,
-        "model": shape,
-        "weights": source if source in WEIGHT_KINDS else "path",
-        "batch_size": int(where.get("batch", 1)),
-    }
-    if benchmark in ("latency", "decode"):
-        told["yardstick"] = config["yardstick"]
-    if benchmark == "latency":
-        told["energy_s"] = config["energy_s"]
-    if benchmark in ("latency", "vram", "phase"):
-        told["T"] = int(where["T"])
-    elif benchmark == "capacity":
-        asked = config["capacity"]
-        told |= {"T": asked["T"], "budget_bytes": asked["budget_mib"] * 2**20}
-    elif benchmark in STEPPED:
-        told["depth"] = told["prompt_length"] = int(where["depth"])
-        told["steps"] = config["decode"]["steps"]
-    elif benchmark == "roofline":
-        told |= {"phase": where["phase"], "P": int(where["P"])}
-    elif benchmark == "perplexity":
-        asked = config["perplexity"]
-        context = for_preset(asked["context"], preset) or shape["block_size"]
-        told |= {"text": asked["text"], "context": context, "stride": asked["stride"] or context}
-        told |= {key: asked[key] for key in ("probes", "prompt", "divergence")}
-        told |= {"max_windows": for_preset(asked["max_windows"], preset)}
-    return told
+    return Cell(
+        **{key: config[key] for key in STUDY} | settings(config, benchmark, preset, shape, where),
+        benchmark=about.module or benchmark,
+        benchmark_name=record_name(benchmark),
+        timed=about.timed,
+        whole_steps=about.whole_steps,
+        version=version,
+        version_description=line["description"],
+        **{flag: line[flag] for flag in FLAGS},
+        cache=versions.cache_module(version),
+        layer_owner=owners(layer_map(config, version), shape["n_layer"]),
+        weights_variant=line.get("weights_variant"),
+        fold=line.get("fold"),
+        pretrained=preset,
+        model_config=shape,
+        weights=source if source in WEIGHT_KINDS else "path",
+        batch_size=int(where.get("batch", 1)),
+    )
+
+
+def settings(
+    config: dict[str, Any],
+    benchmark: str,
+    preset: str,
+    shape: dict[str, Any],
+    where: dict[str, Any],
+) -> dict[str, Any]:
+    """What a benchmark takes of the configuration, and of its cell's place."""
+    found: dict[str, Any] = {}
+    for key in BENCHMARKS[benchmark].settings:
+        value = lookup(config, key)
+        found[key.split(".")[-1]] = for_preset(value, preset) if key in PER_PRESET else value
+    axes = [key for key in BENCHMARKS[benchmark].axes if key in ("T", "depth", "P", "phase")]
+    found |= {key: where[key] if key == "phase" else int(where[key]) for key in axes}
+    if "depth" in found:
+        found["prompt_length"] = found["depth"]
+    if "context" in found:
+        found["context"] = found["context"] or shape["block_size"]
+        found["stride"] = found["stride"] or found["context"]
+    if "budget_mib" in found:
+        found["budget_bytes"] = found.pop("budget_mib") * 2**20
+    return found
+
+
+def study_of(config: dict[str, Any], benchmark: str) -> dict[str, Any]:
+    """The configuration whose keys a benchmark's axes name."""
+    studies = {"controls": control_study, "executions": execution_study}
+    own = studies[benchmark](config) if benchmark in studies else config
+    return own | {"one": [1]}
 
 
 def control_study(config: dict[str, Any]) -> dict[str, Any]:
@@ -93,22 +124,28 @@ def control_study(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> dict:
+def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> Cell:
     """The latency cell of one control: v1's in all but its name and its delay."""
     delay = CONTROLS[control]
     about = f"v1, every step {delay:.0%} longer" if delay else "v1, measured again"
-    told = cell(config, "latency", preset, "v1", **where)
-    del told["energy_s"]
-    return told | {"version": control, "version_description": about, "delay": delay}
+    v1 = cell(config, "controls", preset, "v1", **where)
+    return v1.replace(version=control, version_description=about, delay=delay)
 
 
-def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> dict:
-    """The cell of a peer: v1's latency cell under the peer's name, greedy, as every peer is."""
-    told = cell(config, "latency", preset, "v1", **where)
-    about = {"version": peer, "version_description": PEERS[peer]["description"]}
-    told |= about | {"benchmark_name": "peers", "temperature": 0, "top_k": None}
-    del told["yardstick"], told["energy_s"]  # a peer's products are not ours: no work is alike
-    return told | {"execution": "eager", "kernel": "torch"}  # of v1, whose tokens are compared
+def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> Cell:
+    """The cell of a peer: v1's latency cell under the peer's name, greedy, as every peer is.
+
+    `execution` and `kernel` are those of v1, whose tokens the peer's are compared with. There is no
+    yardstick, since the peer's products are not ours.
+    """
+    return cell(config, "peers", preset, "v1", **where).replace(
+        version=peer,
+        version_description=PEERS[peer]["description"],
+        temperature=0,
+        top_k=None,
+        execution="eager",
+        kernel="torch",
+    )
 
 
 def modes(config: dict[str, Any]) -> list[str]:
@@ -121,23 +158,18 @@ def modes(config: dict[str, Any]) -> list[str]:
 
 
 def execution_study(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration under which modes are compared: `versions` are `{mode}/{version}`.
-
-    Of the study's versions those with a cache, at its largest length.
-    """
-    cached = [v for v in config["versions"] if versions.get_use_cache(v)]
-    return config | {
-        "versions": [f"{mode}/{version}" for version in cached for mode in modes(config)],
-        "T_values": [max(config["T_values"])],
-    }
+    """The configuration under which `modes` are compared: versions with a cache, the largest T."""
+    cached = [version for version in config["versions"] if versions.get_use_cache(version)]
+    largest = [max(config["T_values"])]
+    return config | {"versions": cached, "modes": modes(config), "T_values": largest}
 
 
-def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> dict:
+def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> Cell:
     """The latency cell of one version, run by one execution and kernel."""
-    told = cell(config, "latency", preset, version, **where)
-    del told["energy_s"]
-    how = dict(zip(HOW, mode.split("-"), strict=True))
-    return told | how | {"benchmark_name": "executions", "mode": mode}
+    execution, kernel = mode.split("-")
+    return cell(config, "executions", preset, version, **where).replace(
+        mode=mode, execution=execution, kernel=kernel
+    )
 
 
 def tiny(shape: dict[str, Any]) -> dict[str, Any]:
@@ -155,64 +187,6 @@ def tiny(shape: dict[str, Any]) -> dict[str, Any]:
     if "n_inner" in shape:
         small["n_inner"] = 4 * small["n_embd"]
     return {**shape, **small}
-
-
-def run_order(
-    config: dict[str, Any], presets: list[str], lengths: list[int] | None = None
-) -> dict[tuple[str, ...], int]:
-    """Each sample's place in line: (preset, batch, length, replicate, version) -> 0, 1, ...
-
-    `lengths` are depths, or by default the study's T_values. A block is one replicate of one
-    (preset, batch, length): every version once, in a seeded shuffle, so that drift of the machine
-    hits all versions alike. Blocks of one replicate are shuffled too.
-    """
-    shuffle = random.Random(config["seed"])
-    turns: list[tuple[str, ...]] = []
-    for replicate in range(1, config["replicates"] + 1):
-        blocks = [
-            (preset, str(batch), str(length), str(replicate))
-            for preset in presets
-            for batch in config["batch_size"]
-            for length in (lengths or config["T_values"])
-        ]
-        shuffle.shuffle(blocks)
-        for block in blocks:
-            line_up = list(config["versions"])
-            shuffle.shuffle(line_up)
-            turns += [(*block, version) for version in line_up]
-    return {turn: place for place, turn in enumerate(turns)}
-
-
-def line(config: dict[str, Any]) -> dict[tuple[str, ...], int]:
-    """The one line that every timed sample of a study stands in: `turn(...)` -> 1, 2, ..."""
-    presets, depths = config["pretrained"], config["decode"]["depths"]
-    alone, controls = config | {"batch_size": [1]}, control_study(config)
-    beside = config | {"versions": [*config["versions"], *config["peers"]]}  # in the same blocks
-    turns = [
-        *(("latency", *key) for key in run_order(beside, presets)),
-        *(("execution", *key) for key in run_order(execution_study(config), presets)),
-        *(("decode", *key) for key in run_order(config, presets, depths)),
-        *(("dispatch", *key) for key in run_order(alone, presets, depths)),
-        *(("control", *key) for key in run_order(controls, presets)),
-    ]
-    return {key: place for place, key in enumerate(turns, start=1)}
-
-
-def turn(preset: str, batch: str, replicate: str, **where: str) -> tuple[str, ...]:
-    """A sample's key in the line, from the wildcards of its path."""
-    if "mode" in where:
-        name = f"{where['mode']}/{where['version']}"
-        return ("execution", preset, batch, where["T"], replicate, name)
-    kind = "control" if "control" in where else where.get("stepped", "latency")
-    length = where["depth"] if kind in STEPPED else where["T"]
-    return (
-        kind,
-        preset,
-        batch,
-        length,
-        replicate,
-        where.get("control") or where.get("peer") or where["version"],
-    )
 
 
 def measuring_threads(config: dict[str, Any], cores: int) -> int:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from kvbench.files import replacing
 from kvbench.records.provenance import LISTING
-from kvbench.records.store import replacing
 
 SRC = Path(__file__).resolve().parents[2]
 PACKAGE = "kvbench"
@@ -81,7 +82,7 @@ def _files_of(name: str, src: Path) -> list[Path]:
 def _imported(path: Path, src: Path, _ctime_ns: int, _size: int) -> list[Path]:
     """The files of the package that `path` imports, anywhere in its code."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+    for node in _run(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -92,6 +93,15 @@ def _imported(path: Path, src: Path, _ctime_ns: int, _size: int) -> list[Path]:
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     ours = [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
     return list(dict.fromkeys(file for name in ours for file in _files_of(name, src)))
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below, but for what stands under `if TYPE_CHECKING` and never runs."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        test = child.test if isinstance(child, ast.If) else None
+        if not (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"):
+            yield from _run(child)
 
 
 def _line(file: Path, root: Path) -> str:

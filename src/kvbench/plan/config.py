@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from kvbench.benchmarks import BENCHMARKS
 from kvbench.peers import PEERS
 from kvbench.plan.config_checks import ConfigError, check_together
 from kvbench.plan.study import CUSTOM
@@ -30,6 +31,7 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = yaml.safe_load(Path(path).read_text())
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
+    keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
     keys["versions"]["items"]["enum"] = list(VERSIONS)
     keys["peers"]["items"]["enum"] = list(PEERS)
     presets = {"enum": list(PRESETS)}

@@ -116,8 +116,8 @@ def _check_size(config: dict[str, Any]) -> None:
     """No more timed processes than can be planned."""
     places = len(config["pretrained"]) * len(config["batch_size"])
     lengths = len(config["T_values"]) + len(config["decode"]["depths"])
-    beside = len(config["versions"]) + len(config["peers"])
-    samples = places * lengths * beside * config["replicates"]
+    runners = len(config["versions"]) + len(config["peers"])
+    samples = places * lengths * runners * config["replicates"]
     if samples > MOST_SAMPLES:
         raise ConfigError(
             "config keys 'pretrained', 'versions', 'batch_size', 'T_values', 'decode.depths' and "

@@ -1,7 +1,7 @@
 """Is this folder fit for a run: stale locks, dates, permission to write. Standard library only.
 
 Snakemake locks its outputs with plain files, which outlive a `kill -9`: the next run would refuse
-to start until told to unlock. Here every run also holds a kernel lock, which dies with its process.
+to start until `--unlock`. Here every run also holds a kernel lock, which dies with its process.
 Who gets it exclusively is alone in the folder, so any lock file there is stale.
 """
 

@@ -43,7 +43,7 @@ def for_preset(value: Any, preset: str) -> Any:
 
 
 def uses_cuda(config: dict[str, Any]) -> bool:
-    """Whether the study's jobs will run on CUDA, as far as can be told without importing torch."""
+    """Whether the study's jobs will run on CUDA, judged without importing torch."""
     return on_cuda(config["device"])
 
 

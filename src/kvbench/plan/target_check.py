@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import versions
+from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan.study import quality_presets
 
 CLOSE = 3  # candidates named
-BENCHMARKS = ("latency", "vram", "phase", "perplexity", "roofline", "decode")
 COMPARED = ("latency", "decode", "vram")
 
 
@@ -67,7 +67,7 @@ def _nothing(name: str, config: dict[str, Any]) -> str | None:
     """Why a target is empty in this study; None where it is not."""
     measured = config["benchmarks"]
     says = f"config key 'benchmarks' is [{', '.join(measured)}]"
-    if name in BENCHMARKS and name not in measured:
+    if name in BENCHMARKS and BENCHMARKS[name].in_all and name not in measured:
         return f"{says}; add {name}"
     if name in ("figures", "tables") and not measured:
         return f"{says}; name those that are wanted"

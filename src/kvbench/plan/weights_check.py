@@ -70,15 +70,15 @@ def _settings_problem(
     path: str, header: Header, preset: str, shape: Mapping[str, Any]
 ) -> str | None:
     """What the file or the config.json beside it says and this model does not do."""
-    beside, said = Path(path).with_name("config.json"), dict[str, Any]()
-    if beside.is_file():
-        with reading(beside, "JSON mapping"):
-            said = dict(json.loads(beside.read_bytes()))
+    config_file, said = Path(path).with_name("config.json"), dict[str, Any]()
+    if config_file.is_file():
+        with reading(config_file, "JSON mapping"):
+            said = dict(json.loads(config_file.read_bytes()))
     wanted = SETTINGS[shape["arch"]]
     for key, ours in wanted.items():
         value = shape.get(ours) if isinstance(ours, str) and ours in shape else ours
         if key in said and said[key] != value:
-            return f"{beside} says {key} {said[key]!r}, {preset} has {value!r}"
+            return f"{config_file} says {key} {said[key]!r}, {preset} has {value!r}"
     if shape["arch"] != "gpt2":
         return None
     named = said.get("activation_function", header.about.get("activation"))
@@ -100,7 +100,7 @@ def _shape_problem(header: Header, preset: str, shape: Mapping[str, Any]) -> str
     """Where sizes differ, by the configuration's names for them."""
     if shape["arch"] != "gpt2":
         return None
-    sizes = {_inner(name): told[1] for name, told in header.tensors.items()}
+    sizes = {_inner(name): entry[1] for name, entry in header.tensors.items()}
     layers = {name.split(".")[1] for name in sizes if name.startswith("h.")}
     found = {"n_layer": len(layers)}
     for name, rows in (("wte.weight", "vocab_size"), ("wpe.weight", "block_size")):

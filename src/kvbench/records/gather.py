@@ -26,9 +26,12 @@ PLACE = re.compile(
 )
 
 
-def gather(paths: Iterable[str | Path], out: str | Path) -> None:
-    """Write whole records as lines, in the order given. Raises IncompleteRecord for any other."""
-    write_lines(out, _lines(paths))
+def gather(paths: Iterable[str | Path], out: str | Path, named: bool = True) -> None:
+    """Write whole records as lines, in the order given; where `named`, each with its file.
+
+    Raises IncompleteRecord for a file that is no whole record, or another cell's.
+    """
+    write_lines(out, _lines(paths) if named else map(read_cell, paths))
 
 
 def _lines(paths: Iterable[str | Path]) -> Iterator[dict[str, Any]]:
@@ -51,11 +54,13 @@ def check_place(path: str | Path, record: dict[str, Any]) -> None:
     found = re.search(f"{PLACE.pattern}$", Path(path).as_posix())
     if found is None:
         return
-    told: dict[str, Any] = {key: found[key] for key in ("pretrained", "mode", "version", "phase")}
-    told["benchmark_name"] = KINDS.get(found["kind"], found["kind"])
+    expected: dict[str, Any] = {
+        key: found[key] for key in ("pretrained", "mode", "version", "phase")
+    }
+    expected["benchmark_name"] = KINDS.get(found["kind"], found["kind"])
     for size in found["sizes"].split("/")[1:]:
-        told[SIZES[size[0]]] = int(size[1:])
-    for key, value in told.items():
+        expected[SIZES[size[0]]] = int(size[1:])
+    for key, value in expected.items():
         if value is not None and record.get(key, value) != value:
             raise IncompleteRecord(
                 f"{path} holds another cell: its {key} is {record[key]!r}, not {value!r}; "
@@ -68,12 +73,12 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if Path(path).suffix != SUFFIX:
         yield str(path), read_cell(path)
         return
-    cure, count, told = f"delete it and run again: rm '{path}'", 0, None
+    cure, count, expected_count = f"delete it and run again: rm '{path}'", 0, None
     for n, record in enumerate(read_lines(path), start=1):
-        if told is not None:
+        if expected_count is not None:
             raise IncompleteRecord(f"{path}, line {n}, comes after the last; {cure}")
         if record.keys() == {LINES}:
-            told = record[LINES]
+            expected_count = record[LINES]
             continue
         if record.get(COMPLETE) is not True:
             raise IncompleteRecord(f"{path}, line {n}, is not a whole record; {cure}")
@@ -81,8 +86,10 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         cell = record.pop(FROM, f"{path}, line {n}")
         check_place(cell, record)
         yield cell, record
-    if told != count:
-        raise IncompleteRecord(f"{path} has {count} cells of {told or 'an unknown number'}; {cure}")
+    if expected_count != count:
+        raise IncompleteRecord(
+            f"{path} has {count} cells of {expected_count or 'an unknown number'}; {cure}"
+        )
 
 
 def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:

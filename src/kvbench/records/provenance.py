@@ -1,7 +1,7 @@
 """Where a record comes from, as one key: code, settings, weights, data, environment and device.
 
-Two records with one key were measured by the same code, told the same, on the same weights, texts,
-libraries and device: only the machine's mood may differ. Standard library only.
+Two records with one key were measured by the same code with the same settings, on the same weights,
+texts, libraries and device: what differs is the machine's noise. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from kvbench import placeholder as unavailable
 from kvbench.foreign import safetensors_header
+from kvbench.records.record import Record
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
@@ -23,10 +24,10 @@ LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256
 DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
 
 
-def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any]) -> dict:
+def stamp(record: Record, param: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The record with its `provenance`: a digest per part, and the `key` of them all.
 
-    `cell` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
+    `param` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
     whatever else it read, its data. A part that a job has none of is None. A record that holds no
     facts of the machine (it ran out of memory) has None for environment and device.
     """
@@ -36,7 +37,7 @@ def stamp(record: dict[str, Any], cell: dict[str, Any], inputs: Mapping[str, Any
     weights = [weights_digest(path) for path in files.get("weights", [])]
     parts = {
         "code": digest_files(listed(files["code"]), PROJECT),  # as they are now, not as listed
-        "config": digest(cell),
+        "config": digest(param),
         "weights": digest(weights) if weights else None,
         "data": digest_files(data) if data else None,
         "environment": _facts(record, ENVIRONMENT),
@@ -78,7 +79,7 @@ def weights_digest(path: str | Path) -> str:
     return _sha256(path)
 
 
-def _facts(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+def _facts(record: Record, keys: tuple[str, ...]) -> str | None:
     return digest({key: record.get(key) for key in keys}) if "device_name" in record else None
 
 

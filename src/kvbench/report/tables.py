@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from kvbench.analysis import quality
 from kvbench.analysis.roofline import plausible, point, ratios
-from kvbench.records.read import provenance
-from kvbench.records.store import write_text
-from kvbench.report.selection import spread
+from kvbench.analysis.table import Table
+from kvbench.files import write_text
+from kvbench.records.record import Row, is_error
+from kvbench.report.footer import footer
+from kvbench.report.selection import evenly_spaced
 
-Row = dict[str, Any]
 MOST = 400  # rows of a Markdown table; of more it shows these places, and the CSV beside it has all
+PLACE = ("T", "depth", "P", "phase")  # where a cell lies in its benchmark
 PLACES = {"batch_size": 4, "T": 8, "depth": 8}
 
 
@@ -61,12 +63,12 @@ def vram(cell: Row) -> Row:
     """The peak and its parts, in bytes."""
     keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
     parts = ("cache_used_bytes", "cache_reserved_bytes", "transient_bytes", "peak_phase")
-    beside = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
-    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *beside)}
+    process_keys = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
+    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *process_keys)}
 
 
 def phase(cell: Row) -> Row:
-    """Milliseconds per phase, and what looking cost."""
+    """Milliseconds per phase, and the instrumentation overhead."""
     spent = {f"{name}_ms": ms for name, ms in cell["time_phase_ms"].items()}
     return {"T": cell["T"], **spent, "instrumented_ratio": cell["instrumented_ratio"]}
 
@@ -140,7 +142,7 @@ def capacity(cell: Row) -> Row:
     }
 
 
-ROWS = {
+ROWS: dict[str, Callable[[Row], Row]] = {
     "capacity": capacity,
     "decode": decode,
     "energy": energy,
@@ -154,54 +156,63 @@ READABLE = {"perplexity": quality.readable}  # where Markdown shows other column
 NOTES = {"perplexity": quality.notes, "energy": energy_notes}
 
 
-def frame(kind: str, records: list[Row], rows_of: dict[str, Any] = ROWS) -> pd.DataFrame:
-    """One row per cell of one kind; an out-of-memory cell keeps its row and says so."""
-    rows = []
-    roofs = next((r for r in records if r.get("benchmark_name") == "roofs"), None)
-    for cell in (record for record in records if record is not roofs):
-        row = {"version": cell["version"], "batch_size": cell["batch_size"]}
-        if "error" in cell:
-            row |= {k: cell[k] for k in ("T", "depth", "P", "phase", "error") if k in cell}
-        else:
-            row |= rows_of[kind]({**cell, "roofs": roofs} if roofs else cell)
-        rows.append(row)
-    return pd.DataFrame(rows)
+def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:
+    """The table of one benchmark's cells; roofs among `records` give shares of them.
 
-
-def write(kind: str, records: list[Row], markdown: str | Path, csv: str | Path) -> None:
-    """Write both forms atomically. Raises KeyError for an unknown kind."""
-    title = f"{kind.capitalize()} of {records[0]['pretrained']}"
-    cells = [record for record in records if record.get("benchmark_name") != "roofs"]
-    notes = NOTES.get(kind, lambda _: [])(cells)
-    shown = frame(kind, records, READABLE) if kind in READABLE else None
-    publish(title, frame(kind, records), [*notes, provenance(cells)], markdown, csv, shown)
-
-
-def publish(
-    title: str,
-    rows: list[Row] | pd.DataFrame,
-    notes: list[str],
-    markdown: str | Path,
-    csv: str | Path,
-    shown: pd.DataFrame | None = None,
-) -> None:
-    """Write one table as Markdown, with its notes below it, and as CSV, atomically.
-
-    `shown` is what Markdown shows where that is not the CSV's own columns. Of a table of too many
-    rows it shows a few batches and lengths.
+    `columns` are the record's keys to show, for a benchmark that has no row function here.
     """
-    table = pd.DataFrame(rows)
-    for name in {"T", "depth"} & set(table):  # whole numbers, also where some rows have none
-        table[name] = table[name].astype("Int64")
-    write_text(csv, table.to_csv(index=False, lineterminator="\n"))
-    worded = shown is not None  # its numbers are text already, with the digits they should have
-    shown = table if shown is None else shown
+    roofs = next((r for r in records if r.get("benchmark_name") == "roofs"), None)
+    cells = [record for record in records if record is not roofs]
+    row_of = ROWS.get(kind) or _row_of(columns)
+    return Table(
+        f"{kind.capitalize()} of {cells[0]['pretrained']}",
+        rows(cells, row_of, roofs),
+        NOTES.get(kind, lambda _: [])(cells),
+        cells,
+        shown=rows(cells, READABLE[kind]) if kind in READABLE else None,
+    )
+
+
+def rows(cells: list[Row], row_of: Callable[[Row], Row], roofs: Row | None = None) -> list[Row]:
+    """One row per cell of one benchmark; an out-of-memory cell keeps its row and says so."""
+    found = []
+    for cell in cells:
+        row = {"version": cell["version"], "batch_size": cell["batch_size"]}
+        if is_error(cell):
+            row |= {key: cell[key] for key in (*PLACE, "error") if key in cell}
+        else:
+            row |= row_of({**cell, "roofs": roofs} if roofs else cell)
+        found.append(row)
+    return found
+
+
+def _row_of(columns: Sequence[str]) -> Callable[[Row], Row]:
+    """A row of the place and these keys."""
+
+    def row(cell: Row) -> Row:
+        return {key: cell[key] for key in (*PLACE, *columns) if key in cell}
+
+    return row
+
+
+def publish(table: Table, markdown: str | Path, csv: str | Path) -> None:
+    """Write a table as Markdown, with its notes and a footer below it, and as CSV, atomically.
+
+    Of a table of too many rows Markdown shows a few batches and lengths.
+    """
+    frame = pd.DataFrame(table.rows)
+    for name in {"T", "depth"} & set(frame):  # whole numbers, also where some rows have none
+        frame[name] = frame[name].astype("Int64")
+    write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
+    notes = [*table.notes, *([footer(table.cells)] if table.cells else [])]
+    worded = table.shown is not None  # its numbers are text, with the digits they should have
+    shown = frame if table.shown is None else pd.DataFrame(table.shown)
     if len(shown) > MOST:
         shown, note = few(shown)
         notes = [note, *notes]
     shown = shown.astype(object).where(shown.notna(), None)  # None, not NaN, is shown as missing
     body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-", disable_numparse=worded)
-    write_text(markdown, "\n\n".join([f"# {title}", body, *notes]).rstrip() + "\n")
+    write_text(markdown, "\n\n".join([f"# {table.title}", body, *notes]).rstrip() + "\n")
 
 
 def few(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -209,7 +220,7 @@ def few(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     kept, said = table, []
     for name, most in PLACES.items():
         if name in table:
-            chosen = spread(map(int, table[name].dropna()), most)
+            chosen = evenly_spaced(map(int, table[name].dropna()), most)
             kept = kept[kept[name].isin(chosen) | kept[name].isna()]
             said.append(f"{name} {', '.join(map(str, chosen))}")
     return (

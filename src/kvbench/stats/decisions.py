@@ -1,4 +1,4 @@
-"""From comparisons to words, and what this machine could have told apart.
+"""From comparisons to verdicts, and the smallest difference that this machine detects.
 
 How many replicates: the difference found four times in five by one comparison at alpha 0.05
 and, in brackets, by the only difference among forty cells, for a spread of block ratios:
@@ -42,7 +42,7 @@ class Detectable:
     """`relative` (0.03 is 3 %) is found with probability `power` at `replicates` blocks."""
 
     relative: float
-    spread: float
+    sd: float
     replicates: int
     alpha: float
     power: float
@@ -118,20 +118,12 @@ def smallest_detectable(
         raise ValueError("no A/A control with two or more replicates to take the spread from")
     freedom = np.array([c.replicates - 1 for c in controls])
     variances = np.array([np.var(c.log_ratios, ddof=1) for c in controls])
-    spread = float(np.sqrt(np.average(variances, weights=freedom)))
+    sd = float(np.sqrt(np.average(variances, weights=freedom)))
     n = min(c.replicates for c in controls) if replicates is None else replicates
-    return Detectable(_detectable(spread, n, alpha, power), spread, n, alpha, power)
+    return Detectable(_detectable(sd, n, alpha, power), sd, n, alpha, power)
 
 
-def replicates_needed(
-    relative: float, spread: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
-) -> int | None:
-    """Fewest blocks that find a `relative` slow-down at this spread; None if above `most`."""
-    counts = range(2, most + 1)
-    return next((n for n in counts if _detectable(spread, n, alpha, power) <= relative), None)
-
-
-def _detectable(spread: float, n: int, alpha: float, power: float) -> float:
+def _detectable(sd: float, n: int, alpha: float, power: float) -> float:
     check_share("alpha", alpha)
     check_share("power", power)
     if n < 2:
@@ -141,4 +133,4 @@ def _detectable(spread: float, n: int, alpha: float, power: float) -> float:
     shift = optimize.brentq(
         lambda shift: stats.nct.sf(critical, n - 1, shift) - power, 0, 10 * critical + 10
     )
-    return float(np.expm1(min(shift * spread / np.sqrt(n), 700)))  # JSON knows no infinity
+    return float(np.expm1(min(shift * sd / np.sqrt(n), 700)))  # JSON knows no infinity

@@ -2,7 +2,7 @@
 
 A counter is updated every few milliseconds. A reading waits for an update, so that the work lies
 between two of them; what the idle device draws, measured just before, is taken off for all of that
-time. RAPL counts the processor's packages, and their DRAM where it is told, whatever runs on them.
+time. RAPL counts the processor's packages, and their DRAM where reported, whatever runs on them.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
 # A CPU sample is marked as disturbed that got less of its cores than this share, was sent off them
 # more often than this a second, or began on a machine with this much to do besides.
 BUSY_SHARE, BUSY_SWITCHES, BUSY_LOAD = 0.95, 100, 1.0
+SLOWED_SHARE = 0.01  # a GPU's sample that ran below its clock for more of its time than this
 
 
 def use_device(device: str, threads: int) -> str:
@@ -60,7 +61,8 @@ class Watch:
             "share": on_cpu and share < BUSY_SHARE,
             "switches": on_cpu and switches > BUSY_SWITCHES * max(1.0, wall),
             "load": on_cpu and self.load_before > self.threads + BUSY_LOAD,
-            "throttled": any(throttled.values()),
+            "throttled": any(count for kind, count in throttled.items() if kind != "gpu")
+            or (throttled.get("gpu") or 0) > SLOWED_SHARE * wall * 1e6,
         }
         return {
             "began_at": self.began_at,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from kvbench.kernels.cpu.memory_account import NAME, load
-
 REQUESTED = "requested_bytes.all"  # of torch.cuda.memory_stats
-BESIDE = {
+PROCESS_BYTES = {
     "peak_allocated_bytes": "allocated_bytes.all",
     "peak_reserved_bytes": "reserved_bytes.all",
 }
@@ -57,7 +56,7 @@ class Peak(ABC):
 
     def __init__(self) -> None:
         self.peaks: list[int] = []
-        self.beside: dict[str, int] = {}
+        self.process_bytes: dict[str, int] = {}
 
     @abstractmethod
     def start(self) -> None:
@@ -134,10 +133,12 @@ class CudaPeak(Peak):
 
     def stop(self) -> None:
         torch.cuda.synchronize()
-        told = torch.cuda.memory_stats()
-        self.peaks.append(told[f"{REQUESTED}.peak"] - self._baseline)
-        for key, statistic in BESIDE.items():
-            self.beside[key] = max(self.beside.get(key, 0), told[f"{statistic}.peak"])
+        stats = torch.cuda.memory_stats()
+        self.peaks.append(stats[f"{REQUESTED}.peak"] - self._baseline)
+        for key, statistic in PROCESS_BYTES.items():
+            self.process_bytes[key] = max(
+                self.process_bytes.get(key, 0), stats[f"{statistic}.peak"]
+            )
 
     def split(self) -> None:
         self.stop()
@@ -148,5 +149,8 @@ def peak_meter(device: str, library: str | None = None) -> Peak:
     """A meter for `device`; the account lies beside the native kernels' `library`."""
     if device == "cuda":
         return CudaPeak()
-    account = load(Path(library).with_name(NAME)) if library else None
+    account = None
+    if library:
+        accounts = import_module("kvbench.kernels.cpu.memory_account")  # by name: of CPUs alone
+        account = accounts.load(Path(library).with_name(accounts.NAME))
     return CpuPeak(account) if account else ProfilerPeak()

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import Comparison, LayerError, by_depth, compare
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.setup import ready
+from kvbench.cell import Cell
 from kvbench.inputs.tokens import load_tokens
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
@@ -54,49 +55,48 @@ def evenly(found: list[Span], most: int | None) -> list[Span]:
 
 def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
     """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
-    logits = logits_through(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
+    logits = cached_logits(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
     return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
 def run(
-    cell: dict[str, Any], weights: str | None, tokens_file: str, reference: str | None = None
+    cell: Cell, weights: str | None, tokens: str, reference: str | None = None
 ) -> dict[str, Any]:
     """One perplexity cell: both modes over the same windows, and the version paired with v1.
 
     `reference` is v1's weights file, by default the version's own. Raises ForeignFile for a text
     too short for one window, or of ids that the model does not have.
     """
-    vocab_size, context = cell["model"]["vocab_size"], cell["context"]
-    tokens, token_bytes = load_tokens(tokens_file, vocab_size, at_least=context)
-    with ready(cell, weights, timed=False) as setup:
-        model, cache_name = setup.model, cell["cache"]
+    vocab_size, context = cell.model_config["vocab_size"], cell.context
+    token_ids, token_bytes = load_tokens(tokens, vocab_size, at_least=context)
+    with ready(cell, weights) as setup:
+        model, cache_name = setup.model, cell.cache
         plain = model
         shares = len(model.config.owning_layers) < model.config.n_layer
-        if shares or cell.get("fold") or reference not in (None, weights):
+        if shares or cell.fold or reference not in (None, weights):
             source = reference or weights
-            plain = build(cell["model"], "own", cell["dtype"], source, cell["seed"], setup.device)
-        every = windows(len(tokens), cell["context"], cell["stride"])
-        spans = evenly(every, cell["max_windows"])
+            plain = build(cell.model_config, "own", cell.dtype, source, cell.seed, setup.device)
+        every = windows(len(token_ids), cell.context, cell.stride)
+        spans = evenly(every, cell.max_windows)
         setup.begin()
         found, layers = [], LayerError()
         for span in spans:
-            ids = torch.from_numpy(tokens[slice(*span[:2])].astype(np.int64)).to(setup.device)
+            ids = torch.from_numpy(token_ids[slice(*span[:2])].astype(np.int64)).to(setup.device)
             found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers))
-        asked = probes.probes(tokens, cell["probes"], cell["context"], cell["seed"])
+        asked = probes.probes(token_ids, cell.probes, cell.context, cell.seed)
         sums = {
             "teacher_forced": [float(one.nll_plain.sum()) for one in found],
             "cached": [float(one.nll_cached.sum()) for one in found],
         }
         counts = [end - first for _, end, first in spans]
-        scored = np.concatenate([tokens[first:end] for _, end, first in spans])
+        scored = np.concatenate([token_ids[first:end] for _, end, first in spans])
         n_bytes = int(token_bytes[scored].sum())
         modes = {mode: score(part, sum(counts), n_bytes) for mode, part in sums.items()}
-        paired = pair(found, cell["seed"], len(every))
+        paired = pair(found, cell.seed, len(every))
         return setup.record(
-            text=cell["text"],
-            context=cell["context"],
-            stride=cell["stride"],
-            prompt=cell["prompt"],
+            **cell.axes(),
+            stride=cell.stride,
+            prompt=cell.prompt,
             n_windows=len(spans),
             n_tokens=sum(counts),
             n_bytes=n_bytes,
@@ -105,7 +105,7 @@ def run(
             modes=modes,
             against="v1",
             paired=paired,
-            divergence=_divergence(cell, plain, model, tokens, spans),
+            divergence=_divergence(cell, plain, model, token_ids, spans),
             probes=probes.run(plain, model, cache_name, asked),
             by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
             by_layer={"attention_error": layers.relative()},
@@ -119,7 +119,7 @@ def run(
 def _compared(
     plain: LanguageModel,
     model: LanguageModel,
-    cell: dict[str, Any],
+    cell: Cell,
     ids: Tensor,
     scored: int,
     layers: LayerError,
@@ -129,34 +129,34 @@ def _compared(
     The prompt is what comes before the first scored token; its own attention sees what the cell's
     `prompt` says.
     """
-    cache_name, prompt = cell["cache"], scored if cell["prompt"] == "exact" else 0
+    cache_name, prompt = cell.cache, scored if cell.prompt == "exact" else 0
     outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
-    expected = logits_through(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
+    expected = cached_logits(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
     if plain is model and cache_name == "none":
         got, outputs["cached"] = expected, outputs["plain"]
     else:
-        read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
+        read = cached_logits(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
         outputs["plain"] = [y[:, :, prompt:] for y in outputs["plain"]]
         got = read[0, scored - 1 :]
-    layers.add(outputs["plain"], [unfolded(y, cell.get("fold")) for y in outputs["cached"]])
+    layers.add(outputs["plain"], [unfolded(y, cell.fold) for y in outputs["cached"]])
     return compare(expected, got, ids[scored:])
 
 
 def _divergence(
-    cell: dict[str, Any],
+    cell: Cell,
     plain: LanguageModel,
     model: LanguageModel,
     tokens: np.ndarray,
     spans: list[Span],
 ) -> dict[str, Any]:
     """First divergence on prompts that begin windows spread over the text."""
-    asked = cell["divergence"]
+    asked = cell.divergence
     P = asked["prompt_tokens"]
     begins = [begin for begin, end, _ in spans if end - begin >= P]
     chosen = begins[:: max(1, len(begins) // asked["prompts"])][: asked["prompts"]]
     rows = np.stack([tokens[begin : begin + P] for begin in chosen]).astype(np.int64)
     prompts = torch.from_numpy(rows).to(plain.lm_head.weight.device)
-    return first_divergence(plain, model, cell["cache"], prompts, asked["tokens"])
+    return first_divergence(plain, model, cell.cache, prompts, asked["tokens"])
 
 
 def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, float]:

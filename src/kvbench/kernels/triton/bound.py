@@ -142,19 +142,19 @@ class Attention:
         setting: AttentionSetting | None = None,
         turn: Tensor | None = None,
     ) -> Launch:
-        """The kernel for one step: out (B, Hq * D) of qkv (PARTS, B, width), fp32 summands.
+        """The kernel for one step: out (B, Hq * D) of qkv (B, width), fp32.
 
         width is q's, then k's and v's where the rows are owned. position: the new token's index,
         int64 (1,) on the device; it is not checked, since that would wait for the device. turn:
         fp32 (2, D/2), cosines and sines, for rotary positions.
         """
         setting = setting or self.choices()[0]
-        if qkv.dim() != 3 or qkv.shape[1:] != (self.batch, self.width) or qkv.stride(2) != 1:
-            expected = ("PARTS", self.batch, self.width)
-            raise ValueError(f"qkv: expected {expected}, got {tuple(qkv.shape)}")
+        expected = self.batch, self.width
+        if qkv.shape != expected or qkv.dtype is not torch.float32 or qkv.stride(1) != 1:
+            raise ValueError(f"qkv: expected fp32 {expected}, got {tuple(qkv.shape)}")
         if out.shape != (self.batch, self.heads * self.size) or not out.is_contiguous():
-            expected = (self.batch, self.heads * self.size)
-            raise ValueError(f"out: expected contiguous {expected}, got {tuple(out.shape)}")
+            like = (self.batch, self.heads * self.size)
+            raise ValueError(f"out: expected contiguous {like}, got {tuple(out.shape)}")
         chunks = -(-self.group // setting.rows)
         programs, splits = self.batch * self.kv_heads * chunks, setting.splits
 
@@ -166,7 +166,7 @@ class Attention:
         tops, sums = (scratch(shares) if splits > 1 else out for _ in "ts")
         arrived = scratch(programs, dtype=torch.int32) if splits > 1 else position
         args = (
-            qkv, qkv.stride(0), qkv.stride(1), qkv if turn is None else turn,
+            qkv, qkv.stride(0), qkv if turn is None else turn,
             self.k, self.v,
             self.k if self.k_scale is None else self.k_scale,
             self.v if self.v_scale is None else self.v_scale,
@@ -184,7 +184,6 @@ class Attention:
             "KEYS": setting.keys,
             "STAGES": setting.stages,
             "SPLITS": splits,
-            "PARTS": qkv.size(0),
             "APPEND": self.owns,
             "ROTARY": turn is not None,
             "PDL": setting.pdl,
@@ -194,7 +193,7 @@ class Attention:
 
     def choices(self) -> list[AttentionSetting]:
         """Settings worth measuring, the best guess first."""
-        rows = min(self.group, 4)
+        rows = min(self.group, 2 if self.k_scale is not None else 4)  # more would spill registers
         programs = self.batch * self.kv_heads * -(-self.group // rows)
         sms = multiprocessors(self.device)
         found = []

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
+from kvbench.report.footer import footer
 
 AGREE = 1.10  # versions compare by phase where their instrumented / plain ratios differ by less
 
 
-def draw(records: list[dict[str, Any]]) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Stacked bars of milliseconds per phase, a row per version, a panel per batch size.
 
-    A panel in which looking cost one version more than another is pale and says why: there a
+    A panel whose versions differ in instrumentation overhead is pale and says why: there a
     difference between two bars may be one of the instruments.
     """
     batches = by(records, "batch_size")
@@ -58,7 +57,7 @@ def draw(records: list[dict[str, Any]]) -> Figure:
         f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}"
     )
     bracket = "" if few else " · in brackets: instrumented / plain time"
-    style.foot(figure, provenance(records) + bracket)
+    style.foot(figure, footer(records) + bracket)
     return figure
 
 
@@ -67,6 +66,6 @@ def _refusal(ratios: list[float]) -> str:
     if not ratios or max(ratios) <= AGREE * min(ratios):
         return ""
     return (
-        f": not to be compared across versions, looking cost {min(ratios):.2f} to "
+        f": not to be compared across versions, instrumentation overhead {min(ratios):.2f} to "
         f"{max(ratios):.2f} of the plain time"
     )

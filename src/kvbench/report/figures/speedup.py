@@ -8,14 +8,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from kvbench.analysis.drift import Exponents, compare_cells, exponents
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
+from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 ROOM = 1.8  # the axis ends at this many times the largest ratio; a bar without a cap goes on
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Baseline time over each version's, against T, with paired intervals.
 
     `records` are latency cells and the record of their verdicts, whose adjusted level the bars
@@ -59,7 +59,7 @@ def draw(records: Records) -> Figure:
     style.legend(figure, {c["version"]: c.get("version_description", "") for c in compared})
     figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation: above 1 is faster")
     style.foot(
-        figure, f"{provenance(records)} · bars: paired {100 * level:.4g} % intervals over processes"
+        figure, f"{footer(records)} · bars: paired {100 * level:.4g} % intervals over processes"
     )
     return figure
 

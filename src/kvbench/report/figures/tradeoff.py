@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
+from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 LEAST = 0.1  # per cent of perplexity: the quality axis is linear below it
 AXES = {
     "bytes": "cache, kB per token",
@@ -36,7 +35,7 @@ class Value:
 Points = dict[str, dict[str, Value]]  # version -> axis -> value
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Time, bytes and quality, two at a time; a filled marker is on the front of all three.
 
     Time is of the largest T and the smallest batch measured. What was not measured has no panel,
@@ -71,13 +70,13 @@ def draw(records: Records) -> Figure:
     filled = "filled: on the front of all axes" if not lacking else "; ".join(lacking.values())
     style.foot(
         figure,
-        f"{provenance(timed or scored)} · down and left is better · boxes: 95 % intervals · "
+        f"{footer(timed or scored)} · down and left is better · boxes: 95 % intervals · "
         f"line: front of the two axes · {filled}",
     )
     return figure
 
 
-def values(timed: Records, scored: Records) -> Points:
+def values(timed: list[Record], scored: list[Record]) -> Points:
     """Each version's time, bytes and quality, of those that were measured."""
     points: Points = {}
     for cell in timed:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured, provenance
+from kvbench.records.record import Record, by, is_error, measured
 from kvbench.report.figures import facets, style
+from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 PARTS = (("cache_reserved_bytes", "cache, reserved"), ("transient_bytes", "transient"))
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Cache bytes over T; then the peak above the baseline at the largest T, by part."""
     batches = by(records, "batch_size")
     figure, rows = facets.grid(len(batches), 2, width=3.7, height=3.3)
@@ -29,11 +27,11 @@ def draw(records: Records) -> Figure:
     first = records[0]
     figure.suptitle(f"Memory of {first['pretrained']}, prompt {first['prompt_length']}{dotted}")
     accounting = next((r["accounting"] for r in measured(records)), "nothing")
-    style.foot(figure, f"{provenance(records)} · counted by: {accounting}")
+    style.foot(figure, f"{footer(records)} · counted by: {accounting}")
     return figure
 
 
-def _cache(axes: Axes, cells: Records) -> None:
+def _cache(axes: Axes, cells: list[Record]) -> None:
     for version in style.ordered(by(cells, "version")):
         colour, marker = style.look(version)
         mine = [cell for cell in cells if cell["version"] == version]
@@ -49,14 +47,14 @@ def _cache(axes: Axes, cells: Records) -> None:
         )
         axes.plot(T, [c["cache_reserved_bytes"] / 1e6 for c in whole], color=colour, ls=":", lw=1.2)
         for cell in mine:
-            if "error" in cell:
+            if is_error(cell):
                 style.mark_out_of_memory(axes, cell["T"], version)
     axes.set_ylabel("MB")
     axes.set_ylim(bottom=0)
     style.t_axis(axes, [cell["T"] for cell in cells])
 
 
-def _parts(axes: Axes, cells: Records, few: bool) -> None:
+def _parts(axes: Axes, cells: list[Record], few: bool) -> None:
     """Bars of peak minus baseline, split by part, with the peak beside; of few, weights as well."""
     T = max(cell["T"] for cell in cells)
     whole = [cell for cell in measured(cells) if cell["T"] == T]

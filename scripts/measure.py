@@ -1,0 +1,5 @@
+"""Measure one cell with the benchmark that it names, in this fresh process."""
+
+from kvbench.job.measure import measure
+
+measure(snakemake)

@@ -1,0 +1,135 @@
+"""Cells: what one measuring job is given, in the words of its record. Standard library only.
+
+A cell holds its version's flags, its model's shape and its benchmark's settings and nothing else,
+so that it runs again when one of these changes, and only then. `kvbench.plan.cells` makes cells; a
+rule hands one to its job as plain data (`param`), and the job reads it back (`of`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any
+
+AXES = (
+    "T",
+    "depth",
+    "phase",
+    "P",
+    "mode",
+    "delay",
+    "text",
+    "context",
+)  # where a cell lies in its benchmark
+FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell. A setting that its benchmark does not take keeps its default here."""
+
+    implementation_name: str
+    benchmark: str  # module of kvbench.bench
+    benchmark_name: str  # in the record
+    version: str
+    version_description: str
+    use_cache: bool
+    kv_cache_quant: bool
+    cross_layer_sharing: bool
+    cache: str  # module of kvbench.caches
+    layer_owner: list[int]  # of each layer: the layer whose K and V it reads
+    pretrained: str  # preset
+    model_config: dict[str, Any]
+    weights: str  # random, trained, hub, gguf or path
+    dtype: str
+    device: str  # auto, cpu or cuda
+    threads: int
+    execution: str  # as the study asks; a record says what ran
+    kernel: str
+    batch_size: int
+    prompt_length: int
+    seed: int
+    temperature: float
+    top_k: int | None
+    num_warmup_runs: int
+    num_measure_runs: int
+
+    timed: bool = True  # an untimed job shares the CPU with others like it
+    whole_steps: bool = False  # whole steps are timed: they may be captured or compiled
+    weights_variant: str | None = None  # how weights were fitted to the layer map
+    fold: str | None = None  # rotation of kvbench.models.rotation
+    T: int = 0  # tokens generated
+    depth: int = 0  # tokens in the cache
+    steps: int = 0  # decode steps of one run
+    phase: str = ""  # prefill or decode
+    P: int = 0  # tokens of the prefill, or depth of the decode step
+    yardstick: bool = False
+    energy_s: float = 0.0  # for which runs are repeated under an energy counter; 0 for none
+    delay: float | None = None  # share by which a control's steps are longer
+    mode: str = ""  # {execution}-{kernel} of target `executions`
+    budget_bytes: int = 0
+    text: str = ""
+    context: int = 0
+    stride: int = 0
+    max_windows: int | None = None
+    prompt: str = ""  # quantised or exact
+    probes: int = 0
+    divergence: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, param: dict[str, Any]) -> Cell:
+        """The cell that `param` was made of. Raises TypeError, naming a field it does not have."""
+        return cls(**param)
+
+    def param(self) -> dict[str, Any]:
+        """Plain data; without the settings that the cell's benchmark does not take."""
+        values = {f.name: (getattr(self, f.name), _default(f)) for f in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
+    def replace(self, **changes: Any) -> Cell:
+        """The same cell with other settings."""
+        return replace(self, **changes)
+
+    def axes(self) -> dict[str, Any]:
+        """Where the cell lies in its benchmark."""
+        param = self.param()
+        return {key: param[key] for key in AXES if key in param}
+
+    def header(self) -> dict[str, Any]:
+        """The head of the cell's record, whether measured, counted or failed."""
+        shape = {key: value for key, value in self.model_config.items() if key != "weights"}
+        quantised = {key: getattr(self, key) for key in FLAGS[1:]}
+        return {
+            "implementation_name": self.implementation_name,
+            "dtype": self.dtype,
+            "model_config": shape | quantised,
+            "pretrained": self.pretrained,
+            "prompt_length": self.prompt_length,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "benchmark_name": self.benchmark_name,
+            "version": self.version,
+            "version_description": self.version_description,
+            **{flag: getattr(self, flag) for flag in FLAGS},
+            "weights": self.weights,
+            "weights_variant": self.weights_variant,
+            "cache": self.cache,
+            "layer_owner": self.layer_owner,
+        }
+
+    def failure(self, error: str, detail: str) -> dict[str, Any]:
+        """The record of a cell without a measurement: why, in a few words and in one line."""
+        line = detail.partition("\n")[0]
+        return {**self.header(), **self.axes(), "error": error, "error_detail": line}
+
+    def max_cached_tokens(self) -> int:
+        """The most tokens that the cell's cache holds."""
+        if self.context:
+            return self.context - 1
+        if self.P:
+            return self.P + 1
+        reached = self.depth or self.prompt_length + self.T - 1
+        return min(reached, int(self.model_config["block_size"]))
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -1,0 +1,199 @@
+"""What a study's files are: cells, figures and tables, by path. No torch here.
+
+Paths begin with `<results>`, which the workflow fills in; `{preset}` is left open where one rule
+serves every preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from kvbench.benchmarks import BENCHMARKS
+from kvbench.plan.cells import lookup, study_of
+from kvbench.plan.study import CUSTOM, quality_presets
+from kvbench.presets import PRESETS
+
+ROOFS = "<results>/roofline/roofs.json"
+VERDICTS = "<results>/verdicts/{preset}.json"
+# Every table of cells -> the benchmark whose cells it lists.
+TABLES = {
+    table: benchmark
+    for benchmark, line in BENCHMARKS.items()
+    for table in (line.tables if line.tables is not None else (benchmark,))
+}
+CHAPTERS = {"energy": "7 Energy"}  # of what does not stand with its benchmark
+POOLED = [name for name, line in BENCHMARKS.items() if line.pooled]
+# What further tables are worked out from.
+DERIVED_TABLES = {
+    "verdicts": ["latency", "decode"],
+    "depth": ["latency", "decode"],
+    "batch": ["decode"],
+    "attribution": ["decode"],
+}
+
+
+def figures() -> dict[str, list[str]]:
+    """Every figure, and the benchmarks whose cells it draws."""
+    drawn: dict[str, list[str]] = {}
+    for benchmark, line in BENCHMARKS.items():
+        for figure in line.figures:
+            drawn.setdefault(figure, []).append(benchmark)
+    return drawn
+
+
+FIGURES = figures()
+
+
+def chapter(shown: str) -> str:
+    """The report's chapter of a figure or table: its benchmark's, of several the last one's."""
+    own = FIGURES.get(shown, [TABLES.get(shown, shown)])[-1]
+    return CHAPTERS.get(shown, BENCHMARKS[own].chapter)
+
+
+def cell_path(benchmark: str) -> str:
+    """The path of a benchmark's cells, without `<results>` and suffix; its wildcards are open."""
+    return f"{benchmark}/{{preset}}/{BENCHMARKS[benchmark].path}"
+
+
+def cell_paths(config: dict[str, Any], benchmark: str) -> list[str]:
+    """Every cell of one benchmark, of any preset."""
+    line, study = BENCHMARKS[benchmark], study_of(config, benchmark)
+    values = (lookup(study, key) for key in line.axes.values())
+    every = product(*(value if isinstance(value, list) else [value] for value in values))
+    path = f"<results>/{cell_path(benchmark)}.json"
+    places = (dict(zip(line.axes, place, strict=True)) for place in every)
+    return [path.format(preset="{preset}", **place) for place in places]
+
+
+def presets_of(config: dict[str, Any], benchmark: str) -> list[str]:
+    """The presets that a benchmark of this study measures; none where the study leaves it out."""
+    asked = "decode" if benchmark == "dispatch" else benchmark  # one does not go without the other
+    if asked not in config["benchmarks"]:
+        return []
+    return quality_presets(config) if benchmark == "perplexity" else config["pretrained"]
+
+
+def gathered(*benchmarks: str) -> list[str]:
+    """The files that hold a preset's cells of these benchmarks."""
+    return [f"<results>/cells/{benchmark}_{{preset}}.jsonl" for benchmark in benchmarks]
+
+
+# What some figures and tables read besides their cells.
+FURTHER = {
+    "speedup": [VERDICTS],
+    "decode": [VERDICTS],
+    "peers": gathered("latency"),
+    "attribution": [*gathered("dispatch"), ROOFS],
+    "roofline": [ROOFS],
+}
+
+
+def figure_inputs(config: dict[str, Any], figure: str, preset: str) -> list[str]:
+    """What a figure draws: the cells of those benchmarks that measure its preset, and more."""
+    drawn = [b for b in FIGURES[figure] if preset in presets_of(config, b)]
+    return gathered(*(drawn or FIGURES[figure][:1])) + FURTHER.get(figure, [])
+
+
+def timed_cells(config: dict[str, Any]) -> list[str]:
+    """The cells that versions are judged on: latency and decode, where the study measures them."""
+    judged = [b for b in ("latency", "decode") if b in config["benchmarks"]]
+    return gathered(*(judged or ["latency"]))
+
+
+def own_roofs(config: dict[str, Any]) -> list[str]:
+    """This machine's roofs, where the study measures them."""
+    return [ROOFS] if {"roofline", "decode"} & set(config["benchmarks"]) else []
+
+
+def compared_cells(config: dict[str, Any]) -> list[str]:
+    """The cells that are compared with another study's."""
+    return [
+        path.format(preset=preset)
+        for benchmark in ("latency", "decode", "vram")
+        for preset in presets_of(config, benchmark)
+        for path in gathered(benchmark)
+    ]
+
+
+def every_cell(config: dict[str, Any]) -> list[str]:
+    """Every cell of the study, for the JSON lines."""
+    return [
+        path.format(preset=preset)
+        for benchmark in BENCHMARKS
+        for preset in presets_of(config, benchmark)
+        for path in cell_paths(config, benchmark)
+    ]
+
+
+def every_figure(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
+    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures)."""
+    shown = [f for f, drawn in FIGURES.items() if benchmark is None or drawn == [benchmark]]
+    return _files(config, "figures", {figure: FIGURES[figure] for figure in shown}, ("svg", "png"))
+
+
+def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
+    """Markdown and CSV of every table of `benchmark` (default: any)."""
+    tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
+    shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
+    return _files(config, "tables", shown, ("md", "csv"))
+
+
+def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]:
+    """Both forms of a figure or table for each preset that is timed; kinds: figures, tables."""
+    forms = {"figures": ("svg", "png"), "tables": ("md", "csv")}
+    return [
+        f"<results>/{kind}/{name}_{preset}.{form}"
+        for preset in config["pretrained"]
+        for kind in kinds
+        for form in forms[kind]
+    ]
+
+
+def _files(
+    config: dict[str, Any], folder: str, shown: dict[str, list[str]], forms: tuple[str, str]
+) -> list[str]:
+    return [
+        f"<results>/{folder}/{name}_{preset}.{form}"
+        for name, benchmarks in shown.items()
+        for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
+        for form in forms
+    ]
+
+
+def sampled(config: dict[str, Any], benchmark: str) -> bool:
+    """Whether a measuring job writes a sample, for the pool of its cell; else the cell itself."""
+    return BENCHMARKS[benchmark].pooled and study_of(config, benchmark)["replicates"] > 1
+
+
+def sample_files(config: dict[str, Any], benchmark: str) -> list[str]:
+    """The samples that a cell is pooled from."""
+    replicates = range(1, study_of(config, benchmark)["replicates"] + 1)
+    return [f"<results>/samples/{cell_path(benchmark)}/r{n}.json" for n in replicates]
+
+
+def record_file(config: dict[str, Any], benchmark: str) -> str:
+    """Where a measuring job writes."""
+    if sampled(config, benchmark):
+        return f"<results>/samples/{cell_path(benchmark)}/r{{replicate}}.json"
+    return f"<results>/{cell_path(benchmark)}.json"
+
+
+def log_file(config: dict[str, Any], benchmark: str) -> str:
+    """The log of a measuring job."""
+    replicate = ".r{replicate}" if sampled(config, benchmark) else ""
+    return f"<logs>/{cell_path(benchmark)}{replicate}.log"
+
+
+def offered(config: dict[str, Any]) -> Iterator[str]:
+    """The paths that come near a misspelt target: figures, tables, and this study's cells."""
+    study = f"results/{config['study']}"
+    kinds = (
+        ("figures", FIGURES, ("svg", "png")),
+        ("tables", (*TABLES, *DERIVED_TABLES), ("md", "csv")),
+    )
+    for folder, names, forms in kinds:
+        for name, preset, form in product(names, [*PRESETS, CUSTOM], forms):
+            yield f"{study}/{folder}/{name}_{preset}.{form}"
+    yield from (path.replace("<results>", study) for path in every_cell(config))
