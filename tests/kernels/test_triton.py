@@ -82,7 +82,7 @@ def turned(x, turn):
 
 
 def default(kind, **changes):
-    warps, keys, stages = bound.TILES[bound.KINDS[KINDS[kind]]][0]
+    warps, keys, stages = bound.attention.TILES[bound.launch.KINDS[KINDS[kind]]][0]
     return replace(AttentionSetting(warps, keys, stages), **changes)
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvbench.bench.meters import nvml
-from kvbench.bench.meters.nvml import Unreadable
+from kvbench import nvml
+from kvbench.nvml import Unreadable
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE_S = 1.0  # how long the idle device is watched

@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kvbench.kernels.triton.launch import let_next_start, wait_for_previous
+from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
 from kvbench.kernels.triton.words import INT4, OFFSET, STEP, pack, unit_of, unpack
 
 LOG2E = tl.constexpr(1.4426950408889634)
