@@ -48,7 +48,7 @@ def test_every_row_is_measured_or_says_why_not(name, library):
 
 def test_attention_is_bound_by_its_codes_and_scales_at_the_bandwidth_of_its_process(library):
     target = small(TARGETS["attention-bf16"])
-    found = sample(target, told(target, library))
+    found = sample(target, settings(target, library))
     head, rows = SHAPE["n_embd"] // SHAPE["n_head"], 2 * 2 * SHAPE["n_head"] * 24  # K, V; batch 2
     assert found["bytes"] == SHAPE["n_layer"] * rows * (head + 4)
     row, fused = judge.judged("r", target, [found]), found["pairs"]["batch 2, depth 24"]["above"]
