@@ -275,7 +275,7 @@ def test_the_smallest_detectable_difference_is_found_four_times_in_five(replicat
     rng = np.random.default_rng(0)
     controls = [from_log_ratios(row, 0.02, 0.95) for row in rng.normal(0, 0.01, (400, replicates))]
     seen = smallest_detectable(controls)
-    assert (seen.spread, seen.replicates) == (pytest.approx(0.01, rel=0.05), replicates)
+    assert (seen.sd, seen.replicates) == (pytest.approx(0.01, rel=0.05), replicates)
     effect = math.log1p(seen.relative)
     found = stats.ttest_1samp(rng.normal(effect, 0.01, (20_000, replicates)), 0, axis=1)
     assert np.mean((found.pvalue < 0.05) & (found.statistic > 0)) == pytest.approx(0.8, abs=0.03)
@@ -284,7 +284,7 @@ def test_the_smallest_detectable_difference_is_found_four_times_in_five(replicat
 def test_controls_with_more_replicates_weigh_more():
     controls = [from_log_ratios(x, 0.02, 0.95) for x in ([0.01, -0.01], [0.0, 0.0, 0.0, 0.0])]
     seen = smallest_detectable(controls)
-    assert (seen.spread, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
+    assert (seen.sd, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
 
 
 def test_no_spread_can_be_told_from_single_replicates():
