@@ -170,8 +170,8 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):
-            found = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
-            two = [latency.run(found, None) | {"replicate": r} for r in (1, 2)]
+            one = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
+            two = [latency.run(one, None) | {"replicate": r} for r in (1, 2)]
             for run in (run for sample in two for run in sample["runs"]):
                 run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
             found.append(pool(two) | {"kernel": mode.split("-")[1]})
