@@ -296,8 +296,30 @@ def test_controls_with_more_replicates_weigh_more():
     assert (seen.spread, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
 
 
+def test_the_only_difference_of_a_family_is_found_four_times_in_five_where_said():
+    rng, of, n = np.random.default_rng(0), 8, 5
+    table = [from_log_ratios(row, 0.02, 0.95) for row in rng.normal(0, 0.02, (400, n))]
+    seen = smallest_detectable(table, of=of)
+    assert seen.relative > 1.5 * smallest_detectable(table).relative
+    found = 0
+    for _ in range(400):
+        logs = rng.normal(0, 0.02, (of, n))
+        logs[0] += math.log1p(seen.relative)
+        found += words([from_log_ratios(row, 0.0, 0.95) for row in logs])[0] == "slower"
+    assert found / 400 == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_correction_s_degrees_of_freedom_widen_the_interval():
+    logs = [0.01, -0.01, 0.02, 0.0, 0.03]
+    paid, free = from_log_ratios(logs, 0.02, 0.95, lost=1.0), from_log_ratios(logs, 0.02, 0.95)
+    assert (paid.freedom, paid.ratio) == (3, free.ratio)
+    assert paid.error == pytest.approx(free.error * math.sqrt(4 / 3)) and paid.high > free.high
+    with pytest.raises(ValueError, match="lost is 4"):
+        from_log_ratios(logs, 0.02, 0.95, lost=4.0)
+
+
 def test_no_spread_can_be_told_from_single_replicates():
-    with pytest.raises(ValueError, match="no A/A control with two or more replicates"):
+    with pytest.raises(ValueError, match="no comparison with two or more replicates"):
         smallest_detectable([from_log_ratios([0.1], 0.02, 0.95)])
 
 

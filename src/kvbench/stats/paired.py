@@ -134,12 +134,17 @@ def compare(
 
 
 def from_log_ratios(
-    log_ratios: Sequence[float], margin: float, level: float, variance: float = 0.0
+    log_ratios: Sequence[float],
+    margin: float,
+    level: float,
+    variance: float = 0.0,
+    lost: float = 0.0,
 ) -> Comparison:
     """The comparison whose blocks gave these log ratios (natural log of a / b).
 
-    `variance` is what their mean has besides that of the blocks. p_equivalence is the larger of
-    the two one-sided t tests (Schuirmann 1987).
+    `variance` is what their mean has besides that of the blocks; `lost`, the degrees of freedom
+    that a correction took from their residuals. p_equivalence is the larger of the two one-sided t
+    tests (Schuirmann 1987).
     """
     check_share("level", level)
     if not 0 <= margin < np.inf:
@@ -149,8 +154,12 @@ def from_log_ratios(
     if n == 1:
         ratio = float(np.exp(logs.mean()))
         return Comparison(ratio, None, None, level, margin, 1, None, None, raw, ONE_BLOCK)
-    error = float(np.sqrt(logs.var(ddof=1) / n + variance))
-    return _by_t(float(logs.mean()), error, n - 1, n, raw, margin, level)
+    freedom = n - 1 - lost
+    if not freedom > 0:
+        raise ValueError(f"lost is {lost}; {n} blocks have {n - 1} degrees of freedom")
+    residual = float(np.square(logs - logs.mean()).sum()) / freedom
+    error = float(np.sqrt(residual / n + variance))
+    return _by_t(float(logs.mean()), error, freedom, n, raw, margin, level)
 
 
 def compare_apart(
