@@ -21,13 +21,13 @@ from perf.turns import alternate, repeated
 TOKENS = 16
 
 
-def cache_bytes(told: dict[str, Any]) -> dict[str, Any]:
+def cache_bytes(settings: dict[str, Any]) -> dict[str, Any]:
     """Bytes of each version's storages over those of the cost model, by version and dtype."""
     found = {}
     for dtype in ("float32", "bfloat16"):
         for version in ("v1", "v2", "v3", "v4"):
-            one = cell(told | {"dtype": dtype, "depths": [told["depths"][0] - 1]}, version)
-            shape, batch, tokens = one.model_config, told["batches"][0], one.depth + 1
+            one = cell(settings | {"dtype": dtype, "depths": [settings["depths"][0] - 1]}, version)
+            shape, batch, tokens = one.model_config, settings["batches"][0], one.depth + 1
             arch = import_module(f"kvbench.models.{shape['arch']}")
             sizes = {key: value for key, value in shape.items() if key != "arch"}
             config = arch.Config(**sizes, owner=tuple(one.layer_owner))
@@ -40,30 +40,30 @@ def cache_bytes(told: dict[str, Any]) -> dict[str, Any]:
     return {"exact": found}
 
 
-def memory(told: dict[str, Any]) -> dict[str, Any]:
+def memory(settings: dict[str, Any]) -> dict[str, Any]:
     """A generation whose peak is taken by the allocator's account, over the same one without."""
-    asked = cells.cell(study(told), "vram", told["preset"], "v1", T=TOKENS)
-    with ready(asked, None, told["library"]) as setup:
+    asked = cells.cell(study(settings), "vram", settings["preset"], "v1", T=TOKENS)
+    with ready(asked, None, settings["library"]) as setup:
         cache = setup.cache(setup.prompt.size(1) + TOKENS)
 
         def plain() -> None:
             generate(setup.model, setup.prompt, TOKENS, cache)
 
         def accounted() -> None:
-            meter = peak_meter(setup.device, told["library"])
+            meter = peak_meter(setup.device, settings["library"])
             meter.start()
             plain()
             meter.stop()
 
         turns = {name: repeated(work) for name, work in (("a", accounted), ("p", plain))}
-        heard = alternate(turns, told["seconds"], setup.device)
-        return {"pairs": {"": heard.pair("a", "p")}, "ran": setup.choice.facts(), **by(heard)}
+        samples = alternate(turns, settings["seconds"], setup.device)
+        return {"pairs": {"": samples.pair("a", "p")}, "ran": setup.choice.facts(), **by(samples)}
 
 
-def phases(told: dict[str, Any]) -> dict[str, Any]:
+def phases(settings: dict[str, Any]) -> dict[str, Any]:
     """The sum of the named phases, without the rest, over the run that nothing looked at."""
-    asked = cells.cell(study(told), "phase", told["preset"], "v1", T=TOKENS)
-    record = phase.run(asked.replace(num_measure_runs=5), None, told["library"])
+    asked = cells.cell(study(settings), "phase", settings["preset"], "v1", T=TOKENS)
+    record = phase.run(asked.replace(num_measure_runs=5), None, settings["library"])
     named = [name for name in phase.PHASES if name != "other"]
     above = [sum(run[name] for name in named) for run in record["runs"]]
     pair = {"above": {"wall": above}, "below": {"wall": record["plain_runs_ms"]}}

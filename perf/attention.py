@@ -22,18 +22,18 @@ from perf.steps import by, cell
 from perf.turns import alternate, repeated
 
 
-def over_sdpa(told: dict[str, Any]) -> dict[str, Any]:
+def over_sdpa(settings: dict[str, Any]) -> dict[str, Any]:
     """Fused attention over K and V in the row's dtype, over INT8 attention of as many tokens."""
-    model = cell(told).model_config
+    model = cell(settings).model_config
     machine.use_device("cpu", 1)
-    choice = settle(cell(told), "cpu", told["library"])
+    choice = settle(cell(settings), "cpu", settings["library"])
     if choice.native is None:
         raise NotMeasured(f"no native kernels: {choice.reason}")
-    batch, depth, heads = told["batches"][0], told["depths"][0], model["n_head"]
+    batch, depth, heads = settings["batches"][0], settings["depths"][0], model["n_head"]
     shape = (batch, heads, depth, costs.head_dim(model))
     with devices.device_lock("cpu"), torch.inference_mode():
         draw = [torch.randn(shape) for _ in "qkv"]
-        q, k, v = (x.to(DTYPES[told["dtype"]]) for x in draw)
+        q, k, v = (x.to(DTYPES[settings["dtype"]]) for x in draw)
         q = q[:, :, :1].contiguous()
         floats = [(k.clone(), v.clone()) for _ in range(model["n_layer"])]
         codes = [quantise_int8(x) for x in (k, v)]
@@ -51,6 +51,10 @@ def over_sdpa(told: dict[str, Any]) -> dict[str, Any]:
 
         works: dict[str, Callable[[], None]] = {"fused": fused, "ours": ours}
         turns = {name: repeated(work) for name, work in works.items()}
-        heard = alternate(turns, told["seconds"])
+        samples = alternate(turns, settings["seconds"])
         where = f"batch {batch}, depth {depth}"
-        return {"pairs": {where: heard.pair("fused", "ours")}, "ran": choice.facts(), **by(heard)}
+        return {
+            "pairs": {where: samples.pair("fused", "ours")},
+            "ran": choice.facts(),
+            **by(samples),
+        }

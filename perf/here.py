@@ -25,12 +25,12 @@ KEPT = (
 SECONDS = 0.1  # of each way to read
 
 
-def machine(told: dict[str, Any]) -> dict[str, Any]:
+def machine(settings: dict[str, Any]) -> dict[str, Any]:
     """Facts of the device, and the GB/s it reads just now, by the fastest way a version may use."""
-    asked = told.get("device", "cpu")
+    asked = settings.get("device", "cpu")
     device = facts.use_device(asked if torch.cuda.is_available() else "cpu", 1)
     known = facts.facts(device)
     source = torch.rand(roofs.BUFFER_BYTES[device] // 4, device=device)
-    reads = roofs.read_times(source, device, told["library"], SECONDS)
+    reads = roofs.read_times(source, device, settings["library"], SECONDS)
     best = min(min(times) for times in reads.values())
     return {key: known[key] for key in KEPT} | {"read_gb_s": source.nbytes / best / 1e9}

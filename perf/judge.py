@@ -20,7 +20,7 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
     """The row of a target that was measured: one sample a process."""
     clock, points = "wall", {}
     if "pairs" in samples[0]:
-        clock = clock_of(samples, target.told.get("device", "cpu"))
+        clock = clock_of(samples, target.settings.get("device", "cpu"))
         for where in samples[0]["pairs"]:
             above, below = (
                 [s["pairs"][where][side][clock] for s in samples] for side in ("above", "below")

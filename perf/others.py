@@ -16,20 +16,28 @@ from perf.turns import alternate, generated
 TOKENS = 16
 
 
-def peer(told: dict[str, Any]) -> dict[str, Any]:
+def peer(settings: dict[str, Any]) -> dict[str, Any]:
     """A decode step of another runner's greedy generation over the same step of a version's."""
-    name, version = told["peer"], told.get("version", "v1")
+    name, version = settings["peer"], settings.get("version", "v1")
     if lacking := missing(name):
         raise NotMeasured(f"not installed: {', '.join(lacking)}")
-    config = study(told) | {"prompt_length": told["depths"][0], "temperature": 0}
-    ours = cells.cell(config, "latency", told["preset"], version, T=TOKENS)
-    with ready(ours.replace(**EAGER), None) as plain, ready(ours, None, told["library"]) as setup:
+    config = study(settings) | {"prompt_length": settings["depths"][0], "temperature": 0}
+    ours = cells.cell(config, "latency", settings["preset"], version, T=TOKENS)
+    with (
+        ready(ours.replace(**EAGER), None) as plain,
+        ready(ours, None, settings["library"]) as setup,
+    ):
         module, other, tokens = started(name, plain, TOKENS)
         own = setup.runner(TOKENS)
         at = first_difference(own(no_mark), tokens, setup.prompt.size(1))
         both = {"other": other, "ours": own}
         turns = {k: generated(run, TOKENS, setup.device) for k, run in both.items()}
-        heard = alternate(turns, told["seconds"], setup.device)
+        samples = alternate(turns, settings["seconds"], setup.device)
         ran = setup.choice.facts() | {"peer": module.LIBRARY, "first_difference": at}
-        least = cost(setup, 1, told["depths"][0] + TOKENS // 2).bytes
-        return {"pairs": {"": heard.pair("other", "ours")}, "bytes": least, "ran": ran, **by(heard)}
+        least = cost(setup, 1, settings["depths"][0] + TOKENS // 2).bytes
+        return {
+            "pairs": {"": samples.pair("other", "ours")},
+            "bytes": least,
+            "ran": ran,
+            **by(samples),
+        }

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kvbench.records.store import write_text
+from kvbench.files import write_text
 from perf.targets import TARGETS
 
 Row = dict[str, Any]

@@ -19,28 +19,28 @@ LIBRARY = "resources/kernels/kvbench.so"
 WEIGHTS = "resources/weights/gpt2/random-42.safetensors"
 
 
-def sample(target: Target, told: dict[str, Any]) -> dict[str, Any]:
+def sample(target: Target, settings: dict[str, Any]) -> dict[str, Any]:
     """One process's samples of a row, and the machine they come from."""
     from perf.here import machine
 
     module, function = target.by.split(".")
     measure = getattr(import_module(f"perf.{module}"), function)
-    before = machine(told)
+    before = machine(settings)
     try:
-        found = measure(told)
+        found = measure(settings)
     except NotMeasured as missing:
         return {"reason": str(missing), "machine": before}
-    read = [before["read_gb_s"], machine(told)["read_gb_s"]]
+    read = [before["read_gb_s"], machine(settings)["read_gb_s"]]
     return found | {"machine": before | {"read_gb_s": read}}
 
 
 def measure(name: str, target: Target, paths: dict[str, Any]) -> dict[str, Any]:
     """The row of one target, each sample from a fresh process."""
-    told = {"seconds": 1.0, **target.told, **paths}
+    settings = {"seconds": 1.0, **target.settings, **paths}
     samples = []
     for _ in range(target.processes):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-            found = fresh.submit(sample, target, told).result()
+            found = fresh.submit(sample, target, settings).result()
         if "reason" in found:
             return judge.not_measured(name, target, found["reason"], found["machine"])
         samples.append(found)

@@ -36,21 +36,21 @@ import json, runpy, sys
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params
 from snakemake.iocontainers import ResourceList, Snakemake, Wildcards
 from snakemake.logging import logger
-told = json.load(sys.stdin)
+given = json.load(sys.stdin)
 kinds = dict(input_=InputFiles, params=Params, wildcards=Wildcards, resources=ResourceList)
-named = {key: kind(fromdict=told[key]) for key, kind in kinds.items()}
-rest = dict(output=OutputFiles([told["output"]]), log=Log([told["log"]]), config=told["config"])
+named = {key: kind(fromdict=given[key]) for key, kind in kinds.items()}
+rest = dict(output=OutputFiles([given["output"]]), log=Log([given["log"]]), config=given["config"])
 job = Snakemake(**named, **rest, threads=1, rulename="measure_latency", bench_iteration=None)
-runpy.run_path(told["script"], {"snakemake": job})
+runpy.run_path(given["script"], {"snakemake": job})
 """
 
 
-def cell(told: dict[str, Any]) -> dict[str, Any]:
+def cell(settings: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a latency job's process, less those of the generations that it timed."""
-    config = resolve({"dtype": told["dtype"], "device": "cpu"}, load_schema())
-    if "shape" in told:
-        config |= {"model_config": told["shape"]}
-    preset = told["preset"]
+    config = resolve({"dtype": settings["dtype"], "device": "cpu"}, load_schema())
+    if "shape" in settings:
+        config |= {"model_config": settings["shape"]}
+    preset = settings["preset"]
     one = cells.cell(config, "latency", preset, "v1", T=2)
     one = one.replace(num_warmup_runs=0, num_measure_runs=1, yardstick=False, energy_s=0.0)
     script = ROOT / "scripts/measure.py"
@@ -60,7 +60,7 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
         f"kvbench.caches.{one.cache}",
         f"kvbench.models.{one.model_config['arch']}",
     )
-    weights, library = told["weights"], told["library"]
+    weights, library = settings["weights"], settings["library"]
     for path in (weights, library):
         if not Path(path).exists():
             raise NotMeasured(f"{path} is not there: make bench makes it first")
@@ -88,10 +88,10 @@ def cell(told: dict[str, Any]) -> dict[str, Any]:
     return {"values": [whole - timed], "ran": ran}
 
 
-def plan(told: dict[str, Any]) -> dict[str, Any]:
+def plan(settings: dict[str, Any]) -> dict[str, Any]:
     """Seconds and peak memory of a dry run of so many latency cells, each of one process."""
     versions = ["v0", "v1", "v2", "v3", "v4"]
-    lengths = list(range(1, max(1, told["cells"] // len(versions)) + 1))
+    lengths = list(range(1, max(1, settings["cells"] // len(versions)) + 1))
     study = {"versions": versions, "T_values": lengths, "T_star": 1, "replicates": 1}
     study |= {"benchmarks": ["latency"], "perplexity": {"presets": []}}
     with copied() as folder:
@@ -103,7 +103,7 @@ def plan(told: dict[str, Any]) -> dict[str, Any]:
     return {"values": [seconds], "ran": {"peak_mib": peak_mib, **jobs}}
 
 
-def nothing(told: dict[str, Any]) -> dict[str, Any]:
+def nothing(settings: dict[str, Any]) -> dict[str, Any]:
     """Seconds of `snakemake all` where every output of the default study is there."""
     with copied() as folder:
         said, _ = _snakemake(folder, "--dry-run", "all")

@@ -25,11 +25,11 @@ from perf.turns import Turn, alternate, repeated
 EAGER = {"execution": "eager", "kernel": "torch"}  # operators as torch has them
 
 
-def cell(told: dict[str, Any], version: str = "v1", **how: str) -> Cell:
+def cell(settings: dict[str, Any], version: str = "v1", **how: str) -> Cell:
     """The decode cell of one version: the preset's shape, its context as wide as the depth asks."""
-    config = study(told)
-    deepest = max(told["depths"])
-    found = cells.cell(config, "decode", told["preset"], version, depth=deepest)
+    config = study(settings)
+    deepest = max(settings["depths"])
+    found = cells.cell(config, "decode", settings["preset"], version, depth=deepest)
     shape = found.model_config | {"block_size": max(found.model_config["block_size"], deepest + 1)}
     return found.replace(model_config=shape, **how)
 
@@ -40,51 +40,51 @@ def random_weights(folder: str | None, preset: str) -> str | None:
     return str(path) if folder and path.exists() else None
 
 
-def tensors(told: dict[str, Any]) -> str | None:
+def tensors(settings: dict[str, Any]) -> str | None:
     """The file of the row's weights, likewise."""
-    return random_weights(told.get("tensors"), told["preset"])
+    return random_weights(settings.get("tensors"), settings["preset"])
 
 
-def study(told: dict[str, Any]) -> dict[str, Any]:
+def study(settings: dict[str, Any]) -> dict[str, Any]:
     """A configuration of the row's preset, dtype and device; one thread."""
-    preset = {"pretrained": told["preset"]}
-    if "shape" in told:
-        preset = {"pretrained": None, "model_config": told["shape"]}
-    device = told.get("device", "cpu")
+    preset = {"pretrained": settings["preset"]}
+    if "shape" in settings:
+        preset = {"pretrained": None, "model_config": settings["shape"]}
+    device = settings.get("device", "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise NotMeasured("torch sees no CUDA device")
-    asked = {**preset, "dtype": told["dtype"], "device": device, "benchmarks": ["latency"]}
+    asked = {**preset, "dtype": settings["dtype"], "device": device, "benchmarks": ["latency"]}
     return resolve(asked, load_schema())
 
 
-def over_eager(told: dict[str, Any]) -> dict[str, Any]:
+def over_eager(settings: dict[str, Any]) -> dict[str, Any]:
     """v1's step run as fast as this machine can, over the same step by torch's own operators."""
-    library = told["library"] if told.get("compiler", True) else None
-    eagerly, path = cell(told, **EAGER), tensors(told)
-    with ready(eagerly, path) as eager, ready(cell(told), path, library) as ours:
-        turns = {"eager": step(eager, told), "ours": step(ours, told)}
-        heard = alternate(turns, told["seconds"], ours.device)
-        least = cost(ours, told["batches"][0], told["depths"][0]).bytes
-        pairs = {"": heard.pair("eager", "ours")}
-        return {"pairs": pairs, "bytes": least, "ran": ours.choice.facts(), **by(heard)}
+    library = settings["library"] if settings.get("compiler", True) else None
+    eagerly, path = cell(settings, **EAGER), tensors(settings)
+    with ready(eagerly, path) as eager, ready(cell(settings), path, library) as ours:
+        turns = {"eager": step(eager, settings), "ours": step(ours, settings)}
+        samples = alternate(turns, settings["seconds"], ours.device)
+        least = cost(ours, settings["batches"][0], settings["depths"][0]).bytes
+        pairs = {"": samples.pair("eager", "ours")}
+        return {"pairs": pairs, "bytes": least, "ran": ours.choice.facts(), **by(samples)}
 
 
-def over_v1(told: dict[str, Any]) -> dict[str, Any]:
+def over_v1(settings: dict[str, Any]) -> dict[str, Any]:
     """A version's step over v1's, at every batch and depth told; bounds are those of the bytes."""
-    version = cell(told, told["version"])
+    version = cell(settings, settings["version"])
     pairs, bounds, disturbed = {}, {}, set()
-    with _both(cell(told), version, told) as (v1, other):
-        for batch in told["batches"]:
-            for depth in told["depths"]:
+    with _both(cell(settings), version, settings) as (v1, other):
+        for batch in settings["batches"]:
+            for depth in settings["depths"]:
                 turns = {
-                    "v1": step(v1, told, batch, depth),
-                    "other": step(other, told, batch, depth),
+                    "v1": step(v1, settings, batch, depth),
+                    "other": step(other, settings, batch, depth),
                 }
-                heard = alternate(turns, told["seconds"], v1.device)
+                samples = alternate(turns, settings["seconds"], v1.device)
                 where = f"batch {batch}, depth {depth}"
-                pairs[where] = heard.pair("v1", "other")
+                pairs[where] = samples.pair("v1", "other")
                 bounds[where] = costs.ceiling(*(cost(s, batch, depth) for s in (v1, other)))
-                disturbed |= set(heard.disturbed_by)
+                disturbed |= set(samples.disturbed_by)
         return {
             "pairs": pairs,
             "bounds": bounds,
@@ -93,27 +93,31 @@ def over_v1(told: dict[str, Any]) -> dict[str, Any]:
         }
 
 
-def bandwidth(told: dict[str, Any]) -> dict[str, Any]:
+def bandwidth(settings: dict[str, Any]) -> dict[str, Any]:
     """The time that v1's compulsory bytes take at the read bandwidth, over the time of its step.
 
     The bandwidth is that of the way to read that was fastest in this process.
     """
-    with ready(cell(told), tensors(told), told["library"]) as setup:
+    with ready(cell(settings), tensors(settings), settings["library"]) as setup:
         source = torch.rand(roofs.BUFFER_BYTES[setup.device] // 4, device=setup.device)
-        ways = roofs.ways_to_read(source, setup.device, told["library"])
+        ways = roofs.ways_to_read(source, setup.device, settings["library"])
         reads = {way: repeated(read, setup.device) for way, read in ways.items()}
-        heard = alternate({"step": step(setup, told), **reads}, told["seconds"], setup.device)
-        best = min(ways, key=lambda way: median(heard.times[way]["wall"]))
-        share = cost(setup, told["batches"][0], told["depths"][0]).bytes / source.nbytes
-        floor = {clock: [share * ms for ms in times] for clock, times in heard.times[best].items()}
-        pair = {"above": floor, "below": heard.times["step"]}
-        return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(heard)}
+        samples = alternate(
+            {"step": step(setup, settings), **reads}, settings["seconds"], setup.device
+        )
+        best = min(ways, key=lambda way: median(samples.times[way]["wall"]))
+        share = cost(setup, settings["batches"][0], settings["depths"][0]).bytes / source.nbytes
+        floor = {
+            clock: [share * ms for ms in times] for clock, times in samples.times[best].items()
+        }
+        pair = {"above": floor, "below": samples.times["step"]}
+        return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(samples)}
 
 
 @contextmanager
-def _both(v1: Cell, other: Cell, told: dict[str, Any]) -> Iterator[tuple[Setup, Setup]]:
+def _both(v1: Cell, other: Cell, settings: dict[str, Any]) -> Iterator[tuple[Setup, Setup]]:
     """Both versions ready; one model serves both where they have the same layer map."""
-    path, library = tensors(told), told["library"]
+    path, library = tensors(settings), settings["library"]
     with ready(v1, path, library) as first:
         if v1.layer_owner == other.layer_owner:
             yield first, replace(first, cell=other)
@@ -122,10 +126,10 @@ def _both(v1: Cell, other: Cell, told: dict[str, Any]) -> Iterator[tuple[Setup, 
                 yield first, second
 
 
-def step(setup: Setup, told: dict[str, Any], batch: int = 0, depth: int = 0) -> Turn:
+def step(setup: Setup, settings: dict[str, Any], batch: int = 0, depth: int = 0) -> Turn:
     """The decode step over a filled cache, ready to take its turn."""
     return repeated(
-        once(setup, batch or told["batches"][0], depth or told["depths"][0]), setup.device
+        once(setup, batch or settings["batches"][0], depth or settings["depths"][0]), setup.device
     )
 
 
@@ -154,6 +158,6 @@ def cost(setup: Setup, batch: int, depth: int) -> costs.Cost:
     return costs.forward(cell.model_config, cell.layer_owner, cell.dtype, batch, depth, 1, kept)
 
 
-def by(heard: Any) -> dict[str, Any]:
+def by(samples: Any) -> dict[str, Any]:
     """What disturbed the samples, for the row."""
-    return {"disturbed_by": heard.disturbed_by}
+    return {"disturbed_by": samples.disturbed_by}

@@ -1,7 +1,7 @@
 """How fast this must be, as data: one line per target, each a ratio of two things run in turn.
 
 `reach` is what has to be shown, `bound` what physics allows (None: worked out from the bytes where
-it is measured, or there is none). `by` is the function that measures it, `told` what that is told.
+it is measured, or there is none). `by` is the function that measures it, `settings` what it is given.
 Standard library only.
 """
 
@@ -22,7 +22,7 @@ class Target:
     what: str
     reach: float | None
     by: str
-    told: dict[str, Any]
+    settings: dict[str, Any]
     bound: float | None = None
     sense: str = AT_LEAST
     unit: str = "x"
@@ -92,12 +92,12 @@ SMALL: dict[str, Any] = {"batches": 2, "depths": 24, "cells": 10}
 
 def small(target: Target) -> Target:
     """The same row at a size that takes moments: the real path, a number that means nothing."""
-    told = dict(target.told)
+    settings = dict(target.settings)
     for key, most in SMALL.items():
-        if isinstance(told.get(key), list):
-            told[key] = sorted({min(most, value) for value in told[key]})
-        elif key in told:
-            told[key] = min(most, told[key])
-    if "preset" in told:
-        told |= {"preset": "custom", "shape": SHAPE}
-    return replace(target, told=told | {"seconds": 0.0}, processes=min(2, target.processes))
+        if isinstance(settings.get(key), list):
+            settings[key] = sorted({min(most, value) for value in settings[key]})
+        elif key in settings:
+            settings[key] = min(most, settings[key])
+    if "preset" in settings:
+        settings |= {"preset": "custom", "shape": SHAPE}
+    return replace(target, settings=settings | {"seconds": 0.0}, processes=min(2, target.processes))

@@ -23,7 +23,7 @@ ROUNDS, LEAST_MS = 5, 30.0
 
 
 @dataclass(frozen=True)
-class Heard:
+class Samples:
     """Every side's samples, in the order they were taken, and what disturbed them."""
 
     times: dict[str, Times]
@@ -69,8 +69,8 @@ def repeated(once: Callable[[], Any], device: str = "cpu") -> Turn:
             once()
         mark()
         wait()
-        told = since(began, calls)
-        return told | {"device": sum(mark.intervals_ms()) / calls} if device == "cuda" else told
+        clocks = since(began, calls)
+        return clocks | {"device": sum(mark.intervals_ms()) / calls} if device == "cuda" else clocks
 
     return turn
 
@@ -103,15 +103,17 @@ def generated(
     return turn
 
 
-def alternate(sides: Mapping[str, Turn], seconds: float, device: str = "cpu") -> Heard:
+def alternate(sides: Mapping[str, Turn], seconds: float, device: str = "cpu") -> Samples:
     """Every side in turn, back and forth, for at least ROUNDS rounds and `seconds`."""
     watch, began = machine.Watch(device, 1), time.perf_counter()
     times: dict[str, Times] = {name: defaultdict(list) for name in sides}
     order, rounds = list(sides), 0
     while rounds < ROUNDS or time.perf_counter() - began < seconds:
         for name in order:
-            for told, ms in sides[name]().items():
-                times[name][told].append(round(ms, 4))  # 0.1 us: a clock tells no more
+            for clock_name, ms in sides[name]().items():
+                times[name][clock_name].append(round(ms, 4))  # 0.1 us: a clock tells no more
         order.reverse()
         rounds += 1
-    return Heard({name: dict(each) for name, each in times.items()}, watch.report()["disturbed_by"])
+    return Samples(
+        {name: dict(each) for name, each in times.items()}, watch.report()["disturbed_by"]
+    )

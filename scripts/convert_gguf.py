@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from kvbench.files import write_text
 from kvbench.inputs import gguf as gguf_model
 from kvbench.job.log import logged
 from kvbench.models.weights import save
 from kvbench.placeholder import passed_on
-from kvbench.records.store import write_text
 
 with logged(snakemake.log[0], snakemake.input.code), passed_on(*snakemake.output):
     reader = gguf_model.open_gguf(snakemake.input.gguf)

@@ -1,8 +1,9 @@
 """Fail where something got slower or larger than it was."""
 
 from kvbench.analysis import regression as gate
+from kvbench.files import write_text
 from kvbench.job.log import logged
-from kvbench.records.store import read_record, write_text
+from kvbench.records.store import read_record
 
 with logged(snakemake.log[0], snakemake.input.code):
     gate.check(read_record(snakemake.input.record))

@@ -4,10 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+from kvbench.files import write_text
 from kvbench.job.devices import one_device
 from kvbench.job.log import logged
 from kvbench.ncu import runner
-from kvbench.records.store import read_record, write_text
+from kvbench.records.store import read_record
 
 with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config):
     report, run = Path(snakemake.output.report), Path(snakemake.output.run)

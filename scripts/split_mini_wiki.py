@@ -1,9 +1,9 @@
 """Clean Wikipedia articles of their markup and split them by whole articles."""
 
+from kvbench.files import write_text
 from kvbench.inputs import wiki
 from kvbench.inputs.wheel import verify
 from kvbench.job.log import logged
-from kvbench.records.store import write_text
 
 with logged(snakemake.log[0], snakemake.input.code):
     entries = snakemake.params.entries

@@ -178,11 +178,11 @@ def group(given: argparse.Namespace) -> int:
     """Measure a group's cells, a line each into the file; 1 where one could not be measured."""
     study = {key: STUDY[key] for key in STUDY if not (given.small and key == "device")}
     config = resolve(study, load_schema())
-    told = list(GROUPS[given.group](config))
+    chosen = list(GROUPS[given.group](config))
     if given.group != "peers":  # of those, what compiles longest comes last
-        random.Random(given.step).shuffle(told)
+        random.Random(given.step).shuffle(chosen)
     failed = 0
-    for cell in told:
+    for cell in chosen:
         name, path = name_of(cell), random_weights(given.weights, cell.pretrained)
         deep = cell.depth >= DEEP
         if given.small:

@@ -31,12 +31,12 @@ def main(arguments: list[str] | None = None) -> None:
     if given.small:
         _briefly()
     before = smi()
-    told = {"dtype": "bfloat16", "device": "auto" if given.small else "cuda", "threads": 1}
+    settings = {"dtype": "bfloat16", "device": "auto" if given.small else "cuda", "threads": 1}
     found: dict[str, Any] = {
         "packages": {name: _version(name) for name in PACKAGES},
         "tools": {name: _says(name, how) for name, how in TOOLS.items()},
         "nvidia_smi": before,
-        "roofs": roofs.run(told),
+        "roofs": roofs.run(settings),
         "nvidia_smi_after": smi(),
     }
     Path(given.file).write_text(json.dumps(found, indent=1) + "\n")

@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     asked = [(v, batch, cells.GRAPH) for batch in BATCHES for v in VERSIONS]
     rows = []
     for version, batch, mode in asked[:1] if given.small else [*asked, ("v1", 1, cells.SDPA)]:
-        told = cells.decoding(config, "gpt2", version, mode, batch, 128)
-        rows.append(counted(cells.small(told) if given.small else told, mode, version))
+        cell = cells.decoding(config, "gpt2", version, mode, batch, 128)
+        rows.append(counted(cells.small(cell) if given.small else cell, mode, version))
         print({key: value for key, value in rows[-1].items() if key != "kernels"}, flush=True)
         Path(given.file).write_text(json.dumps(rows, indent=1) + "\n")
 

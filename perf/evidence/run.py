@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             except ValueError as error:
                 print(error, file=sys.stderr)
                 return 2
-            with _beside(given.rehearse, todo, env) as wait:
+            with _tests_meanwhile(given.rehearse, todo, env) as wait:
                 for step in todo:
                     wait(step, ends)
                     state[step.name] = one(step, out, env, ends, given.rehearse)
@@ -120,7 +120,7 @@ def scratch() -> Path:
 
 
 @contextmanager
-def _beside(
+def _tests_meanwhile(
     small: bool, todo: Sequence[Step], env: dict[str, str]
 ) -> Iterator[Callable[[Step, float], None]]:
     """What runs beside the first steps: a process that keeps the driver, one that makes weights.
@@ -156,8 +156,8 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
     if left < min(LEAST_S, step.limit_s):
         return {"status": "no time", "rc": None, "seconds": 0.0}
     _forget(out / "cells.jsonl", step.name)
-    told = {"out": str(out), "scratch": str(scratch()), "small": "--small" if small else ""}
-    filled = [argument.format(**told) for argument in step.arguments]
+    values = {"out": str(out), "scratch": str(scratch()), "small": "--small" if small else ""}
+    filled = [argument.format(**values) for argument in step.arguments]
     command = [sys.executable, "-m", step.module, *filter(None, filled)]
     began, limit = time.monotonic(), min(step.limit_s, left)
     with open(out / "logs" / f"{step.name}.log", "wb") as log:
@@ -200,14 +200,14 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in found if line.endswith("\n")]
 
 
-def line(name: str, told: dict[str, Any], out: Path) -> str:
+def line(name: str, state: dict[str, Any], out: Path) -> str:
     """One step as people read it: how it ended, and what it said last if it did not end well."""
     said = ""
     log = out / "logs" / f"{name}.log"
-    if told["status"] in ("failed", "out of time") and log.exists():
+    if state["status"] in ("failed", "out of time") and log.exists():
         lines = log.read_text(errors="replace").strip().splitlines()
         said = f"  {lines[-1][:160]}" if lines else ""
-    return f"{name:14} {told['status']:11} {told['seconds']:6.1f} s{said}"
+    return f"{name:14} {state['status']:11} {state['seconds']:6.1f} s{said}"
 
 
 def conclude(out: Path, env: dict[str, str]) -> None:

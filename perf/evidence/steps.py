@@ -32,15 +32,15 @@ class Step:
 
 def _cells(group: str, number: int, limit_s: int, *presets: str) -> Step:
     name = f"{group}-{number}"
-    told = (group, name, "{out}/cells.jsonl", "--weights", "{scratch}", "{small}")
-    return Step(name, limit_s, f"{HERE}.cells", told, presets)
+    arguments = (group, name, "{out}/cells.jsonl", "--weights", "{scratch}", "{small}")
+    return Step(name, limit_s, f"{HERE}.cells", arguments, presets)
 
 
 def _row(row: str, limit_s: int, preset: str, processes: int, small: bool) -> Step:
-    told = [row, "--processes", str(processes), "--output", "{out}/speed.json"]
-    told += ["--tensors", "{scratch}", "--library", "none"]
-    told += ["--small", "--device", "cpu"] if small else []
-    return Step(row, limit_s, "perf", tuple(told), (preset,))
+    arguments = [row, "--processes", str(processes), "--output", "{out}/speed.json"]
+    arguments += ["--tensors", "{scratch}", "--library", "none"]
+    arguments += ["--small", "--device", "cpu"] if small else []
+    return Step(row, limit_s, "perf", tuple(arguments), (preset,))
 
 
 def steps(rounds: int = 3, small: bool = False) -> list[Step]:
@@ -81,9 +81,9 @@ def _counters(small: bool) -> list[Step]:
         where = ["--model", "gpt2", "--P", "512", "--device", "cuda"]
         where += ["--weights", "{scratch}/gpt2.safetensors"]
     return [
-        Step(f"ncu-{version}", limit_s, "kvbench.ncu", ("profile", *told, *where), ("gpt2",))
+        Step(f"ncu-{version}", limit_s, "kvbench.ncu", ("profile", *arguments, *where), ("gpt2",))
         for version, limit_s in COUNTED.items()
-        for told in [("--version", f"{version}_decode", "--out", "{out}/ncu")]
+        for arguments in [("--version", f"{version}_decode", "--out", "{out}/ncu")]
     ]
 
 

@@ -17,9 +17,9 @@ from statistics import fmean, median
 from typing import Any
 from xml.etree import ElementTree
 
+from kvbench.analysis.bounds import cost_inputs
 from kvbench.costs.forward import Cost, ceiling, forward
 from kvbench.ncu import parse
-from kvbench.records.read import cost_inputs
 from kvbench.stats.paired import compare, interval
 from perf import report
 from perf.evidence.run import lines
@@ -82,14 +82,16 @@ def summary(folder: Path) -> str:
         "Counters": counters(folder),
         "Not measured": missing(found),
     }
-    told = {title: list(lines) for title, lines in parts.items()}
-    return "\n\n".join(f"## {title}\n" + "\n".join(lines) for title, lines in told.items() if lines)
+    sections = {title: list(lines) for title, lines in parts.items()}
+    return "\n\n".join(
+        f"## {title}\n" + "\n".join(lines) for title, lines in sections.items() if lines
+    )
 
 
 def steps(found: Evidence) -> Lines:
     """How each step ended."""
-    told = found.state.items()
-    yield " · ".join(f"{name} {one['status']} {one['seconds']:.0f} s" for name, one in told)
+    states = found.state.items()
+    yield " · ".join(f"{name} {one['status']} {one['seconds']:.0f} s" for name, one in states)
 
 
 def machine(found: Evidence) -> Lines:
@@ -195,8 +197,8 @@ def generations(found: Evidence, group: str, than: str) -> Lines:
 
 def _joules(blocks: dict[str, Record]) -> str:
     """Energy of a decoded token, where a counter told it."""
-    told = [one.get("energy", {}).get("decode_j_per_token") for one in blocks.values()]
-    each = [[joules] for joules in told if joules is not None and joules > 0]
+    joules_of = [one.get("energy", {}).get("decode_j_per_token") for one in blocks.values()]
+    each = [[joules] for joules in joules_of if joules is not None and joules > 0]
     if not each:
         return ""
     found = interval(each)
@@ -240,9 +242,10 @@ def counters(folder: Path) -> Lines:
     """Nsight Compute's totals beside the cost model."""
     path, per_inst = folder / "ncu/calibration.json", None
     if path.exists():
-        told = json.loads(path.read_text())
-        yield f"- calibration: ratio {told['ratio']:.4f}, {len(told['metrics'])} counters"
-        per_inst = told["flop_per_tensor_inst"]
+        calibration = json.loads(path.read_text())
+        counters = len(calibration["metrics"])
+        yield f"- calibration: ratio {calibration['ratio']:.4f}, {counters} counters"
+        per_inst = calibration["flop_per_tensor_inst"]
     for path in sorted(folder.glob("ncu/*.run.json")):
         ran = json.loads(path.read_text())
         csv = path.with_name(path.name.replace(".run.json", ".csv"))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kvbench.records.store import write_text
+from kvbench.files import write_text
 
 MARK = "not available: "
 

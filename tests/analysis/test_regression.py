@@ -55,7 +55,7 @@ def test_the_words_are_those_of_the_differences_put_in():
     assert [row["version"] for row in record["rows"] if row["regression"]] == ["v1", "v4"]
     wider = gate.against(now, before, margin=0.05)
     assert [row["version"] for row in wider["rows"] if row["regression"]] == ["v1"]
-    with pytest.raises(gate.Regression, match=r"v1 of gpt2 .*T 16\) is .* % slower"):
+    with pytest.raises(gate.RegressionError, match=r"v1 of gpt2 .*T 16\) is .* % slower"):
         gate.check(wider)
 
 

@@ -30,7 +30,7 @@ ROOFS = {
 VERSIONS = ["v0", "v1", "v2", "v3", "v4"]
 
 
-def told(version, phase="decode"):
+def cell_of(version, phase="decode"):
     return cell(CONFIG, "roofline", "custom", version, batch=1, phase=phase, P=20)
 
 
@@ -51,7 +51,7 @@ def profile_of(wanted, flop_ratio=1.0, bytes_ratio=1.0):
 
 
 def placed(version, phase="decode", **off):
-    wanted = told(version, phase)
+    wanted = cell_of(version, phase)
     return counted.run(wanted, profile_of(wanted, **off), ROOFS, "csv")
 
 
@@ -111,7 +111,7 @@ def test_a_study_of_one_phase_draws_that_phase_alone(tmp_path):
 
     alone = drawn([placed("v1")])
     assert "decode with a cache" in alone and "prefill" not in alone
-    lost = {**told("v1", "prefill"), "pretrained": "custom", "error": "out of memory"}
+    lost = {**cell_of("v1", "prefill"), "pretrained": "custom", "error": "out of memory"}
     assert "v1 prefill: out of memory" in drawn([placed("v1"), lost])
 
 
@@ -134,7 +134,7 @@ def test_a_point_above_its_roof_is_an_error():
 
 
 def test_an_arrow_is_one_optimisation():
-    steps = predecessors([told(version).header() for version in VERSIONS])
+    steps = predecessors([cell_of(version).header() for version in VERSIONS])
     assert steps == {"v1": "v0", "v2": "v1", "v3": "v1", "v4": "v2"}
 
 
@@ -270,9 +270,9 @@ def test_a_failed_profile_is_one_line_and_leaves_nothing(ncu, tmp_path, said, li
 
 def test_a_profile_says_what_it_ran_with(ncu, tmp_path):
     out = tmp_path / "out"
-    told = runner.profile(ncu("1000"), ["a.sum", "b.sum"], PROGRAM, out / "p.ncu-rep")
-    assert told["flop"] == 1000
-    with_ = told["ncu"]
+    cell_of = runner.profile(ncu("1000"), ["a.sum", "b.sum"], PROGRAM, out / "p.ncu-rep")
+    assert cell_of["flop"] == 1000
+    with_ = cell_of["ncu"]
     assert (with_["version"], with_["passes"]) == ("2025.3.0.0", 3)  # of the raw page
     assert with_["command"][-3:] == [Path(sys.executable).name, *PROGRAM[1:]]
     assert with_["clocks_before"] is None  # no nvidia-smi on this PATH
@@ -291,12 +291,12 @@ print('{{"flop": 1000, "wall_ms_median": 2.0}}')"""
     ncu("1000")
     asked = ["profile", "--out", str(tmp_path / "out"), "--P", "20", "--version"]
     assert main([*asked, "v2_decode", "--threads", "2"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["dram_bytes"] == 10 and told["tensor_flop"] == 1000 and not told["missing"]
-    names = [Path(name).name for name in told["files"]]
+    cell_of = json.loads(capsys.readouterr().out)
+    assert cell_of["dram_bytes"] == 10 and cell_of["tensor_flop"] == 1000 and not cell_of["missing"]
+    names = [Path(name).name for name in cell_of["files"]]
     assert names == [f"gpt2_v2_decode_B1_P20.{end}" for end in ("ncu-rep", "csv", "run.json")]
-    assert all(Path(name).exists() for name in told["files"])
-    assert json.loads(Path(told["files"][2]).read_text())["ncu"]["passes"] == 3
+    assert all(Path(name).exists() for name in cell_of["files"])
+    assert json.loads(Path(cell_of["files"][2]).read_text())["ncu"]["passes"] == 3
     assert main([*asked, "v1_decode"]) == 0  # calibrated already
     phase = "--version {} --P 20 --model gpt2 --batch 1 --dtype bfloat16{}"
     calibrate = "--version calibrate --dtype bfloat16"
@@ -385,7 +385,7 @@ def test_only_the_counters_of_the_study_s_dtype_are_asked_for(dtype, source, fam
 
 def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):
     path = Path(tmp_path / "cell.json")
-    path.write_text(json.dumps(told("v2").replace(device="cpu", dtype="float32").param()))
+    path.write_text(json.dumps(cell_of("v2").replace(device="cpu", dtype="float32").param()))
     program.main(["--cell", str(path)])
     ran = json.loads(capsys.readouterr().out)
     assert (ran["version"], ran["phase"], ran["P"]) == ("v2", "decode", 20)

@@ -46,8 +46,8 @@ def needs(name):
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_a_peer_generates_v1s_tokens_from_v1s_weights(name, batch):
     needs(name)
-    told = peer(CONFIG, "custom", name, batch=batch, T=6)
-    ours = build(told.model_config, "own", "float32", seed=1, device="cpu")
+    found = peer(CONFIG, "custom", name, batch=batch, T=6)
+    ours = build(found.model_config, "own", "float32", seed=1, device="cpu")
     prompt = (7 * ours.lm_head.weight[:batch, :5]).abs().mul(1e3).long() % 101
     expected = generate(ours, prompt, 6, make("dense", ours.config, batch, 11, ours.lm_head.weight))
     module = import_module(f"kvbench.peers.{peers.PEERS[name]['module']}")
@@ -67,14 +67,14 @@ def test_models_that_a_peer_cannot_hold_are_refused_in_one_line():
 class Broken:
     """A runner whose library was built for something else."""
 
-    def __init__(self, *told):
+    def __init__(self, *found):
         raise RuntimeError("Library libcublas.so.12 is not found\nsecond line")
 
 
 class BrokenLater(Broken):
     """The same, found out when it is first used."""
 
-    def __init__(self, *told):
+    def __init__(self, *found):
         pass
 
     def __call__(self, mark):
@@ -84,7 +84,7 @@ class BrokenLater(Broken):
 class Full(Broken):
     """A runner that the device has no room for."""
 
-    def __init__(self, *told):
+    def __init__(self, *found):
         raise RuntimeError("CUDA failed with error: can't allocate memory")
 
 
@@ -99,8 +99,8 @@ class Full(Broken):
 def test_a_peer_that_does_not_run_here_has_a_row_that_says_why(kind, error, line, monkeypatch):
     monkeypatch.setitem(sys.modules, "kvbench.peers.ct2", SimpleNamespace(Peer=kind, LIBRARY="x"))
     monkeypatch.setitem(peers.PEERS["ctranslate2"], "needs", [])
-    told = peer(CONFIG, "custom", "ctranslate2", **WHERE)
-    record = out_of_memory_is_a_result(peers_bench.run, told)
+    found = peer(CONFIG, "custom", "ctranslate2", **WHERE)
+    record = out_of_memory_is_a_result(peers_bench.run, found)
     assert record["error"] == error and line in record["error_detail"]
     assert "\n" not in record["error_detail"] and "second line" not in record["error_detail"]
     (row,) = [r for r in runners.peer_rows([pool([record])]) if r["runner"] == "ctranslate2"]
@@ -119,8 +119,8 @@ def compared():
         )
         for v in ("v0", "v1")
     ]
-    told = peer(CONFIG, "custom", "transformers-dynamic", **WHERE)
-    there = [peers_bench.run(told, None) | {"replicate": r} for r in (1, 2)]
+    found = peer(CONFIG, "custom", "transformers-dynamic", **WHERE)
+    there = [peers_bench.run(found, None) | {"replicate": r} for r in (1, 2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(peers.PEERS["ctranslate2"], "needs", ["no_such_module"])
         absent = peers_bench.run(peer(CONFIG, "custom", "ctranslate2", **WHERE), None)
@@ -171,8 +171,8 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):
-            told = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
-            two = [latency.run(told, None) | {"replicate": r} for r in (1, 2)]
+            found = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
+            two = [latency.run(found, None) | {"replicate": r} for r in (1, 2)]
             for run in (run for sample in two for run in sample["runs"]):
                 run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
             found.append(pool(two) | {"kernel": mode.split("-")[1]})
@@ -189,5 +189,5 @@ def test_modes_are_those_of_the_device():
     assert "graph-triton" in modes(CONFIG | {"device": "cuda"})
     assert not any("graph" in mode for mode in modes(CONFIG))
     assert modes(CONFIG | {"executions": ["compile-torch"]}) == ["compile-torch"]
-    told = execution(CONFIG, "custom", "graph-triton", "v2", **WHERE)
-    assert (told.execution, told.kernel, told.mode) == ("graph", "triton", "graph-triton")
+    found = execution(CONFIG, "custom", "graph-triton", "v2", **WHERE)
+    assert (found.execution, found.kernel, found.mode) == ("graph", "triton", "graph-triton")

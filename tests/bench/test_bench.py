@@ -55,7 +55,7 @@ SEED_KEYS = {
 }
 
 
-def told(benchmark, version, **where):
+def cell_of(benchmark, version, **where):
     return cell(CONFIG, benchmark, "custom", version, **{"batch": 2, **where})
 
 
@@ -64,7 +64,7 @@ def samples():
     """Two processes' worth of latency samples for every version at two lengths."""
     return {
         (version, T): [
-            latency.run(told("latency", version, T=T), None) | {"replicate": r} for r in (1, 2)
+            latency.run(cell_of("latency", version, T=T), None) | {"replicate": r} for r in (1, 2)
         ]
         for version in VERSIONS
         for T in (4, 8)
@@ -95,8 +95,8 @@ def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_vers
     for version in VERSIONS:
         for sample in samples[version, 8]:
             assert len(sample["yardstick_ms"]) == len(sample["runs"]) + 1
-    assert len({calls_of_a_reading(told("latency", version, T=8)) for version in VERSIONS}) == 1
-    without = latency.run(told("latency", "v1", T=4).replace(yardstick=False), None)
+    assert len({calls_of_a_reading(cell_of("latency", version, T=8)) for version in VERSIONS}) == 1
+    without = latency.run(cell_of("latency", "v1", T=4).replace(yardstick=False), None)
     assert "yardstick_ms" not in without and len(without["runs"]) == 3
 
 
@@ -106,7 +106,7 @@ def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(sampl
         assert record["sdpa_backend"] == {"prefill": "flash_attention", "decode": "flash_attention"}
     assert not torch.backends.cuda.cudnn_sdp_enabled()
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        record = latency.run(told("latency", "v1", T=4), None)
+        record = latency.run(cell_of("latency", "v1", T=4), None)
     assert record["sdpa_backend"] == {"prefill": "math", "decode": "math"}
 
 
@@ -114,7 +114,7 @@ def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(sampl
 @pytest.mark.parametrize("kernel", ["torch", "triton"])
 def test_a_mask_takes_another_backend_on_a_gpu_and_cudnn_is_none(kernel):
     asked = {"device": "cuda", "dtype": "bfloat16", "kernel": kernel, "execution": "graph"}
-    found = latency.run(told("latency", "v1", T=4) | asked, None)["sdpa_backend"]
+    found = latency.run(cell_of("latency", "v1", T=4) | asked, None)["sdpa_backend"]
     step = "efficient_attention" if kernel == "torch" else "flash_attention"
     assert found == {"prefill": "flash_attention", "decode": step}
 
@@ -154,7 +154,7 @@ def test_the_cpu_meters_count_every_byte(kind, request):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_peak_memory_reconciles(version):
-    record = vram.run(told("vram", version, T=40), None)
+    record = vram.run(cell_of("vram", version, T=40), None)
     parts = record["baseline_memory_bytes"] + record["cache_reserved_bytes"]
     assert record["peak_memory_bytes"] == parts + record["transient_bytes"]
     assert record["peak_activation_bytes"] == max(
@@ -168,7 +168,7 @@ def test_peak_memory_reconciles(version):
 
 @pytest.mark.parametrize("key", ["transient_bytes", "cache_used_bytes", "decode_peak_bytes"])
 def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_path):
-    record = vram.run(told("vram", "v2", T=8), None)
+    record = vram.run(cell_of("vram", "v2", T=8), None)
     path = str(tmp_path / "v2.json")
     write_record(path, record)
     assert read_cells([path])[0]["cache_tokens"] == 8 + 8 - 1
@@ -179,13 +179,13 @@ def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_p
 
 def test_transients_of_cached_versions_are_alike():
     """What a step needs beside the cache does not grow with what is cached."""
-    of = {T: vram.run(told("vram", "v1", T=T), None)["transient_bytes"] for T in (20, 80)}
+    of = {T: vram.run(cell_of("vram", "v1", T=T), None)["transient_bytes"] for T in (20, 80)}
     assert of[80] - of[20] == 2 * 60 * 8  # the buffer of token ids, int64
 
 
 @pytest.mark.parametrize("version", ["v0", "v4"])
 def test_phases_add_up_to_the_total(version):
-    record = phase.run(told("phase", version, T=5), None)
+    record = phase.run(cell_of("phase", version, T=5), None)
     for run in record["runs"]:
         assert sum(run[name] for name in phase.PHASES) == pytest.approx(run["total"])
         assert all(run[name] > 0 for name in phase.PHASES)
@@ -204,7 +204,7 @@ def test_decode_times_every_step_at_one_depth(version, monkeypatch):
             lengths.append((cache.length, idx.size(1))) or forward(model, idx, cache)
         ),
     )
-    record = decode.run(told("decode", version, depth=20), None)
+    record = decode.run(cell_of("decode", version, depth=20), None)
     assert record["depth"] == record["prompt_length"] == 20
     assert [len(run["step_ms"]) for run in record["runs"]] == [CONFIG["decode"]["steps"]] * 3
     steps = (CONFIG["num_measure_runs"] + 1) * CONFIG["decode"]["steps"]
@@ -216,11 +216,11 @@ def test_decode_times_every_step_at_one_depth(version, monkeypatch):
 def test_a_dispatch_cell_makes_the_same_calls_on_next_to_nothing():
     def calls(benchmark):
         with torch.profiler.profile() as counted:
-            decode.run(told(benchmark, "v2", depth=20).replace(yardstick=False), None)
+            decode.run(cell_of(benchmark, "v2", depth=20).replace(yardstick=False), None)
         named = ("linear", "matmul", "layer_norm", "gelu", "softmax", "index_put_", "round")
         return {e.key: e.count for e in counted.key_averages() if e.key.split("::")[-1] in named}
 
-    tiny = told("dispatch", "v2", depth=20).model_config
+    tiny = cell_of("dispatch", "v2", depth=20).model_config
     assert tiny["n_layer"] == SHAPE["n_layer"] and tiny["n_head"] == 1
     assert calls("dispatch") == calls("decode")
 
@@ -228,7 +228,7 @@ def test_a_dispatch_cell_makes_the_same_calls_on_next_to_nothing():
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ["prefill", "decode"])
 def test_a_phase_can_be_run_again_and_again_at_the_same_depth(version, name):
-    record = decode_step.run(told("roofline", version, phase=name, P=20), None)
+    record = decode_step.run(cell_of("roofline", version, phase=name, P=20), None)
     assert record["P"] == 20 and record["flop"] > 0 and record["bytes"] > record["weight_bytes"] - 1
     assert (record["kv_read_bytes"] == 0) == (version == "v0")
 
@@ -236,7 +236,7 @@ def test_a_phase_can_be_run_again_and_again_at_the_same_depth(version, name):
 def test_a_short_phase_runs_on_until_it_was_watched_long_enough(monkeypatch):
     def runs(least_ms):
         monkeypatch.setattr(decode_step, "LEAST_MS", least_ms)
-        return len(decode_step.run(told("roofline", "v1", phase="decode", P=20), None)["runs"])
+        return len(decode_step.run(cell_of("roofline", "v1", phase="decode", P=20), None)["runs"])
 
     assert (runs(0), runs(math.inf)) == (CONFIG["num_measure_runs"], decode_step.ENOUGH)
 
@@ -255,7 +255,7 @@ def test_windows_score_each_token_once_and_never_a_first_one():
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_one_forward_scores_as_token_by_token_decoding(version):
-    setting = told("latency", version, T=1)
+    setting = cell_of("latency", version, T=1)
     model = build(CONFIG_SHAPE, setting.layer_owner, "float32", device="cpu")
     tokens = torch.randint(101, (40,), generator=torch.Generator().manual_seed(1))
     cache = make(setting.cache, model.config, 1, 40, model.lm_head.weight)
@@ -268,7 +268,7 @@ def test_one_forward_scores_as_token_by_token_decoding(version):
     assert found == pytest.approx(expected.item(), rel=1e-5)
 
 
-CONFIG_SHAPE = told("latency", "v1", T=1).model_config
+CONFIG_SHAPE = cell_of("latency", "v1", T=1).model_config
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def scored(tmp_path_factory):
     text = tmp_path_factory.mktemp("text") / "t.npz"
     tokens = np.random.default_rng(0).integers(101, size=300).astype(np.uint16)
     np.savez(text, tokens=tokens, token_bytes=np.full(101, 3, np.uint8))
-    settings = {version: told("perplexity", version) for version in VERSIONS}
+    settings = {version: cell_of("perplexity", version) for version in VERSIONS}
     return [perplexity.run(s, None, str(text)) for s in settings.values()]
 
 
@@ -311,14 +311,14 @@ def test_out_of_memory_is_a_result_and_other_errors_are_not():
     def greedy_for_memory(cell, weights):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
 
-    record = out_of_memory_is_a_result(greedy_for_memory, told("vram", "v1", T=4), weights="x")
+    record = out_of_memory_is_a_result(greedy_for_memory, cell_of("vram", "v1", T=4), weights="x")
     assert record["error"] == "out of memory" and record["version"] == "v1" and record["T"] == 4
 
     def broken(cell, weights):
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        out_of_memory_is_a_result(broken, told("vram", "v1", T=4), weights="x")
+        out_of_memory_is_a_result(broken, cell_of("vram", "v1", T=4), weights="x")
 
 
 def test_blocks_hold_every_version_once_in_an_order_of_their_own():
@@ -345,10 +345,10 @@ def test_every_timed_sample_has_one_position_in_the_queue():
 def drawn(samples, scored):
     """Figures and the records they show."""
     pooled = [pool(two) for two in samples.values()]
-    memory = [vram.run(told("vram", v, T=T), None) for v in VERSIONS for T in (4, 8)]
-    phases = [phase.run(told("phase", v, T=4), None) for v in VERSIONS]
+    memory = [vram.run(cell_of("vram", v, T=T), None) for v in VERSIONS for T in (4, 8)]
+    phases = [phase.run(cell_of("phase", v, T=4), None) for v in VERSIONS]
     points = [
-        decode_step.run(told("roofline", v, phase=p, P=20), None)
+        decode_step.run(cell_of("roofline", v, phase=p, P=20), None)
         for v in VERSIONS
         for p in decode_step.PHASES
     ]
@@ -384,14 +384,17 @@ def test_figures_and_tables_show_every_version_and_their_weights(drawn, tmp_path
 
 def test_every_line_of_a_made_study_is_a_record(drawn, tmp_path):
     steps = [
-        decode.run(told(b, "v2", depth=20), None) | {"replicate": 1} for b in ("decode", "dispatch")
+        decode.run(cell_of(b, "v2", depth=20), None) | {"replicate": 1}
+        for b in ("decode", "dispatch")
     ]
 
     def without_memory(cell, weights):
         raise MemoryError("no room")
 
-    lost = out_of_memory_is_a_result(without_memory, told("decode", "v1", depth=20), weights=None)
-    sizes = capacity.run(told("capacity", "v1").replace(budget_bytes=2**21), None)
+    lost = out_of_memory_is_a_result(
+        without_memory, cell_of("decode", "v1", depth=20), weights=None
+    )
+    sizes = capacity.run(cell_of("capacity", "v1").replace(budget_bytes=2**21), None)
     whole = [r for _, records in drawn.values() for r in records if "provenance" not in r]
     whole = [r for r in whole if r["benchmark_name"] not in ("verdicts", "roofs")]
     paths = []
@@ -409,7 +412,7 @@ def test_every_line_of_a_made_study_is_a_record(drawn, tmp_path):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_capacity_is_predicted_and_confirmed_on_both_sides(version):
     budget = 3 * 2**20
-    cell = told("capacity", version).replace(budget_bytes=budget, T=12)
+    cell = cell_of("capacity", version).replace(budget_bytes=budget, T=12)
     record = capacity.run(cell, None)
     batch = record["predicted_batch"]
     assert batch > 4 and record["confirmed"]  # beyond the batches it was drawn from
@@ -431,14 +434,14 @@ def test_a_batch_is_predicted_again_where_small_batches_need_scratch_of_their_ow
         }
 
     monkeypatch.setattr(capacity, "weigh", weigh)
-    record = capacity.run(told("capacity", "v1").replace(budget_bytes=250_999), None)
+    record = capacity.run(cell_of("capacity", "v1").replace(budget_bytes=250_999), None)
     assert asked == [1, 2, 4, 62, 145, 200, 201]  # 62 by the first line, which is redrawn there
     assert [probe["batch"] for probe in record["probes"]] == [2, 4, 62, 145, 200]
     assert record["predicted_batch"] == 200 and record["confirmed"]
 
 
 def test_a_budget_that_holds_nothing_is_an_answer():
-    record = capacity.run(told("capacity", "v1").replace(budget_bytes=2**16), None)
+    record = capacity.run(cell_of("capacity", "v1").replace(budget_bytes=2**16), None)
     assert record["predicted_batch"] == 0 and record["confirmed"]
     assert [side["fits"] for side in record["sides"]] == [False]
 
@@ -446,7 +449,7 @@ def test_a_budget_that_holds_nothing_is_an_answer():
 @pytest.mark.gpu
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_capacity_is_confirmed_on_a_gpu(version):
-    cell = told("capacity", version).replace(device="cuda", budget_bytes=256 * 2**20)
+    cell = cell_of("capacity", version).replace(device="cuda", budget_bytes=256 * 2**20)
     record = capacity.run(cell, None)
     assert record["accounting"] == "cuda allocator" and record["confirmed"]
     for side in record["sides"]:  # blocks are of the whole process
@@ -456,14 +459,14 @@ def test_capacity_is_confirmed_on_a_gpu(version):
 @pytest.mark.gpu
 @pytest.mark.parametrize("version", VERSIONS)
 def test_peak_memory_reconciles_on_a_gpu(version):
-    record = vram.run(told("vram", version, T=40).replace(device="cuda"), None)
+    record = vram.run(cell_of("vram", version, T=40).replace(device="cuda"), None)
     check_bytes(record, version)
     assert record["transient_bytes"] >= 0
 
 
 def test_an_out_of_memory_cell_is_marked_in_figure_and_table(samples, tmp_path):
     good = [pool(two) for two in samples.values()]
-    lost = told("latency", "v4", T=16).failure("out of memory", "")
+    lost = cell_of("latency", "v4", T=16).failure("out of memory", "")
     style.save(latency_figure.draw([*good, lost]), tmp_path / "f.svg")
     assert "v4 out of memory" in (tmp_path / "f.svg").read_text()
     assert tables.table([*good, lost], "latency").rows[-1]["error"] == "out of memory"
@@ -473,7 +476,7 @@ def test_a_preset_that_could_not_be_had_is_shown_as_not_measured(tmp_path):
     def run(cell, weights):
         raise NotMeasured("no such wheel")
 
-    lost = [out_of_memory_is_a_result(run, told("perplexity", v), weights="x") for v in VERSIONS]
+    lost = [out_of_memory_is_a_result(run, cell_of("perplexity", v), weights="x") for v in VERSIONS]
     style.save(perplexity_figure.draw(lost), tmp_path / "f.svg")
     assert "every cell: not measured" in (tmp_path / "f.svg").read_text()
     tables.publish(tables.table(lost, "perplexity"), tmp_path / "t.md", tmp_path / "t.csv")

@@ -16,7 +16,7 @@ STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 8, "devic
 CONFIG = resolve(STUDY | {"roofline": {"P": 20}}, load_schema())
 
 
-def told(device="cpu", **also):
+def cell_of(device="cpu", **also):
     return cell(CONFIG, "latency", "custom", "v1", T=5, batch=2).replace(device=device, **also)
 
 
@@ -120,7 +120,7 @@ def record(board, monkeypatch):
         return forward(model, idx, cache)
 
     monkeypatch.setattr(gpt2.Model, "forward", timed)
-    return latency.run(told(yardstick=False, kernel="torch"), None)
+    return latency.run(cell_of(yardstick=False, kernel="torch"), None)
 
 
 def test_a_latency_cell_tells_joules_a_token_of_prefill_and_decode(record):
@@ -150,13 +150,13 @@ def test_processes_are_pooled_to_an_interval_and_a_table(record, tmp_path):
 
 def test_without_a_counter_values_are_null_and_nothing_is_waited_for(monkeypatch, tmp_path):
     monkeypatch.setattr(energy.Rapl.__init__, "__defaults__", (tmp_path,))
-    record = latency.run(told(yardstick=False), None)
+    record = latency.run(cell_of(yardstick=False), None)
     assert record["energy"]["source"] is record["energy"]["prefill_j_per_token"] is None
     assert record["energy"]["reason"] == f"no RAPL counters under {tmp_path}"
     pooled = pool([record | {"replicate": 1}])
     assert pooled["energy"]["decode_j_per_token"] is None
     assert pooled["energy"]["reason"].startswith("no RAPL")
-    assert "energy" not in latency.run(told(yardstick=False, energy_s=0), None)
+    assert "energy" not in latency.run(cell_of(yardstick=False, energy_s=0), None)
 
 
 def test_only_latency_cells_count_energy():
@@ -173,7 +173,7 @@ def test_only_latency_cells_count_energy():
 
 @pytest.mark.gpu
 def test_a_gpu_tells_joules_a_token_or_why_not():
-    drawn = latency.run(told("cuda", T=64, energy_s=2.0), None)["energy"]
+    drawn = latency.run(cell_of("cuda", T=64, energy_s=2.0), None)["energy"]
     if drawn["source"] is None:
         pytest.skip(drawn["reason"])
     assert 10 < drawn["idle_w"] < 1000 and 0 < drawn["update_s"] < 0.2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kvbench import versions
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import BLOCK, layout_of, make, window
 from kvbench.caches.channel import quantise_channels
 from kvbench.kernels.reference import widen
@@ -29,13 +29,13 @@ def wide_awake(arch, layer_map="pairs", name=None):
 
     In float64, and its one owner of K/V is the first layer: no code hangs on how a sum was rounded.
     """
-    told = {version: line.get("fold") for version, line in versions.VERSIONS.items()}
+    found = {version: line.get("fold") for version, line in versions.VERSIONS.items()}
     model = build(SHAPES[arch], layer_map, "float32", device="cpu").double()
     torch.manual_seed(0)
     for key, parameter in model.named_parameters():
         if parameter.ndim > 1:
             parameter.normal_(std=0.3 if "wte" in key else 0.15)
-    folds = {told[v] for v in told if versions.cache_module(v) == name} - {None}
+    folds = {found[v] for v in found if versions.cache_module(v) == name} - {None}
     for each in folds:
         fold.FOLDS[each](model)
     return model
@@ -57,7 +57,7 @@ def decoded(model, name, tokens, chunks):
 def test_one_forward_is_token_by_token_decoding(arch, name):
     """Past two settled blocks, and past a window."""
     model, tokens = wide_awake(arch, "pairs", name), some_tokens(2, 2 * BLOCK + 9)
-    found = logits_through(model, name, tokens)
+    found = cached_logits(model, name, tokens)
     expected = decoded(model, name, tokens, [1] * tokens.size(1))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -67,7 +67,7 @@ def test_one_forward_is_token_by_token_decoding(arch, name):
 def test_chunks_of_any_size_are_one_forward(arch, name):
     model, tokens = wide_awake(arch, "pairs", name), some_tokens(1, 2 * BLOCK + 9)
     chunks = [1, 30, 33, BLOCK, 1, 1, 7]
-    expected = logits_through(model, name, tokens)
+    expected = cached_logits(model, name, tokens)
     torch.testing.assert_close(decoded(model, name, tokens, chunks), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -146,8 +146,8 @@ def test_channels_err_by_half_a_step_of_their_own(bits):
 @pytest.mark.parametrize("name", ["int4", "int4_channel", "int4_centred", "window_int4"])
 def test_an_exact_prompt_is_attended_to_before_it_is_stored(name):
     model, tokens = wide_awake("llama", "pairs", name), some_tokens(1, 100)
-    found = logits_through(model, name, tokens, exact_prompt=90)
-    plain, quantised = (logits_through(model, n, tokens) for n in ("none", name))
+    found = cached_logits(model, name, tokens, exact_prompt=90)
+    plain, quantised = (cached_logits(model, n, tokens) for n in ("none", name))
     torch.testing.assert_close(found[:, :90], plain[:, :90], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(found[:, 90:], plain[:, 90:], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(found[:, 90:], quantised[:, 90:], rtol=1e-5, atol=1e-5)
@@ -158,7 +158,7 @@ def test_a_fold_changes_nothing_but_the_basis(arch):
     plain, folded = wide_awake(arch, "pairs"), wide_awake(arch, "pairs", "int4_hadamard")
     tokens = some_tokens(1, 40)
     heard = {id(m): [] for m in (plain, folded)}
-    logits = [logits_through(m, "dense", tokens, heard[id(m)]) for m in (plain, folded)]
+    logits = [cached_logits(m, "dense", tokens, heard[id(m)]) for m in (plain, folded)]
     torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
     for a, b in zip(*heard.values(), strict=True):
         assert not torch.allclose(a, b, atol=1e-2)

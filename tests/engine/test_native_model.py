@@ -10,7 +10,12 @@ from torch.nn import functional as F
 from kvbench.bench import decode, latency, phase, vram
 from kvbench.caches import make
 from kvbench.engine.backend import PLAIN, Choice, can_prepack, settle
-from kvbench.engine.fast_cache import NativeCache, WidenedCache, native_or_same, quickest
+from kvbench.engine.fast_cache import (
+    NativeCache,
+    WidenedCache,
+    with_fast_attention,
+    with_native_attention,
+)
 from kvbench.engine.generate import generate
 from kvbench.engine.packed_linear import PanelEmbedding, TwoFormLinear, copied_bytes, pack
 from kvbench.kernels.cpu.library import load
@@ -43,7 +48,9 @@ def packed(model, choice):
 
 def native_run(model, choice, cache_name, prompt, n):
     tokens, like = prompt.size(1) + n, model.lm_head.weight
-    cache = native_or_same(make(cache_name, model.config, len(prompt), tokens, like), choice.native)
+    cache = with_native_attention(
+        make(cache_name, model.config, len(prompt), tokens, like), choice.native
+    )
     return cache, generate(model, prompt, n, cache)
 
 
@@ -76,7 +83,7 @@ def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_n
     model = packed(plain, choice)
     like = plain.lm_head.weight
     theirs = make(cache_name, plain.config, 2, 30, like)
-    ours = native_or_same(make(cache_name, plain.config, 2, 30, like), choice.native)
+    ours = with_native_attention(make(cache_name, plain.config, 2, 30, like), choice.native)
     for part in tokens.split([9, 1, 1, 4, *[1] * 15], 1):  # prefill, decode, chunks
         found, expected = model(part, ours).float(), plain(part, theirs).float()
         assert (found - expected).norm() <= APART[dtype] * expected.norm()
@@ -109,13 +116,13 @@ def test_prepacked_weights_give_the_plain_logits_and_are_counted():
     assert copied_bytes(model) >= matrices - plain.transformer["wpe"].weight.nbytes
 
 
-def told(benchmark, version, **where):
+def cell_of(benchmark, version, **where):
     return cell(resolve(STUDY, load_schema()), benchmark, "custom", version, batch=2, **where)
 
 
 @pytest.mark.parametrize("version", ["v0", "v1", "v4"])
 def test_peak_memory_reconciles_to_the_byte(library, version):
-    asked = told("vram", version, T=40)
+    asked = cell_of("vram", version, T=40)
     record = vram.run(asked, None, str(library))
     plain = vram.run(asked.replace(kernel="torch"), None)
     parts = ("weight_bytes", "packed_bytes", "cache_reserved_bytes", "transient_bytes")
@@ -129,21 +136,21 @@ def test_peak_memory_reconciles_to_the_byte(library, version):
 
 
 def test_records_say_what_ran(library):
-    native = latency.run(told("latency", "v2", T=3), None, str(library))
+    native = latency.run(cell_of("latency", "v2", T=3), None, str(library))
     assert (native["execution"], native["kernel"], native["linear"]) == (
         "eager",
         "native",
         "panels",
     )
     assert native["kernel_isa"] and native["kernel_build"]["compiler"]
-    seed = phase.run(told("phase", "v2", T=3).replace(kernel="torch"), None, str(library))
+    seed = phase.run(cell_of("phase", "v2", T=3).replace(kernel="torch"), None, str(library))
     assert (seed["kernel"], seed["linear"], seed["kernel_reason"]) == ("torch", "plain", None)
 
 
 def test_without_a_compiler_torch_runs_and_the_record_says_why(tmp_path):
     missing = tmp_path / "kvbench.so"
     missing.write_text(f"{MARK}no C++ compiler found\n")
-    asked = told("decode", "v2", depth=9)
+    asked = cell_of("decode", "v2", depth=9)
     record = decode.run(asked, None, str(missing))
     assert (record["kernel"], record["kernel_reason"]) == ("torch", "no C++ compiler found")
     assert record["linear"] == ("prepacked" if can_prepack("float32") else "plain")
@@ -153,20 +160,20 @@ def test_without_a_compiler_torch_runs_and_the_record_says_why(tmp_path):
 
 def test_bfloat16_rows_are_widened_where_torch_alone_reads_them():
     plain, tokens = small_model(dtype=torch.bfloat16, block_size=160), prompts(2, 150)
-    alone = settle(told("decode", "v1", depth=9).replace(dtype="bfloat16"), "cpu")
+    alone = settle(cell_of("decode", "v1", depth=9).replace(dtype="bfloat16"), "cpu")
     like = plain.lm_head.weight
     theirs, ours = (make("dense", plain.config, 2, 150, like) for _ in "ab")
-    ours = quickest(ours, alone)
+    ours = with_fast_attention(ours, alone)
     assert isinstance(ours, WidenedCache)
     for part in tokens.split([140, *[1] * 10], 1):
         found, expected = plain(part, ours).float(), plain(part, theirs).float()
         assert (found - expected).norm() <= APART[torch.bfloat16] * expected.norm()
     coded = make("int8", plain.config, 2, 150, like)
-    assert quickest(coded, alone) is coded and not PLAIN.widened
+    assert with_fast_attention(coded, alone) is coded and not PLAIN.widened
 
 
 def test_what_was_asked_for_by_name_is_what_runs(library):
-    asked = told("vram", "v1", T=4)
+    asked = cell_of("vram", "v1", T=4)
     assert settle(asked.replace(kernel="torch"), "cpu", str(library)) == PLAIN
     assert settle(asked, "cuda", str(library)).kernel != "native"
     with pytest.raises(RuntimeError, match="graph needs CUDA"):

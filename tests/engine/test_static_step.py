@@ -132,29 +132,29 @@ def test_positions_past_the_newest_are_hidden():
 STUDY = {"pretrained": "null", "model_config": SHAPE, "prompt_length": 7, "num_measure_runs": 1}
 
 
-def told(benchmark, version, how, **where):
+def cell_of(benchmark, version, how, **where):
     config = resolve(STUDY | {"roofline": {"P": 20}} | how, load_schema())
     return cell(config, benchmark, "custom", version, **where)
 
 
 def test_what_cannot_be_captured_runs_eagerly_and_says_why():
     on = {"execution": "compile", "kernel": "torch"}
-    assert settle(told("latency", "v1", on, T=4), "cpu").execution == "compile"
-    assert "shape" in settle(told("latency", "v0", on, T=4), "cpu").reason
-    assert "eager" in settle(told("phase", "v1", on, T=4), "cpu").reason
-    prefill = settle(told("roofline", "v1", on, phase="prefill", P=20), "cpu")
+    assert settle(cell_of("latency", "v1", on, T=4), "cpu").execution == "compile"
+    assert "shape" in settle(cell_of("latency", "v0", on, T=4), "cpu").reason
+    assert "eager" in settle(cell_of("phase", "v1", on, T=4), "cpu").reason
+    prefill = settle(cell_of("roofline", "v1", on, phase="prefill", P=20), "cpu")
     assert prefill.execution == "eager"
-    on_cuda = settle(told("latency", "v2", {}, T=4), "cuda")
+    on_cuda = settle(cell_of("latency", "v2", {}, T=4), "cuda")
     assert on_cuda.execution == "graph" and on_cuda.static
-    assert not settle(told("latency", "v1", {"execution": "eager"}, T=4), "cuda").static
+    assert not settle(cell_of("latency", "v1", {"execution": "eager"}, T=4), "cuda").static
     with pytest.raises(RuntimeError, match="graph needs CUDA"):
-        settle(told("latency", "v1", {}, T=4).replace(execution="graph"), "cpu")
+        settle(cell_of("latency", "v1", {}, T=4).replace(execution="graph"), "cpu")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_a_compiled_cell_is_measured_and_its_compile_time_is_apart():
     on = {"execution": "compile", "device": "cpu"}
-    record = latency.run(told("latency", "v1", on, T=4), None)
+    record = latency.run(cell_of("latency", "v1", on, T=4), None)
     assert record["execution"] == "compile" and record["kernel"] == "torch"
     assert record["compile_s"] > 0 and len(record["runs"][0]["step_ms"]) == 4
 
@@ -277,8 +277,8 @@ def test_a_prompts_kernel_on_a_gpu_gives_the_eager_loops_tokens(name):
 def test_latency_and_roofline_cells_run_captured(execution):
     kernel = {"graph": "triton", "compile": "torch"}[execution]
     on = {"execution": execution, "kernel": kernel, "device": "cuda", "dtype": "bfloat16"}
-    record = latency.run(told("latency", "v2", on, T=8), None)
+    record = latency.run(cell_of("latency", "v2", on, T=8), None)
     assert (record["execution"], record["kernel"]) == (execution, kernel)
     assert record["capture_s"] > 0
-    point = decode_step.run(told("roofline", "v4", on, phase="decode", P=20), None)
+    point = decode_step.run(cell_of("roofline", "v4", on, phase="decode", P=20), None)
     assert point["execution"] == execution and point["time_ms_median"] > 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.costs.layer_map import label, owners
 from kvbench.inputs.least_squares import key_map, match_heads
 from kvbench.inputs.share_kv import choose, fit
@@ -64,7 +64,7 @@ def related(request, tmp_path):
 
 def error(model, original):
     ids = torch.from_numpy(TEXT.tokens[None, 300:500].astype("int64"))
-    a, b = (logits_through(m, "none", ids) for m in (model, original))
+    a, b = (cached_logits(m, "none", ids) for m in (model, original))
     return ((a - b).norm() / (b - b.mean()).norm()).item()
 
 

@@ -41,9 +41,9 @@ def run(prefix, cwd, host=sys.prefix, **code):
     code_files = (ROOT / "src/kvbench").rglob("*.py")
     (cwd / "code.sha256").write_text("".join(f"0  {path}\n" for path in code_files))
     lines = {"first": "", "before": "", "within": "pass"} | code
-    told = {"PYTHONPATH": str(ROOT / "src")} | ({HOST: host} if host else {})
+    found = {"PYTHONPATH": str(ROOT / "src")} | ({HOST: host} if host else {})
     command = [f"{prefix}/bin/python", "-c", SCRIPT.format(**lines)]
-    done = subprocess.run(command, cwd=cwd, env=told, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=cwd, env=found, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 

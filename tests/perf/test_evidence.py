@@ -98,8 +98,8 @@ def test_a_step_out_of_time_is_ended_with_all_that_it_started(tmp_path):
     (tmp_path / "logs").mkdir()
     child = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); print(p.pid)"
     env = program(tmp_path, f"{child}; sys.stdout.flush(); time.sleep(600)")
-    told = run.one(Step("s", 2, "made_up_step", ()), tmp_path, env, float("inf"), True)
-    assert (told["status"], told["rc"]) == ("out of time", None)
+    found = run.one(Step("s", 2, "made_up_step", ()), tmp_path, env, float("inf"), True)
+    assert (found["status"], found["rc"]) == ("out of time", None)
     pid = int((tmp_path / "logs/s.log").read_text())
     status = Path(f"/proc/{pid}/stat")
     assert not status.exists() or status.read_text().split()[2] == "Z"
@@ -113,9 +113,9 @@ def test_a_failed_step_says_its_last_line_and_its_old_cells_are_dropped(tmp_path
     env = program(tmp_path, "raise SystemExit('no such device')")
     cells = tmp_path / "cells.jsonl"
     cells.write_text('{"step": "s-1"}\n{"step": "s-2"}\n{"step": "s-')  # the last was cut off
-    told = run.one(Step("s-1", 60, "made_up_step", ()), tmp_path, env, float("inf"), True)
-    assert told["status"] == "failed" and cells.read_text() == '{"step": "s-2"}\n'
-    assert run.line("s-1", told, tmp_path).endswith("no such device")
+    found = run.one(Step("s-1", 60, "made_up_step", ()), tmp_path, env, float("inf"), True)
+    assert found["status"] == "failed" and cells.read_text() == '{"step": "s-2"}\n'
+    assert run.line("s-1", found, tmp_path).endswith("no such device")
 
 
 def test_steps_are_chosen_by_pattern(capsys):
@@ -184,10 +184,10 @@ def test_shares_and_ratios_are_worked_out_from_records(tmp_path):
     facts = {"roofs": roofs, "packages": packages, "nvidia_smi_after": None}
     (tmp_path / "facts.json").write_text(json.dumps(facts))
     v1, v2 = (costs.forward(SHAPE, [0, 1], "bfloat16", 4, 50, 1, row) for row in (64, 36))
-    told = summary.summary(tmp_path).split("## Decode at depth")[1].splitlines()
-    assert f"share of the floor {v1.bytes / 10e9 / 0.2e-3:.3f}" in told[1]
-    assert f"share of the floor {v2.bytes / 10e9 / 0.1e-3:.3f}" in told[2]
-    assert f"v1 over it 2 [2, 2] of at most {v1.bytes / v2.bytes:.2f}" in told[2]
+    found = summary.summary(tmp_path).split("## Decode at depth")[1].splitlines()
+    assert f"share of the floor {v1.bytes / 10e9 / 0.2e-3:.3f}" in found[1]
+    assert f"share of the floor {v2.bytes / 10e9 / 0.1e-3:.3f}" in found[2]
+    assert f"v1 over it 2 [2, 2] of at most {v1.bytes / v2.bytes:.2f}" in found[2]
 
 
 def test_the_qwen_shape_has_as_many_parameters_as_the_model():

@@ -27,14 +27,14 @@ def briefly(monkeypatch):
     monkeypatch.setitem(roofs.BUFFER_BYTES, "cpu", 1 << 20)
 
 
-def told(target, library="none"):
-    return target.told | {"library": str(library), "weights": "none.safetensors"}
+def settings(target, library="none"):
+    return target.settings | {"library": str(library), "weights": "none.safetensors"}
 
 
 @pytest.mark.parametrize("name", IN_TORCH)
 def test_every_row_is_measured_or_says_why_not(name, library):
     target = small(TARGETS[name])
-    found = sample(target, told(target, library))
+    found = sample(target, settings(target, library))
     if "reason" in found:
         assert "CUDA" in found["reason"] and not torch.cuda.is_available()
         row = judge.not_measured(name, target, found["reason"], found["machine"])
@@ -47,7 +47,7 @@ def test_every_row_is_measured_or_says_why_not(name, library):
 
 def test_caches_weigh_what_the_closed_form_says():
     target = small(TARGETS["cache-bytes"])
-    found = sample(target, told(target))
+    found = sample(target, settings(target))
     assert set(found["exact"].values()) == {1.0} and len(found["exact"]) == 8
     assert judge.judged("cache-bytes", target, [found])["passed"]
 
@@ -56,23 +56,23 @@ def test_caches_weigh_what_the_closed_form_says():
 def test_other_runners_are_measured_beside_v1_where_they_are_installed(library, monkeypatch):
     pytest.importorskip("transformers")
     target = small(TARGETS["transformers-fp32"])
-    found = sample(target, told(target, library))
+    found = sample(target, settings(target, library))
     assert found["ran"]["first_difference"] is None and found["pairs"][""]["below"]["cpu"]
     monkeypatch.setitem(PEERS["llama.cpp"], "needs", ["no_such_module"])
     absent = small(TARGETS["llama-d32"])
-    assert "no_such_module" in sample(absent, told(absent, library))["reason"]
+    assert "no_such_module" in sample(absent, settings(absent, library))["reason"]
 
 
 def test_a_cell_s_own_time_needs_what_the_workflow_makes():
     target = small(TARGETS["cell"])
-    assert "is not there" in sample(target, told(target))["reason"]
+    assert "is not there" in sample(target, settings(target))["reason"]
 
 
 def test_a_cell_s_own_time_is_that_of_the_real_script_s_process(library, tmp_path):
     target, path = small(TARGETS["cell"]), tmp_path / "random.safetensors"
     model = build({"arch": "gpt2", **SHAPE}, dtype="float32", device="cpu")
     save(path, dict(random_tensors(model, 1)))
-    found = sample(target, told(target, library).replace(weights=str(path)))
+    found = sample(target, settings(target, library) | {"weights": str(path)})
     assert found["values"][0] > 0 and found["ran"]["kernel"] == "native"
 
 
@@ -161,9 +161,9 @@ def test_a_gpu_s_turn_is_timed_by_events_and_a_generation_on_an_idle_device(monk
     device = Device(monkeypatch)
     monkeypatch.setattr(turns.time, "process_time_ns", lambda: 0)
     monkeypatch.setattr(turns, "LEAST_MS", 10.0)
-    told = turns.repeated(lambda: device.launch(0.5), "cuda")()
-    assert told["device"] == pytest.approx(0.5, rel=0.01) and told["cpu"] == 0
-    assert told["wall"] == pytest.approx(0.5, rel=0.01)
+    settings = turns.repeated(lambda: device.launch(0.5), "cuda")()
+    assert settings["device"] == pytest.approx(0.5, rel=0.01) and settings["cpu"] == 0
+    assert settings["wall"] == pytest.approx(0.5, rel=0.01)
 
     def run(mark):
         mark()

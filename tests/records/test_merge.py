@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvbench.records.merge import Unlike, merge
+from kvbench.records.merge import ShardError, merge
 from kvbench.records.store import read_record, write_record
 
 PARTS = {"environment": "e", "device": "d", "weights": "w", "code": "c"}
@@ -43,7 +43,7 @@ def test_what_is_lacking_is_copied_and_dated_now(shards):
 def test_what_does_not_belong_is_refused_and_nothing_is_copied(shards, path, how, said):
     here, there = shards
     cell(there, path, **how)
-    with pytest.raises(Unlike, match=said):
+    with pytest.raises(ShardError, match=said):
         merge(here, [there])
     assert [p.name for p in here.rglob("*.json")] == ["T4.json"]
 
@@ -51,5 +51,5 @@ def test_what_does_not_belong_is_refused_and_nothing_is_copied(shards, path, how
 def test_a_truncated_shard_is_refused(shards):
     here, there = shards
     (there / "vram/v2/T4.json").write_text('{"value"')
-    with pytest.raises(Unlike, match="is not a whole record"):
+    with pytest.raises(ShardError, match="is not a whole record"):
         merge(here, [there])

@@ -48,18 +48,18 @@ def test_each_part_follows_what_it_names(inputs, tmp_path):
 
 
 def test_a_job_without_weights_or_facts_has_none_of_these_parts(inputs):
-    told = stamp({"error": "out of memory"}, {}, {"code": inputs["code"], "weights": []})
+    found = stamp({"error": "out of memory"}, {}, {"code": inputs["code"], "weights": []})
     without = {"weights", "data", "environment", "device"}
-    assert {part for part in PARTS if told["provenance"][part] is None} == without
+    assert {part for part in PARTS if found["provenance"][part] is None} == without
 
 
 def test_a_record_of_weights_that_could_not_be_had_has_a_key_too(inputs, tmp_path):
     with unavailable.passed_on(tmp_path / "hub.safetensors"):
         raise unavailable.NotMeasured("no hub here")
-    told = stamp(
+    found = stamp(
         {"error": "not measured"}, {}, inputs | {"weights": str(tmp_path / "hub.safetensors")}
     )
-    assert told["provenance"]["key"]
+    assert found["provenance"]["key"]
 
 
 def test_weights_are_named_by_their_tensors_not_by_their_file(inputs, tmp_path, monkeypatch):

@@ -275,25 +275,16 @@ def test_the_smallest_detectable_difference_is_found_four_times_in_five(replicat
     rng = np.random.default_rng(0)
     controls = [from_log_ratios(row, 0.02, 0.95) for row in rng.normal(0, 0.01, (400, replicates))]
     seen = smallest_detectable(controls)
-    assert (seen.spread, seen.replicates) == (pytest.approx(0.01, rel=0.05), replicates)
+    assert (seen.sd, seen.replicates) == (pytest.approx(0.01, rel=0.05), replicates)
     effect = math.log1p(seen.relative)
     found = stats.ttest_1samp(rng.normal(effect, 0.01, (20_000, replicates)), 0, axis=1)
     assert np.mean((found.pvalue < 0.05) & (found.statistic > 0)) == pytest.approx(0.8, abs=0.03)
 
 
-def test_the_replicates_needed_are_the_fewest_that_detect_it():
-    control = from_log_ratios([0.015, 0.0, -0.015], 0.02, 0.95)
-    n = replicates_needed(0.02, control_spread := smallest_detectable([control]).spread)
-    assert control_spread == pytest.approx(0.015)
-    assert smallest_detectable([control], n).relative <= 0.02
-    assert smallest_detectable([control], n - 1).relative > 0.02
-    assert replicates_needed(0.001, 0.5) is None
-
-
 def test_controls_with_more_replicates_weigh_more():
     controls = [from_log_ratios(x, 0.02, 0.95) for x in ([0.01, -0.01], [0.0, 0.0, 0.0, 0.0])]
     seen = smallest_detectable(controls)
-    assert (seen.spread, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
+    assert (seen.sd, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
 
 
 def test_the_only_difference_of_a_family_is_found_four_times_in_five_where_said():
@@ -307,6 +298,14 @@ def test_the_only_difference_of_a_family_is_found_four_times_in_five_where_said(
         logs[0] += math.log1p(seen.relative)
         found += words([from_log_ratios(row, 0.0, 0.95) for row in logs])[0] == "slower"
     assert found / 400 == pytest.approx(0.8, abs=0.05)
+
+
+def test_the_replicates_needed_are_the_fewest_that_show_it():
+    controls = [from_log_ratios([0.015, 0.0, -0.015], 0.02, 0.95)]
+    n = replicates_needed(0.02, 0.015)
+    assert smallest_detectable(controls, n).relative <= 0.02
+    assert smallest_detectable(controls, n - 1).relative > 0.02
+    assert replicates_needed(0.001, 0.5) is None
 
 
 def test_a_correction_s_degrees_of_freedom_widen_the_interval():

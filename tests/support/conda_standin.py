@@ -82,8 +82,8 @@ def main(words):
                 asked.add_argument(flag, action="store_true")
             for option in ("--file", "--prefix"):
                 asked.add_argument(option, type=Path, required=True)
-            told = asked.parse_args(rest)
-            create(root, told.file, told.prefix.absolute())
+            options = asked.parse_args(rest)
+            create(root, options.file, options.prefix.absolute())
         case _:
             sys.exit(f"conda's stand-in does not know: {shlex.join(words)}")
 

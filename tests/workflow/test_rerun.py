@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from project import copy, snakemake
+from project import ROOT, copy, snakemake
 
 
 def planned(folder, *arguments):
@@ -125,19 +125,61 @@ def test_a_comment_in_the_registries_re_runs_nothing(project):
     assert planned(project) == []
 
 
+def recipe(kind):
+    """The code of one of README's recipes, block by block."""
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index(f"**A {kind}.**") :]
+    section = section[: section.index("\n**A ", 1)]
+    return re.findall(r"```python\n(.*?)```", section, re.S)
+
+
+def register(project, path, opening, entry):
+    """Write an entry into a registry, as its first."""
+    edit(project, path, opening, f"{opening}{entry}")
+
+
 def test_a_new_version_measures_itself_alone(project):
     shutil.copy(project / "src/kvbench/caches/dense.py", project / "src/kvbench/caches/mine.py")
-    edit(
-        project,
-        "src/kvbench/versions.py",
-        '    "v4": {',
-        '    "v99": {"description": "mine", "use_cache": True, "kv_cache_quant": False,'
-        ' "cross_layer_sharing": False, "cache": "mine"},\n    "v4": {',
-    )
+    opening = "VERSIONS: dict[str, dict[str, Any]] = {\n"
+    register(project, "src/kvbench/versions.py", opening, *recipe("version"))
+    assert planned(project) == []
     edit(project, "config/config.yaml", "v3, v4]", "v3, v4, v99]")
     outputs = planned(project)
     assert cells(outputs) == {"v99"}
     assert not [path for path in outputs if path.startswith("resources/")]
+
+
+def test_a_new_preset_measures_itself_alone(project):
+    opening = "PRESETS: dict[str, dict[str, Any]] = {\n"
+    register(project, "src/kvbench/presets.py", opening, *recipe("preset"))
+    assert planned(project) == []
+    outputs = planned(project, "latency", "--config", "pretrained=[gpt2,gpt2-small]")
+    assert outputs and all("gpt2-small" in path for path in outputs)
+
+
+def test_a_new_benchmark_is_measured_alone_and_has_its_table(project):
+    module, entry = recipe("benchmark")
+    (project / "src/kvbench/bench/prefill.py").write_text(module)
+    opening = "BENCHMARKS: dict[str, Benchmark] = {\n"
+    register(project, "src/kvbench/benchmarks.py", opening, entry)
+    assert planned(project) == []
+    (project / "config/mine.yaml").write_text(
+        """
+pretrained: null
+model_config: {n_layer: 2, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 128}
+benchmarks: [prefill]
+kernel: torch
+versions: [v0, v2]
+perplexity: {presets: []}
+device: cpu
+"""
+    )
+    snakemake(project, "all", "--configfile", "config/mine.yaml")
+    table = (project / "results/mine/tables/prefill_custom.csv").read_text().splitlines()
+    assert table[0] == "version,batch_size,prefill_ms_median"
+    assert [row.split(",")[0] for row in table[1:]] == ["v0", "v2"]
+    with open(project / "results/mine/results.jsonl") as lines:
+        assert len([line for line in lines if '"benchmark_name": "prefill"' in line]) == 2
 
 
 def test_a_new_length_measures_itself_alone(project):

@@ -9,12 +9,11 @@ none of them explains, which a better kernel could win.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from kvbench.analysis.bounds import step_cost
 from kvbench.analysis.table import Table
-from kvbench.records.read import apart, measured, step_cost
+from kvbench.records.record import Record, apart, measured
 
-Record = dict[str, Any]
 PARTS = ("bandwidth_ms", "compute_ms", "dispatch_ms", "rest_ms")
 OVERLAP = "rest below 0: the parts overlap in time, or data came from a cache nearer than memory"
 

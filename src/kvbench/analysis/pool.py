@@ -6,14 +6,14 @@ from dataclasses import asdict
 from statistics import fmean, median, stdev
 from typing import Any
 
-from kvbench.records.read import judged_by
+from kvbench.records.record import Record, is_error, timing_key
 from kvbench.stats.paired import interval
 
 OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state")
 PHASES = ("prefill", "decode")
 
 
-def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def pool(samples: list[Record]) -> dict[str, Any]:
     """One record from the samples of R processes: medians, intervals, every raw sample.
 
     Metadata is the first sample's. Medians are over processes of each process's median. A process
@@ -22,10 +22,10 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """
     first = samples[0]
     for sample in samples:
-        if "error" in sample:
+        if is_error(sample):
             return {**sample, "replicates": len(samples)}
     metadata = {key: value for key, value in first.items() if key not in OF_A_PROCESS}
-    timed = judged_by(first)
+    timed = timing_key(first)
     processes = [[run[timed] for run in sample["runs"]] for sample in samples]
     found = {f"{timed}_median": median(map(median, processes))}
     if "T" in first:
@@ -43,7 +43,7 @@ def pool(samples: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _energy(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def _energy(samples: list[Record]) -> dict[str, Any]:
     """Joules a token with their intervals over processes, or null and the first one's reason."""
     drawn = [sample["energy"] for sample in samples if "energy" in sample]
     if not drawn:
@@ -62,7 +62,7 @@ def _energy(samples: list[dict[str, Any]]) -> dict[str, Any]:
     return {"energy": {**found, "idle_w": median(idle) if idle else None, "reason": reason}}
 
 
-def _generation(samples: list[dict[str, Any]], totals: list[list[float]]) -> dict[str, Any]:
+def _generation(samples: list[Record], totals: list[list[float]]) -> dict[str, Any]:
     """What a whole generation has besides its time."""
     every = [ms for process in totals for ms in process]
     return {
@@ -77,11 +77,11 @@ def _generation(samples: list[dict[str, Any]], totals: list[list[float]]) -> dic
     }
 
 
-def _over(samples: list[dict[str, Any]], key: str) -> float | None:
+def _over(samples: list[Record], key: str) -> float | None:
     values = [sample[key] for sample in samples if sample[key] is not None]
     return median(values) if values else None
 
 
-def _steps(sample: dict[str, Any]) -> list[float]:
+def _steps(sample: Record) -> list[float]:
     """A process's median time of each step, over its runs."""
     return [median(step) for step in zip(*(run["step_ms"] for run in sample["runs"]), strict=True)]

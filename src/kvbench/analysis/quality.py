@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 from kvbench.costs.forward import head_dim
-from kvbench.records.read import measured
+from kvbench.records.record import Row, measured
 
-Row = dict[str, Any]
 ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is told against
 # Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
 PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}

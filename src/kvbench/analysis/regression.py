@@ -14,11 +14,11 @@ from typing import Any
 
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at
-from kvbench.records.read import MixedRecords, judged_by
+from kvbench.records.read import MixedRecords
+from kvbench.records.record import Record, is_error, times_ms
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.paired import Comparison, compare_apart
 
-Record = dict[str, Any]
 Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
@@ -27,7 +27,7 @@ ABOUT = ("commit", "pytorch_version")  # told of both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
 
-class Regression(ValueError):
+class RegressionError(ValueError):
     """Something got slower or larger: what, where, and by how much."""
 
 
@@ -70,7 +70,7 @@ def against(
             alone += 1
             continue
         other_name, other = earlier[_place(record)]
-        _check_alike(name, record, other_name, other, set(allow))
+        _check_comparable(name, record, other_name, other, set(allow))
         row = {"benchmark": record["benchmark_name"], **_where(record)}
         if record["benchmark_name"] in TIMED:
             timed.append((row, compare_apart(_times(record), other["times"], margin)))
@@ -123,11 +123,11 @@ def check(record: Record) -> None:
         if row["regression"]
     ]
     if worse:
-        raise Regression("; ".join(worse))
+        raise RegressionError("; ".join(worse))
 
 
 def _compared(record: Record) -> bool:
-    return "error" not in record and record["benchmark_name"] in (*TIMED, "vram_vs_T")
+    return not is_error(record) and record["benchmark_name"] in (*TIMED, "vram_vs_T")
 
 
 def _kept(record: Record) -> Record:
@@ -147,8 +147,7 @@ def _where(record: Record) -> Record:
 
 
 def _times(record: Record) -> list[list[float]]:
-    key = judged_by(record)
-    return [[run[key] for run in process["runs"]] for process in record["processes"]]
+    return list(times_ms(record).values())
 
 
 def _bytes(now: Record, before: Record) -> Record:
@@ -157,7 +156,7 @@ def _bytes(now: Record, before: Record) -> Record:
     return {"ratio": ratio, "low": ratio, "high": ratio, "verdict": word}
 
 
-def _check_alike(name: str, now: Record, other: str, before: Record, allow: set[str]) -> None:
+def _check_comparable(name: str, now: Record, other: str, before: Record, allow: set[str]) -> None:
     """One comparison shares its device, dtype, threads and weights."""
     pairs = {key: (now.get(key), before.get(key)) for key in MUST_AGREE}
     digests = [(r.get("provenance") or {}).get("weights") for r in (now, before)]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+
+from kvbench.records.record import Record
 
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 PLAUSIBLE = (0.9, 1.3)  # counted over modelled; outside, one of the two is wrong or worth a look
@@ -69,7 +70,7 @@ class Point:
         return "memory" if self.intensity < self.roof_gflop_s / self.roof_gb_s else "compute"
 
 
-def point(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
+def point(cell: Record, roofs: Record) -> Point:
     """The point of a roofline record under a roofs record.
 
     Counted where the profile holds FLOP, DRAM bytes and kernel time; modelled otherwise.
@@ -85,20 +86,20 @@ def point(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
     return Point(cell["flop"], cell["bytes"], cell["time_ms_median"], wall, False, *roof)
 
 
-def companion(cell: dict[str, Any], roofs: dict[str, Any]) -> Point:
+def companion(cell: Record, roofs: Record) -> Point:
     """Where the model puts a counted cell: its FLOP and bytes in the same kernel time."""
     seen = point(cell, roofs)
     return replace(seen, flop=cell["flop"], bytes=cell["bytes"], counted=False, tensor=None)
 
 
-def counted_flop(cell: dict[str, Any]) -> float:
+def counted_flop(cell: Record) -> float:
     """FLOP of tensor and CUDA cores; packed fp16 is left out where the model is bfloat16."""
     seen = cell["counted"]
     apart = seen.get("core_flop_by", {}).get("fp16", 0) if cell["dtype"] == "bfloat16" else 0
     return seen["core_flop"] + seen["tensor_flop"] - apart
 
 
-def is_counted(cell: dict[str, Any]) -> bool:
+def is_counted(cell: Record) -> bool:
     """Whether a record's profile has all that a point needs: log axes have no place for 0 FLOP."""
     seen = cell.get("counted") or {}
     if any(seen.get(key) is None for key in ("core_flop", "tensor_flop")):
@@ -106,7 +107,7 @@ def is_counted(cell: dict[str, Any]) -> bool:
     return all((counted_flop(cell), seen.get("dram_bytes"), seen.get("time_ns")))
 
 
-def ratios(cell: dict[str, Any]) -> dict[str, float] | None:
+def ratios(cell: Record) -> dict[str, float] | None:
     """Counted over modelled, of FLOP and of bytes; None for a cell that was not counted."""
     if not is_counted(cell):
         return None
@@ -119,7 +120,7 @@ def plausible(ratio: float) -> bool:
     return PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1]
 
 
-def predecessors(cells: Sequence[dict[str, Any]]) -> dict[str, str]:
+def predecessors(cells: Sequence[Record]) -> dict[str, str]:
     """Each version and the one it adds to: the largest proper subset of its optimisations.
 
     So that an arrow is one optimisation where the study has the version for it: v4 adds sharing to

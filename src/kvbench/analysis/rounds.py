@@ -13,7 +13,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-Record = dict[str, Any]
+from kvbench.records.record import Record
+
 APART = "not side by side"
 PAUSE_S = 600.0  # two processes of a round may begin this far apart,
 PAUSES = 10  # or this many times as far as is usual for the two cells
@@ -42,13 +43,17 @@ def rounds(a: Record, b: Record) -> Rounds:
     sides = [{p["replicate"]: _Process.of(p, cell) for p in cell["processes"]} for cell in (a, b)]
     both = sorted(set(sides[0]) & set(sides[1]))
     if not both:
-        told = " and ".join(
+        owned = " and ".join(
             f"{cell['version']} has {', '.join(map(str, sorted(side)))}"
             for cell, side in zip((a, b), sides, strict=True)
         )
-        raise NotSideBySide(f"{APART}: no replicate in common ({told})")
+        raise NotSideBySide(f"{APART}: no replicate in common ({owned})")
     pairs = {r: (sides[0][r], sides[1][r]) for r in both}
-    pauses = [abs(x.began - y.began) for x, y in pairs.values() if None not in (x.began, y.began)]
+    pauses = [
+        abs(x.began - y.began)
+        for x, y in pairs.values()
+        if x.began is not None and y.began is not None
+    ]
     longest = max(PAUSE_S, PAUSES * median(pauses)) if pauses else PAUSE_S
     every = [(r, process) for side in sides for r, process in side.items()]
     why: dict[str, list[int]] = {}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kvbench.analysis.table import Table
-from kvbench.records.read import by, measured, paired_times
+from kvbench.records.record import Record, Row, by, is_error, measured, paired_times
 from kvbench.stats.paired import Comparison, Interval, compare, interval
 
-Records = list[dict[str, Any]]
 BASELINES = {"peers": "v1", "executions": "eager-torch"}
 NOTES = {
     "peers": "`v1_speedup` is the runner's time over v1's: above 1, v1 is faster. 95 % intervals, "
@@ -23,22 +22,22 @@ def step_ms(run: dict[str, Any]) -> float:
     return (run["device_ms"] - run["ttft_ms"]) / (len(run["step_ms"]) - 1)
 
 
-def step_times(cell: dict[str, Any]) -> list[list[float]]:
+def step_times(cell: Record) -> list[list[float]]:
     """The step's time (ms) in every run of every process."""
     return [[step_ms(run) for run in process["runs"]] for process in cell["processes"]]
 
 
-def step_interval(cell: dict[str, Any]) -> Interval:
+def step_interval(cell: Record) -> Interval:
     """The step's time with its interval over processes."""
     return interval(step_times(cell))
 
 
-def ways(cell: dict[str, Any]) -> str:
+def ways(cell: Record) -> str:
     """How a cell really ran: `graph, triton`."""
     return f"{cell['execution']}, {cell['kernel']}"
 
 
-def peer_rows(records: Records) -> list[dict[str, Any]]:
+def peer_rows(records: list[Record]) -> list[Row]:
     """One row per runner, batch and T: its time, and how much faster v1 is."""
     rows = []
     for (batch, T), cells in by(records, "batch_size", "T").items():
@@ -47,7 +46,7 @@ def peer_rows(records: Records) -> list[dict[str, Any]]:
             row = {"runner": cell["version"], "batch_size": batch, "T": T}
             ours = "kvbench" if "execution" in cell and "peer_library" not in cell else None
             row["library"] = cell.get("peer_library", ours)
-            if "error" in cell:
+            if is_error(cell):
                 rows.append(row | {"error": f"{cell['error']}: {cell.get('error_detail', '')}"})
                 continue
             ends = cell["time_total_ms_interval"]
@@ -61,14 +60,14 @@ def peer_rows(records: Records) -> list[dict[str, Any]]:
     return rows
 
 
-def execution_rows(records: Records) -> list[dict[str, Any]]:
+def execution_rows(records: list[Record]) -> list[Row]:
     """One row per version, batch and mode: the step's time, and its gain over eager torch."""
     rows = []
     for (batch, T, version), cells in by(records, "batch_size", "T", "version").items():
         base = next((c for c in measured(cells) if c["mode"] == BASELINES["executions"]), None)
         for cell in cells:
             row = {"version": version, "batch_size": batch, "T": T, "asked": cell["mode"]}
-            if "error" in cell:
+            if is_error(cell):
                 rows.append(row | {"error": cell["error"]})
                 continue
             found = step_interval(cell)
@@ -81,7 +80,7 @@ def execution_rows(records: Records) -> list[dict[str, Any]]:
     return rows
 
 
-def table(records: Records, kind: str) -> Table:
+def table(records: list[Record], kind: str) -> Table:
     """The table of one kind: `peers` or `executions`."""
     rows = {"peers": peer_rows, "executions": execution_rows}[kind](records)
     title = {"peers": "Runners of", "executions": "Ways to run a step of"}[kind]
@@ -92,7 +91,7 @@ def _ratio(name: str, found: Comparison) -> dict[str, float | None]:
     return {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def _tokens(cell: dict[str, Any]) -> str:
+def _tokens(cell: Record) -> str:
     """Whether a runner's tokens are v1's; v0 to v4 are not asked here."""
     if "tokens_equal" not in cell:
         return ""

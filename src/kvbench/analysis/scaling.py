@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from kvbench.analysis.bounds import step_cost
 from kvbench.analysis.table import Table
-from kvbench.records.read import apart, by, measured, step_cost
+from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BreakEven, Line, break_even, fit_line
 
-Record = dict[str, Any]
 MOST = 64  # depths fitted: Theil and Sen's line takes the slope of every two of them
 LEVEL = 0.95
 FAR = 1024  # cached tokens, over which the modelled slope is taken

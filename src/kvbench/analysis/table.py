@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Row = dict[str, Any]
+from kvbench.records.record import Record, Row
 
 
 @dataclass(frozen=True)
@@ -16,6 +15,6 @@ class Table:
     title: str
     rows: list[Row]
     notes: list[str]
-    cells: Sequence[Row] = ()
-    record: Row | None = None  # written beside the table, where something reads it again
+    cells: Sequence[Record] = ()
+    record: Record | None = None  # written beside the table, where something reads it again
     shown: list[Row] | None = None  # other columns than the CSV's, for Markdown

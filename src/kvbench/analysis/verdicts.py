@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kvbench.analysis.drift import Exponents, Name, compare_cells, exponents, uses_yardstick
+from kvbench.analysis.bounds import cell_costs
+from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
 from kvbench.analysis.rounds import NotSideBySide, minutes_a_round, rounds
 from kvbench.analysis.table import Table
-from kvbench.costs.forward import Cost, generation, generation_ceiling
-from kvbench.records.read import apart, cost_inputs, measured, step_cost
+from kvbench.costs.forward import generation_ceiling
+from kvbench.records.record import Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
@@ -24,7 +25,6 @@ from kvbench.stats.decisions import (
 )
 from kvbench.stats.paired import Comparison
 
-Record = dict[str, Any]
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
 MOST = 1000  # replicates beyond which nobody measures
@@ -50,17 +50,17 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     drift = exponents(cells)
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
-        costs = {version: _costs(cell) for version, cell in of.items() if "error" not in cell}
+        costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
         for version, baseline in pairs(list(of)):
             row = {**where, "version": version, "baseline": baseline}
-            lost = [name for name in (version, baseline) if "error" in of[name]]
+            lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             elif comparison := _compared(row, of[version], of[baseline], drift, margin):
                 compared.append((row, comparison))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
             rows.append(row)
-    level = _put_words(compared, margin)
+    level = attach_verdicts(compared, margin)
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
         row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
@@ -125,7 +125,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
             if comparison := _compared(row, of[control], of["v1"], drift, margin):
                 compared.append((row, comparison))
             rows.append(row)
-    level = _put_words(compared, margin)
+    level = attach_verdicts(compared, margin)
     for row in rows:
         none_shown = "ratio" in row and row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
@@ -205,7 +205,7 @@ def _percent(found: Record) -> str:
 
 
 def _compared(
-    row: Record, a: Record, b: Record, drift: dict[Name, Exponents], margin: float
+    row: Record, a: Record, b: Record, drift: dict[Work, Exponents], margin: float
 ) -> Comparison | None:
     """The comparison of two cells; None where they do not compare, and the row says why.
 
@@ -218,13 +218,14 @@ def _compared(
         row["verdict"] = str(reason)
         return None
     comparison = compare_cells(a, b, drift, margin)
-    steady = uses_yardstick(a, b, drift)
-    row["clock_ratio"] = compare_cells(a, b, drift, by_clock=True).ratio if steady else None
+    at_one_pace = uses_yardstick(a, b, drift)
+    clock = compare_cells(a, b, drift, by_clock=True) if at_one_pace else None
+    row["clock_ratio"] = clock.ratio if clock else None
     ways = [tuple(cell.get(key) for key in ("execution", "kernel")) for cell in (a, b)]
     remarks = [shared.remark] if shared.remark else []
     if ways[0] != ways[1]:
-        told = ["{} with {} kernels".format(*way) for way in ways]
-        remarks.append(f"not of caches alone: ran {told[0]}, its baseline {told[1]}")
+        ran = ["{} with {} kernels".format(*way) for way in ways]
+        remarks.append(f"not of caches alone: ran {ran[0]}, its baseline {ran[1]}")
     row["disturbed"] = a.get("disturbed", 0) + b.get("disturbed", 0)
     row["remark"] = "; ".join(remarks) or None
     return comparison
@@ -235,12 +236,12 @@ def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Reco
 
     The spread is that of the rows themselves.
     """
-    told = [c for c in compared if c.replicates > 1]
-    if not told:
+    several = [c for c in compared if c.replicates > 1]
+    if not several:
         return None
-    alone, family = (smallest_detectable(told, alpha=ALPHA, of=n) for n in (1, len(told)))
+    alone, family = (smallest_detectable(several, alpha=ALPHA, of=n) for n in (1, len(several)))
     half = family.relative / 2
-    wanted = replicates_needed(half, family.spread, ALPHA / len(told), most=MOST)
+    wanted = replicates_needed(half, family.sd, ALPHA / len(several), most=MOST)
     a_round = minutes_a_round(cells)
     more = None
     if wanted is not None and a_round is not None:
@@ -253,7 +254,7 @@ def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Reco
     }
 
 
-def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
     """Write each comparison's word and interval into its row; the level they all have."""
     found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
     for (row, _), verdict in zip(compared, found, strict=True):
@@ -269,13 +270,6 @@ def _put_words(compared: Sequence[tuple[Record, Comparison]], margin: float) -> 
             **last,
         }
     return found[0].level if found else 1 - ALPHA
-
-
-def _costs(cell: Record) -> dict[str, Cost]:
-    """The strict lower bounds of one cell's prefill and decode, or of its one step."""
-    if "depth" in cell:
-        return {"decode": step_cost(cell, cell["depth"])}
-    return generation(**cost_inputs(cell), prompt=cell["prompt_length"], T=cell["T"], reread=False)
 
 
 def _record(

@@ -15,7 +15,7 @@ from typing import Any
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.roofline import phase_of
 from kvbench.bench.setup import Setup, ready
-from kvbench.bench.yardstick import beside
+from kvbench.bench.yardstick import runs_with_yardstick
 from kvbench.cell import Cell
 
 
@@ -25,13 +25,13 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         step = phase_of(setup, "decode", cell.depth)
         for _ in range(max(1, cell.num_warmup_runs)):
             one_run(setup, step)
-        runs, beside_them = beside(setup, lambda: one_run(setup, step), cell.steps)
+        runs, readings = runs_with_yardstick(setup, lambda: one_run(setup, step), cell.steps)
         return setup.record(
             **cell.axes(),
             steps=cell.steps,
             tpot_ms_median=median(run["tpot_ms"] for run in runs),
             runs=runs,
-            **beside_them,
+            **readings,
         )
 
 

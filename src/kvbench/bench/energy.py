@@ -27,8 +27,8 @@ def of_runs(setup: Setup, runner: Runner) -> dict[str, Any]:
         meter = energy.Meter(joules, setup.synchronise)
         found = per_token(setup, runner, meter, seconds)
     except energy.Unreadable as reason:
-        return {"energy": told(None, reason=str(reason))}
-    return {"energy": told(source, idle_w=meter.idle_w, update_s=meter.update_s, **found)}
+        return {"energy": joules_of(None, reason=str(reason))}
+    return {"energy": joules_of(source, idle_w=meter.idle_w, update_s=meter.update_s, **found)}
 
 
 def per_token(setup: Setup, runner: Runner, meter: energy.Meter, seconds: float) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def prefill_of(setup: Setup) -> Callable[[], Any]:
     return once
 
 
-def told(source: str | None, **found: Any) -> dict[str, Any]:
+def joules_of(source: str | None, **found: Any) -> dict[str, Any]:
     """Every key of a process's energy; null where it could not be read, and `reason` says why."""
     keys = ("idle_w", "update_s", "prefill_j_per_token", "decode_j_per_token", "reason")
     return {"source": source, **dict.fromkeys(keys), **found}

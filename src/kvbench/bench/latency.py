@@ -14,7 +14,7 @@ from kvbench.bench import energy
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.meters.delay import Wrap, delaying
 from kvbench.bench.setup import Runner, Setup, ready
-from kvbench.bench.yardstick import beside
+from kvbench.bench.yardstick import runs_with_yardstick
 from kvbench.cell import Cell
 from kvbench.engine.generate import overflow_steps
 
@@ -28,7 +28,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
             one_run(setup, runner, wrap)
         T = cell.T
         drawn = energy.of_runs(setup, runner)
-        runs, beside_them = beside(
+        runs, readings = runs_with_yardstick(
             setup, lambda: one_run(setup, runner, wrap), steps=T - 1, prefill=True
         )
         return setup.record(
@@ -36,7 +36,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
             **summarise(runs, T),
             overflow_steps=overflow_steps(cell.prompt_length, T, cell.model_config["block_size"]),
             runs=runs,
-            **beside_them,
+            **readings,
             **drawn,
         )
 
@@ -66,12 +66,12 @@ def summarise(runs: list[dict[str, Any]], T: int) -> dict[str, Any]:
     """Medians over runs, and the standard deviation that error bars are drawn from."""
     totals = [run["time_total_ms"] for run in runs]
     centre = fmean(totals)
-    spread = (sum((t - centre) ** 2 for t in totals) / max(1, len(totals) - 1)) ** 0.5
+    sd = (sum((t - centre) ** 2 for t in totals) / max(1, len(totals) - 1)) ** 0.5
     decode = [fmean(run["step_ms"][1:]) for run in runs if T > 1]
     return {
         "time_total_ms_median": median(totals),
         "time_per_token_ms_median": median(totals) / T,
-        "time_total_ms_std": spread,
+        "time_total_ms_std": sd,
         "ttft_ms_median": median(run["ttft_ms"] for run in runs),
         "tpot_ms_median": median(decode) if decode else None,
         "sampling_ms_median": median(run["sampling_ms"] for run in runs),

@@ -19,7 +19,7 @@ from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
 from kvbench.costs.forward import ITEMSIZE, head_dim, kv_heads
 from kvbench.engine.backend import PLAIN, Choice, settle
-from kvbench.engine.fast_cache import quickest
+from kvbench.engine.fast_cache import with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
 from kvbench.engine.packed_linear import copied_bytes, pack
 from kvbench.job import devices
@@ -57,7 +57,7 @@ class Setup:
         like = self.model.lm_head.weight
         batch = batch or len(self.prompt)
         cache = make(self.cell.cache, self.model.config, batch, tokens, like)
-        return quickest(cache, self.choice)
+        return with_fast_attention(cache, self.choice)
 
     def pick(self) -> Pick:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""

@@ -64,5 +64,5 @@ def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
         "cache_used_bytes": cache.used_bytes(),
         "cache_reserved_bytes": reserved,
         "transient_bytes": peak - reserved,
-        **meter.beside,
+        **meter.process_bytes,
     }

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kvbench.bench.setup import Setup
 from kvbench.caches import Cache, causal_sdpa
-from kvbench.engine.fast_cache import native_or_same
+from kvbench.engine.fast_cache import with_native_attention
 
 Run = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Yardstick:
 
         heads, kv_heads, hs, P = config.n_head, config.n_kv_head, config.head_dim, self.depth
         cache = OneLayer(rows(kv_heads, P + 1, hs), rows(kv_heads, P + 1, hs))
-        self.cache = native_or_same(cast(Cache, cache), setup.choice.native)
+        self.cache = with_native_attention(cast(Cache, cache), setup.choice.native)
         self.x, self.q = rows(P, setup.cell.model_config["n_embd"]), rows(heads, P, hs)
         self.one = self.x[:, :1].contiguous(), self.q[:, :, :1].contiguous()
 
@@ -68,14 +68,14 @@ class Yardstick:
         began = time.perf_counter_ns()
         self.cache.reset()
         if self.prefill:
-            self.model.alike(self.x, self.q, self.cache)
+            self.model.forward_without_qkv(self.x, self.q, self.cache)
         self.cache.advance(self.depth)
         for _ in range(self.steps):
-            self.model.alike(*self.one, self.cache)
+            self.model.forward_without_qkv(*self.one, self.cache)
         return (time.perf_counter_ns() - began) / 1e6
 
 
-def beside(
+def runs_with_yardstick(
     setup: Setup, run: Callable[[], Run], steps: int, prefill: bool = False
 ) -> tuple[list[Run], dict[str, Any]]:
     """The cell's measured runs, and for the record the readings beside them.

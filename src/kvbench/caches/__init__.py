@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,10 +19,26 @@ from torch.nn.attention import SDPBackend
 
 from kvbench.costs.layout import Layout
 
-if TYPE_CHECKING:
-    from kvbench.models.base import Shape
-
 BLOCK = 64  # tokens: reserved capacity is a multiple of this, so that memory grows with T
+
+
+class Shape(Protocol):
+    """The part of a model's config that caches and generation read."""
+
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def n_head(self) -> int: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_kv_head(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def owning_layers(self) -> list[int]: ...
 
 
 class Cache(ABC):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kvbench.caches.coded import CodedRows
 from kvbench.costs.layout import Layout, equal_rows
+from kvbench.kernels.hadamard import hadamard
 from kvbench.kernels.reference import quantise_int4
-from kvbench.models.rotation import hadamard
 
 
 class KVCache(CodedRows):

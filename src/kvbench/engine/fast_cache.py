@@ -47,7 +47,7 @@ class NativeCache:
         return self.attentions[layer](q, self.cache.length + 1, q.new_empty(q.shape))
 
 
-def native_or_same(cache: Cache, native: Native | None) -> Cache:
+def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
     if native is None or not hasattr(cache, "rows"):
         return cache
@@ -116,11 +116,11 @@ class WidenedCache:
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
 
 
-def quickest(cache: Cache, choice: Choice) -> Cache:
+def with_fast_attention(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
     if choice.kernel == "triton":
         coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
         return cast(Cache, PromptCache(cache)) if coded else cache
     if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
         return cast(Cache, WidenedCache(cache))
-    return native_or_same(cache, choice.native)
+    return with_native_attention(cache, choice.native)

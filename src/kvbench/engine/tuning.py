@@ -25,10 +25,10 @@ from triton.runtime.errors import OutOfResources
 
 from kvbench.caches import Cache
 from kvbench.engine.fused_step import SITES, FusedStep, Settings
+from kvbench.files import write_text
 from kvbench.kernels.triton import bound
 from kvbench.kernels.triton.bound import AttentionSetting
 from kvbench.models.base import LanguageModel
-from kvbench.records.store import write_text
 
 KINDS = {kind.__name__: kind for kind in (AttentionSetting, bound.RowSetting, bound.RowsSetting)}
 BLOCKS, BLOCK_MS = 5, 2.0  # replays are timed in this many blocks of about this long

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kvbench import placeholder as unavailable
+from kvbench.files import write_text
 from kvbench.kernels.cpu import build
 from kvbench.kernels.cpu import memory_account as account
-from kvbench.records.store import write_record, write_text
+from kvbench.records.store import write_record
 
 
 def build_or_say_why(library: Path, record: Path, meter: Path) -> None:

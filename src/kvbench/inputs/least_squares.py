@@ -47,8 +47,8 @@ def score_error(owner: Tensor, borrower: Tensor, M: Tensor, queries: Tensor, rot
     wrong = borrower.double() - owner.double() @ M
     if not rotary:
         wrong = wrong - wrong.mean(0)
-    spread, moment = (x.T @ x / len(x) for x in (wrong, queries.double()))
-    return float((spread * moment).sum()) / queries.size(-1)
+    error_gram, moment = (x.T @ x / len(x) for x in (wrong, queries.double()))
+    return float((error_gram * moment).sum()) / queries.size(-1)
 
 
 def match_heads(

@@ -44,12 +44,12 @@ class Muon(torch.optim.Optimizer):
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
                 by_shape.setdefault(parameter.shape, []).append(parameter)
-            for (rows, columns), alike in by_shape.items():
-                gradients = torch.stack([p.grad for p in alike if p.grad is not None])
-                state = self.state[alike[0]]
+            for (rows, columns), same_shape in by_shape.items():
+                gradients = torch.stack([p.grad for p in same_shape if p.grad is not None])
+                state = self.state[same_shape[0]]
                 momentum = state.setdefault("momentum", torch.zeros_like(gradients))
                 momentum.lerp_(gradients, 1 - group["momentum"])
                 updates = orthogonalized(gradients.lerp(momentum, group["momentum"]))
                 lr = group["lr"] * max(1, rows / columns) ** 0.5
-                for parameter, update in zip(alike, updates, strict=True):
+                for parameter, update in zip(same_shape, updates, strict=True):
                     parameter.add_(update, alpha=-lr)

@@ -34,7 +34,7 @@ ROWS, TOKENS = 16, 256  # of the calibration text, spread over it
 REACH = 3  # layers below that a layer may borrow from, when layers are chosen
 
 
-class Heard:
+class Recorder:
     """A cache of one forward, and what went through it: K, V and queries as attention has them."""
 
     def __init__(self, model: LanguageModel, B: int, T: int) -> None:
@@ -67,7 +67,7 @@ class Walk:
     blocks: list[nn.Module]
     x: Tensor  # (B, T, C), what the next block reads
     extras: tuple[Any, ...]  # what every block reads besides: rotary angles
-    heard: Heard
+    recorded: Recorder
 
     @classmethod
     def begin(cls, model: Any, ids: Tensor) -> Walk:
@@ -84,18 +84,18 @@ class Walk:
         blocks = list(model.blocks())
         hook = blocks[0].register_forward_pre_hook(enter)
         try:
-            model(ids, Heard(model, len(ids), ids.size(1)).cache)
+            model(ids, Recorder(model, len(ids), ids.size(1)).cache)
         except Entered:
             hook.remove()
-        return cls(blocks, entered[0], tuple(entered[1:-1]), Heard(model, len(ids), ids.size(1)))
+        return cls(blocks, entered[0], tuple(entered[1:-1]), Recorder(model, len(ids), ids.size(1)))
 
     def run(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Block `layer` of x (B, T, C): its output, and what attention adds, (B T, C)."""
         added: list[Tensor] = []
         attn = cast(Any, self.blocks[layer]).attn
         hook = attn.register_forward_hook(lambda module, args, out: added.append(out))
-        self.heard.layer = layer
-        y = self.blocks[layer](x, *self.extras, self.heard.cache)
+        self.recorded.layer = layer
+        y = self.blocks[layer](x, *self.extras, self.recorded.cache)
         hook.remove()
         return y, added[0].flatten(0, 1)
 
@@ -126,10 +126,10 @@ def _fit(
                 copy_queries(mine, cast(Any, of.blocks[source]).attn)
             else:
                 # What the original would compute from what the layer now gets.
-                again = replace(of, heard=Heard(original, *ids.shape))
+                again = replace(of, recorded=Recorder(original, *ids.shape))
                 again.run(layer, by.x)
-                k, q = again.heard.kv[layer][0], again.heard.q[layer]
-                k_owner, v_owner = by.heard.kv[source]
+                k, q = again.recorded.kv[layer][0], again.recorded.q[layer]
+                k_owner, v_owner = by.recorded.kv[source]
                 moved = match_heads(by_head(k_owner), by_head(k), by_head(q), bool(of.extras))
                 fold_queries(mine, theirs, moved)
                 heads = attended(q, moved, k_owner, v_owner)
@@ -190,9 +190,9 @@ def choose(job: dict[str, Any], init: str, text: Tokens) -> dict[str, Any]:
     losses: list[tuple[float, int, int]] = []
     for layer in range(n_layer):
         y, added = walk.run(layer, walk.x)
-        q, k = walk.heard.q[layer], walk.heard.kv[layer][0]
+        q, k = walk.recorded.q[layer], walk.recorded.kv[layer][0]
         for owner in range(max(0, layer - REACH), layer):
-            k_owner, v_owner = walk.heard.kv[owner]
+            k_owner, v_owner = walk.recorded.kv[owner]
             moved = match_heads(by_head(k_owner), by_head(k), by_head(q), bool(walk.extras))
             heads = with_ones(
                 cast(Any, walk.blocks[layer]).attn, attended(q, moved, k_owner, v_owner)

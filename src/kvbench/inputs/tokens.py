@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kvbench import placeholder as unavailable
-from kvbench.records.store import replacing
+from kvbench.files import replacing
 
 if TYPE_CHECKING:
     import tiktoken

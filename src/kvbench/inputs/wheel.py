@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from kvbench import placeholder as unavailable
+from kvbench.files import replacing
 from kvbench.placeholder import NotMeasured, passed_on
-from kvbench.records.store import replacing
 
 CHUNK_BYTES = 1 << 20
 

@@ -69,10 +69,10 @@ def visible() -> list[str] | None:
         uuids = said.split()
     except (OSError, subprocess.CalledProcessError):
         uuids = []
-    told = os.environ.get(VISIBLE)
-    if told is None:
+    allotted = os.environ.get(VISIBLE)
+    if allotted is None:
         return uuids or None
-    entries = [entry.strip() for entry in told.split(",") if entry.strip()]
+    entries = [entry.strip() for entry in allotted.split(",") if entry.strip()]
     known = {str(index): uuid for index, uuid in enumerate(uuids)}
     return [known.get(entry, entry) for entry in entries]
 
@@ -115,9 +115,9 @@ def one_device(config: dict[str, Any], timed: bool = True) -> Iterator[Held]:
 @contextmanager
 def device_lock(kind: str, shared: bool = False) -> Iterator[Held]:
     """Hold `cpu` or `cuda`: what `one_device` took in this process or its parent, else device 0."""
-    told = json.loads(os.environ.get(HOLD, "{}"))
-    if told.get("kind") == kind:
-        yield Held(**told)
+    held = json.loads(os.environ.get(HOLD, "{}"))
+    if held.get("kind") == kind:
+        yield Held(**held)
     elif kind == "cpu":
         with _locked("cpu", ["cpu"], [None], shared) as held:
             yield held
@@ -146,7 +146,7 @@ def _locked(
 
 def _first_free(called: Sequence[str], shared: bool) -> tuple[int, IO[str]]:
     """The place of the first device whose lock could be taken, and its lock file, held."""
-    told = False
+    announced = False
     while True:
         for place, name in enumerate(called):
             file = open(lock_path(name), "a+")  # noqa: SIM115 (held past this scope)
@@ -161,7 +161,7 @@ def _first_free(called: Sequence[str], shared: bool) -> tuple[int, IO[str]]:
             file.write(f"{os.getpid()}\n")
             file.flush()
             return place, file
-        if not told:
+        if not announced:
             tell(f"waiting for {' or '.join(called)}: process {holder} measures on it")
-            told = True
+            announced = True
         time.sleep(POLL_S)

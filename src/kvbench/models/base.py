@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvbench.caches import Cache, make
-
-
-class Shape(Protocol):
-    """The part of a model's config that caches and generation read."""
-
-    @property
-    def n_layer(self) -> int: ...
-    @property
-    def n_head(self) -> int: ...
-    @property
-    def block_size(self) -> int: ...
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def n_kv_head(self) -> int: ...
-    @property
-    def head_dim(self) -> int: ...
-    @property
-    def owning_layers(self) -> list[int]: ...
+from kvbench.caches import Cache, Shape, make
 
 
 class LinearGELU(nn.Linear):
@@ -91,7 +71,7 @@ class LanguageModel(nn.Module):
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
 
-    def alike(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
+    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
         """Logits (B, 1, vocab_size) of a forward less what versions change: its Q, K and V.
 
         x (B, T, C) stands for the embedded tokens; every layer asks layer 0's K/V of `cache` with

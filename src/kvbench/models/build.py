@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -60,7 +59,12 @@ def uninitialised() -> Iterator[None]:
     torch's initialisation of GPT-2 costs more than loading it, and on the meta device, the usual
     way around it, the first call imports three seconds' worth of operator registrations.
     """
-    with ExitStack() as stack:
-        for kind in (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm):
-            stack.enter_context(patch.object(kind, "reset_parameters", lambda self: None))
+    kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm)
+    initialise = {kind: vars(kind)["reset_parameters"] for kind in kinds}
+    try:
+        for kind in kinds:
+            setattr(kind, "reset_parameters", lambda self: None)  # noqa: B010 (a method, to mypy)
         yield
+    finally:
+        for kind, method in initialise.items():
+            setattr(kind, "reset_parameters", method)  # noqa: B010

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@cache
-def hadamard(size: int, device: torch.device | str = "cpu") -> Tensor:
-    """The orthogonal, symmetric Hadamard matrix (size, size) of Sylvester, in fp32.
-
-    Raises ValueError for a size that is no power of two.
-    """
-    if size < 1 or size & (size - 1):
-        raise ValueError(f"a Hadamard matrix of Sylvester has a power of 2 rows, not {size}")
-    matrix = torch.ones(1, 1, device=device)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix / size**0.5
+from kvbench.kernels.hadamard import hadamard
 
 
 @torch.no_grad()

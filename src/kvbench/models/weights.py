@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kvbench import placeholder as unavailable
-from kvbench.records.store import replacing
+from kvbench.files import replacing
 
 STD = 0.02  # GPT-2's initialisation
 IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files

@@ -14,9 +14,9 @@ from kvbench.ncu import NcuError, command, parse
 
 def main(argv: list[str] | None = None) -> int:
     """Print the totals and return 0, or one line on stderr and return 1."""
-    told = sys.argv[1:] if argv is None else argv
-    if told[:1] == ["profile"]:
-        return command.main(told[1:])
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["profile"]:
+        return command.main(arguments[1:])
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="kvbench.ncu", description=__doc__, formatter_class=raw)
     parser.add_argument("file", help="output of: ncu --csv --page raw (or details, or a summary)")
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="calibrated FLOP of one tensor instruction (V100, T4)",
     )
-    args = parser.parse_args(told)
+    args = parser.parse_args(arguments)
     try:
         result = parse(args.file, flop_per_tensor_inst=args.flop_per_tensor_inst, progress=True)
     except (NcuError, OSError) as error:

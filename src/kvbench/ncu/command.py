@@ -41,11 +41,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/ncu"), help="(results/ncu)")
     given, rest = parser.parse_known_args(argv)
     try:
-        told = run(given, rest)
+        found = run(given, rest)
     except (NcuError, OSError) as error:
         print(f"kvbench.ncu profile: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(told, indent=2), flush=True)
+    print(json.dumps(found, indent=2), flush=True)
     return 0
 
 
@@ -57,8 +57,8 @@ def run(given: argparse.Namespace, rest: list[str]) -> dict:
     phase += ["--batch", str(given.batch), "--dtype", given.dtype, *rest]
     report = given.out / f"{given.model}_{given.version}_B{given.batch}_P{given.P}.ncu-rep"
     ran, csv = report.with_suffix(".run.json"), report.with_suffix(".csv")
-    told = runner.profile(ncu, calibration["metrics"], [*program, *phase], report)
-    runner.write_run(ran, told)
+    found = runner.profile(ncu, calibration["metrics"], [*program, *phase], report)
+    runner.write_run(ran, found)
     runner.export(ncu, report, csv)
     worth = calibration["flop_per_tensor_inst"]
     totals = parse(csv, flop_per_tensor_inst=worth, families=True)

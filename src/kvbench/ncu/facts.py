@@ -34,5 +34,5 @@ def clocks() -> dict[str, str] | None:
         return None
     asked = [tool, f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader", "--id=0"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    told = [value.strip() for value in done.stdout.strip().split(",")]
-    return dict(zip(CLOCKS, told, strict=True)) if len(told) == len(CLOCKS) else None
+    values = [value.strip() for value in done.stdout.strip().split(",")]
+    return dict(zip(CLOCKS, values, strict=True)) if len(values) == len(CLOCKS) else None

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kvbench.files import replacing, write_text
 from kvbench.ncu import facts
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
 from kvbench.ncu.remarks import PERMISSION
 from kvbench.ncu.report import launches, parse
-from kvbench.records.store import replacing, write_text
 
 FOLDERS = (
     "/usr/local/cuda/bin",
@@ -148,9 +148,9 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
         reason = (ran.stderr.strip() or "no output").splitlines()[-1]
         raise NcuError(f"{Path(command[1]).name} fails without ncu already: {reason}")
     with replacing(report, ".ncu-rep") as temporary:
-        told = [ncu, *_OPTIONS, "--metrics", ",".join(metrics), "--export", str(temporary)]
+        options = [ncu, *_OPTIONS, "--metrics", ",".join(metrics), "--export", str(temporary)]
         before = facts.clocks()
-        said = _call([*told, *command])
+        said = _call([*options, *command])
         _refuse(said)
         if not temporary.stat().st_size:
             last = (said.strip() or "nothing").splitlines()[-1]
@@ -163,7 +163,7 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
             "metrics": list(metrics),
         }
         ran_with |= {"clocks_before": before, "clocks_after": facts.clocks()}
-    command = [*told[:-1], report.name, *(Path(part).name for part in command[:1]), *command[1:]]
+    command = [*options[:-1], report.name, *(Path(part).name for part in command[:1]), *command[1:]]
     return {**json.loads(lines[-1]), "ncu": {"command": command, **ran_with}}
 
 
@@ -172,9 +172,9 @@ def export(ncu: str, report: Path, csv: Path) -> None:
     with replacing(csv) as temporary:
         _refuse(_raw_page(ncu, report, temporary))
         # Instructions of V100 and T4 count as 1 here: only whether the table is whole matters.
-        told = parse(temporary, flop_per_tensor_inst=1.0)
-        if told["missing"]:
-            raise NcuError(f"the export has no {', '.join(told['missing'])} of every kernel")
+        totals = parse(temporary, flop_per_tensor_inst=1.0)
+        if totals["missing"]:
+            raise NcuError(f"the export has no {', '.join(totals['missing'])} of every kernel")
         failed = [one["name"] for one in launches(temporary) if one["time_ns"] is None]
         if failed:
             raise NcuError(f"{len(failed)} kernels were not counted, {failed[0][:80]} for one")
@@ -206,29 +206,29 @@ def calibrate(
     """
     check_permission()
     metrics = query(ncu, dtype)
-    told = profile(ncu, metrics, command, folder / "calibrate.ncu-rep")
+    run = profile(ncu, metrics, command, folder / "calibrate.ncu-rep")
     csv = folder / "calibrate.csv"
     export(ncu, folder / "calibrate.ncu-rep", csv)
     per_inst = None
     if any("inst_executed_pipe_tensor" in name for name in metrics):
         count = parse(csv, flop_per_tensor_inst=1.0)
-        per_inst = told["flop"] / count["tensor_flop"] if count["tensor_flop"] else None
+        per_inst = run["flop"] / count["tensor_flop"] if count["tensor_flop"] else None
     counted = parse(csv, flop_per_tensor_inst=per_inst)
     if counted["core_flop"] is None or counted["tensor_flop"] is None:
         raise NcuError(f"the calibration's counters are missing: {', '.join(counted['missing'])}")
-    ratio = (counted["core_flop"] + counted["tensor_flop"]) / told["flop"]
+    ratio = (counted["core_flop"] + counted["tensor_flop"]) / run["flop"]
     if not CLOSE[0] <= ratio <= CLOSE[1]:
         raise NcuError(
-            f"a product of {told['flop']} FLOP counts as {ratio:.3g} times that; allowed: "
+            f"a product of {run['flop']} FLOP counts as {ratio:.3g} times that; allowed: "
             f"{CLOSE[0]}-{CLOSE[1]}: these counters are wrong for this GPU, so nothing is plotted"
         )
     counters = {"metrics": metrics, "flop_per_tensor_inst": per_inst}
     return {"dtype": dtype, "ratio": ratio, **counters}
 
 
-def write_run(path: Path, told: dict) -> None:
+def write_run(path: Path, run: dict) -> None:
     """Write what a profile ran with, beside its report."""
-    write_text(path, json.dumps(told, indent=1) + "\n")
+    write_text(path, json.dumps(run, indent=1) + "\n")
 
 
 def _call(command: Sequence[str]) -> str:

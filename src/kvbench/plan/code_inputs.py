@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from kvbench.files import replacing
 from kvbench.records.provenance import LISTING
-from kvbench.records.store import replacing
 
 SRC = Path(__file__).resolve().parents[2]
 PACKAGE = "kvbench"

@@ -17,7 +17,7 @@ BASE_MINUTES = 10  # starting, loading, compiling
 FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
 SAFETY = 3
 ENERGY = 2  # loops that watch a counter of energy, where there is one
-BESIDE = 1  # passes of the yardstick to a step, each a little less than one
+YARDSTICK_STEPS = 1  # passes of the yardstick to a step, each a little less than one
 
 
 def gpus(config: dict[str, Any]) -> int:
@@ -51,22 +51,22 @@ def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
     steps = int(where.get("T") or config["decode"]["steps"])
     owner, row = range(shape["n_layer"]), costs.head_dim(shape) * costs.ITEMSIZE[config["dtype"]]
     window = min(tokens, shape["block_size"])
-    told = (shape, owner, config["dtype"], batch)
+    model = (shape, owner, config["dtype"], batch)
     if where.get("version") == "v0":
-        each = costs.forward(*told, 0, window, None)
+        each = costs.forward(*model, 0, window, None)
     else:
-        each = costs.forward(*told, window - 1, 1, row)
-    first = costs.forward(*told, 0, window, None)
+        each = costs.forward(*model, window - 1, 1, row)
+    first = costs.forward(*model, 0, window, None)
     runs = config["num_warmup_runs"] + config["num_measure_runs"]
-    seconds = SAFETY * runs * (_seconds(first) + (1 + BESIDE) * steps * _seconds(each))
+    seconds = SAFETY * runs * (_seconds(first) + (1 + YARDSTICK_STEPS) * steps * _seconds(each))
     return BASE_MINUTES + int((seconds + ENERGY * config["energy_s"]) / 60)
 
 
 def _place(config: dict[str, Any], where: Mapping[str, str]) -> tuple[dict[str, Any], int, int]:
     """Shape, batch and the most tokens that a job's wildcards stand for."""
     shape = shape_of(config, where.get("preset", config["pretrained"][0]))
-    told = [where.get(key) for key in ("T", "P", "depth")]
-    tokens = config["prompt_length"] + max([int(n) for n in told if n] or [shape["block_size"]])
+    lengths = [where.get(key) for key in ("T", "P", "depth")]
+    tokens = config["prompt_length"] + max([int(n) for n in lengths if n] or [shape["block_size"]])
     return shape, int(where.get("batch", 1)), tokens
 
 

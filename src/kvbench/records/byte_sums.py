@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kvbench.costs.forward import kv_heads
 from kvbench.costs.layout import Layout
+from kvbench.records.record import Record, is_error
 
 
 class BytesDoNotAddUp(ValueError):
     """A memory record whose parts are not its whole: the file, and which sum fails."""
 
 
-def check_bytes(record: dict[str, Any], name: str) -> None:
+def check_bytes(record: Record, name: str) -> None:
     """Hold a memory record to its own sums, and its cache to the closed form; others pass.
 
     Raises BytesDoNotAddUp naming `name`, the two sides and their difference.
     """
-    if record.get("benchmark_name") != "vram_vs_T" or "error" in record:
+    if record.get("benchmark_name") != "vram_vs_T" or is_error(record):
         return
     parts = ("baseline_memory_bytes", "cache_reserved_bytes", "transient_bytes")
     peaks = (record["prefill_peak_bytes"], record["decode_peak_bytes"] or 0)
@@ -49,7 +48,7 @@ def check_bytes(record: dict[str, Any], name: str) -> None:
         )
 
 
-def closed_form(record: dict[str, Any]) -> int:
+def closed_form(record: Record) -> int:
     """Bytes that hold `cache_tokens` tokens, from the shape and the layout alone."""
     heads = kv_heads(record["model_config"], record["layer_owner"], record["batch_size"])
     return heads * Layout(**record["cache_layout"]).bytes(record["cache_tokens"])

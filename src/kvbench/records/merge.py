@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kvbench.records.store import IncompleteRecord, read_record, replacing
+from kvbench.files import replacing
+from kvbench.records.store import IncompleteRecord, read_record
 
 MADE_HERE = ("figures", "tables", "verdicts")  # drawn again from the cells
 # Part of a record's provenance -> the keys within whose every value the part has to be the same.
-ALIKE: dict[str, tuple[str, ...]] = {
+MUST_AGREE: dict[str, tuple[str, ...]] = {
     "environment": (),
     "device": (),
     "weights": ("pretrained", "benchmark_name"),
@@ -27,7 +28,7 @@ ALIKE: dict[str, tuple[str, ...]] = {
 }
 
 
-class Unlike(ValueError):
+class ShardError(ValueError):
     """Shards that do not belong together, naming two files, in one line."""
 
 
@@ -50,14 +51,16 @@ def merge(into: Path, others: Iterable[Path]) -> list[Path]:
     wanted: dict[Path, Path] = {}
     for other in others:
         if not other.is_dir():
-            raise Unlike(f"{other} is not a folder of results")
+            raise ShardError(f"{other} is not a folder of results")
         for path in shard_files(other):
             first = have.get(path) or wanted.get(path)
             if first is None:
                 _agree(other / path, seen)
                 wanted[path] = other / path
             elif first.read_bytes() != (other / path).read_bytes():
-                raise Unlike(f"{first} and {other / path} are two results of one cell; delete one")
+                raise ShardError(
+                    f"{first} and {other / path} are two results of one cell; delete one"
+                )
     for path, source in sorted(wanted.items(), key=lambda item: item[0].parts[0] != "samples"):
         with replacing(into / path) as temporary:
             shutil.copyfile(source, temporary)  # dated now: newer than the code it was made by
@@ -69,19 +72,21 @@ def _agree(path: Path, seen: dict[tuple[Any, ...], tuple[Any, Path]]) -> None:
     try:
         record = read_record(path)
     except IncompleteRecord as error:
-        raise Unlike(str(error)) from None
-    for part, within in ALIKE.items():
+        raise ShardError(str(error)) from None
+    for part, within in MUST_AGREE.items():
         value = record.get("provenance", {}).get(part)
         if value is None:
             continue
         scope = (part, *(json.dumps(record.get(key)) for key in within))
         before, first = seen.setdefault(scope, (value, path))
         if before != value:
-            what = f"{part} ({_told(first, part)} and {_told(path, part)})"
-            raise Unlike(f"{first} and {path} differ in {what}: they are not shards of one study")
+            what = f"{part} ({_words_of(first, part)} and {_words_of(path, part)})"
+            raise ShardError(
+                f"{first} and {path} differ in {what}: they are not shards of one study"
+            )
 
 
-def _told(path: Path, part: str) -> str:
+def _words_of(path: Path, part: str) -> str:
     """A record's device or environment in words, its digest for other parts."""
     record = read_record(path)
     keys = {"device": ("device_name",), "environment": ("python_version", "pytorch_version")}
@@ -97,7 +102,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         merged = merge(given.into, given.others)
-    except Unlike as error:
+    except ShardError as error:
         parser.exit(1, f"{error}\n")
     print(f"{len(merged)} records merged into {given.into}")
 

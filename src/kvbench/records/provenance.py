@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import placeholder as unavailable
+from kvbench.records.record import Record
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
@@ -21,9 +22,7 @@ LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256
 DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
 
 
-def stamp(
-    record: dict[str, Any], param: dict[str, Any], inputs: Mapping[str, Any]
-) -> dict[str, Any]:
+def stamp(record: Record, param: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The record with its `provenance`: a digest per part, and the `key` of them all.
 
     `param` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
@@ -61,8 +60,8 @@ def digest(value: Any) -> str:
 
 def digest_files(paths: Iterable[str | Path], names: bool = False) -> str:
     """The digest of files' contents and, where asked, of the names they go by."""
-    told = [[str(path) if names else "", _sha256(path)] for path in paths]
-    return digest(sorted(told) if names else told)
+    files = [[str(path) if names else "", _sha256(path)] for path in paths]
+    return digest(sorted(files) if names else files)
 
 
 def weights_digest(path: str | Path) -> str:
@@ -80,7 +79,7 @@ def weights_digest(path: str | Path) -> str:
     return _sha256(path)
 
 
-def _facts(record: dict[str, Any], keys: tuple[str, ...]) -> str | None:
+def _facts(record: Record, keys: tuple[str, ...]) -> str | None:
     return digest({key: record.get(key) for key in keys}) if "device_name" in record else None
 
 

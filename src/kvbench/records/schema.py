@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kvbench.benchmarks import BENCHMARKS, record_name
+
 PATH = Path(__file__).with_name("record.schema.json")
 
 
@@ -20,8 +22,12 @@ class NotARecord(ValueError):
 
 
 def load() -> dict[str, Any]:
-    """The schema itself."""
-    return json.loads(PATH.read_bytes())
+    """The schema, with every benchmark that a study's JSON lines may hold."""
+    schema = json.loads(PATH.read_bytes())
+    names = schema["properties"]["benchmark_name"]["enum"]
+    registered = [record_name(name) for name, line in BENCHMARKS.items() if line.in_all]
+    names += [name for name in registered if name not in names]
+    return schema
 
 
 def check_lines(lines: Iterable[str], name: str) -> int:

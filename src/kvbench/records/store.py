@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from kvbench.files import replacing, write_text
+from kvbench.records.record import Record
 
 SCHEMA_VERSION = 2
 COMPLETE = "complete"  # the last key of every record; a file without it is not a result
@@ -18,31 +18,7 @@ class IncompleteRecord(ValueError):
     """A file that is not a whole record: truncated, foreign, or of another schema version."""
 
 
-@contextmanager
-def replacing(path: str | Path, suffix: str = "") -> Iterator[Path]:
-    """A unique temporary file beside `path`; synced and moved into place only on success."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix or ".part", f".{path.name}.", path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write one text file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_record(path: str | Path, record: dict[str, Any]) -> None:
+def write_record(path: str | Path, record: Record) -> None:
     """Write one record as JSON, atomically, ending in the completeness mark.
 
     Raises ValueError for a value that is not JSON (NaN and infinities included).
@@ -66,7 +42,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+def write_lines(path: str | Path, records: Iterable[Record]) -> None:
     """Write records as JSON lines, one at a time, atomically."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for record in records:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from kvbench.records.read import measured
+from kvbench.records.record import Record, measured
 
 
-def footer(records: Sequence[dict[str, Any]]) -> str:
+def footer(records: Sequence[Record]) -> str:
     """One line: device, dtype, weights, batch, library, and how all cells ran where they agree."""
     cells = measured(records)
     if not cells:
@@ -31,6 +30,6 @@ def footer(records: Sequence[dict[str, Any]]) -> str:
     return " · ".join(parts)
 
 
-def disturbed_samples(record: dict[str, Any]) -> int:
+def disturbed_samples(record: Record) -> int:
     """How many of a cell's processes the machine disturbed."""
     return int(record.get("disturbed", record.get("machine_state", {}).get("disturbed", 0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def spread(values: Iterable[int], most: int) -> list[int]:
+def evenly_spaced(values: Iterable[int], most: int) -> list[int]:
     """At most so many of the values, sorted: the first, the last, and what lies evenly between."""
     every = sorted(set(values))
     if len(every) <= most:
@@ -20,6 +20,6 @@ def doublings(values: Iterable[int]) -> list[int]:
     return sorted({min(every, key=lambda value: abs(value - power)) for power in powers})
 
 
-def told(shown: int, of: int, what: str) -> str:
+def shown_of(shown: int, of: int, what: str) -> str:
     """`4 of 20 batches`, or nothing where all are shown."""
     return f"{shown} of {of} {what}" if shown < of else ""

@@ -9,10 +9,11 @@ import pandas as pd
 
 from kvbench.analysis import quality
 from kvbench.analysis.roofline import plausible, point, ratios
-from kvbench.analysis.table import Row, Table
-from kvbench.records.store import write_text
+from kvbench.analysis.table import Table
+from kvbench.files import write_text
+from kvbench.records.record import Row, is_error
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread
+from kvbench.report.selection import evenly_spaced
 
 MOST = 400  # rows of a Markdown table; of more it shows these places, and the CSV beside it has all
 PLACE = ("T", "depth", "P", "phase")  # where a cell lies in its benchmark
@@ -62,8 +63,8 @@ def vram(cell: Row) -> Row:
     """The peak and its parts, in bytes."""
     keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
     parts = ("cache_used_bytes", "cache_reserved_bytes", "transient_bytes", "peak_phase")
-    beside = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
-    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *beside)}
+    process_keys = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
+    return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *process_keys)}
 
 
 def phase(cell: Row) -> Row:
@@ -177,7 +178,7 @@ def rows(cells: list[Row], row_of: Callable[[Row], Row], roofs: Row | None = Non
     found = []
     for cell in cells:
         row = {"version": cell["version"], "batch_size": cell["batch_size"]}
-        if "error" in cell:
+        if is_error(cell):
             row |= {key: cell[key] for key in (*PLACE, "error") if key in cell}
         else:
             row |= row_of({**cell, "roofs": roofs} if roofs else cell)
@@ -219,7 +220,7 @@ def few(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     kept, said = table, []
     for name, most in PLACES.items():
         if name in table:
-            chosen = spread(map(int, table[name].dropna()), most)
+            chosen = evenly_spaced(map(int, table[name].dropna()), most)
             kept = kept[kept[name].isin(chosen) | kept[name].isna()]
             said.append(f"{name} {', '.join(map(str, chosen))}")
     return (

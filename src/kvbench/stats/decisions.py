@@ -11,7 +11,6 @@ and, in brackets, by the only difference among forty cells, for a spread of bloc
 So ten for a study that is to see 5 %, five for a first look, three only for large effects.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +45,7 @@ class Detectable:
     """
 
     relative: float
-    spread: float
+    sd: float
     replicates: int
     alpha: float
     power: float
@@ -120,26 +119,27 @@ def smallest_detectable(
     `of` comparisons; with more differences the level is milder. Raises ValueError if no comparison
     has two blocks.
     """
-    told = [c for c in comparisons if c.error is not None and c.freedom is not None]
-    if not told:
+    several = [c for c in comparisons if c.replicates > 1]
+    if not several:
         raise ValueError("no comparison with two or more replicates to take the spread from")
-    freedom = np.array([c.freedom for c in told])
-    spread = math.sqrt(sum(c.freedom * c.replicates * c.error**2 for c in told) / freedom.sum())
-    n = min(c.replicates for c in told) if replicates is None else replicates
-    lost = float(np.mean([c.replicates - 1 - c.freedom for c in told if c.log_ratios] or [0]))
-    relative = _detectable(spread, n, alpha / of, power, lost)
-    return Detectable(relative, spread, n, alpha, power, of)
+    blocks = np.array([c.replicates for c in several])
+    freedom = np.array([c.freedom for c in several], dtype=float)
+    variances = blocks * np.array([c.error for c in several], dtype=float) ** 2
+    sd = float(np.sqrt(np.average(variances, weights=freedom)))
+    n = int(blocks.min()) if replicates is None else replicates
+    lost = float((blocks - 1 - freedom).mean())
+    return Detectable(_detectable(sd, n, alpha / of, power, lost), sd, n, alpha, power, of)
 
 
 def replicates_needed(
-    relative: float, spread: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
+    relative: float, sd: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
 ) -> int | None:
     """Fewest blocks that find a `relative` slow-down at this spread; None if above `most`."""
-    enough = (n for n in range(2, most + 1) if _detectable(spread, n, alpha, power) <= relative)
+    enough = (n for n in range(2, most + 1) if _detectable(sd, n, alpha, power) <= relative)
     return next(enough, None)
 
 
-def _detectable(spread: float, n: int, alpha: float, power: float, lost: float = 0.0) -> float:
+def _detectable(sd: float, n: int, alpha: float, power: float, lost: float = 0.0) -> float:
     check_share("alpha", alpha)
     check_share("power", power)
     if n < 2:
@@ -150,4 +150,4 @@ def _detectable(spread: float, n: int, alpha: float, power: float, lost: float =
     shift = optimize.brentq(
         lambda shift: stats.nct.sf(critical, freedom, shift) - power, 0, 10 * critical + 10
     )
-    return float(np.expm1(min(shift * spread / np.sqrt(n), 700)))  # JSON knows no infinity
+    return float(np.expm1(min(shift * sd / np.sqrt(n), 700)))  # JSON knows no infinity

@@ -176,8 +176,10 @@ def compare_apart(
         ratio = _exp(mean)
         return Comparison(ratio, None, None, level, margin, 1, None, None, (), ONE_BLOCK)
     parts = np.array([x.var(ddof=1) / x.size for x in logs])
-    spread = float((parts**2 / [x.size - 1 for x in logs]).sum())
-    freedom = float(parts.sum()) ** 2 / spread if spread else float(sum(x.size - 1 for x in logs))
+    variance = float((parts**2 / [x.size - 1 for x in logs]).sum())
+    freedom = (
+        float(parts.sum()) ** 2 / variance if variance else float(sum(x.size - 1 for x in logs))
+    )
     return _by_t(mean, float(np.sqrt(parts.sum())), freedom, n, (), margin, level)
 
 

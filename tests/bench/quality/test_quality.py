@@ -11,7 +11,7 @@ from kvbench.analysis.quality import calibration
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import ROWS, LayerError, by_depth, compare
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.quality.perplexity import pair
 from kvbench.caches import dense, make
 from kvbench.engine.generate import generate
@@ -172,9 +172,9 @@ def test_an_error_is_seen_in_the_layer_that_makes_it(monkeypatch):
     model = random_model()
     ids = torch.randint(61, (1, 50), generator=torch.Generator().manual_seed(2))
     plain, cached, exact = [], [], []
-    logits_through(model, "none", ids, plain)
-    logits_through(model, "dense", ids, exact)
-    logits_through(model, broken(monkeypatch, double), ids, cached)
+    cached_logits(model, "none", ids, plain)
+    cached_logits(model, "dense", ids, exact)
+    cached_logits(model, broken(monkeypatch, double), ids, cached)
     errors, none = LayerError(), LayerError()
     errors.add(plain, cached)
     none.add(plain, exact)

@@ -55,18 +55,18 @@ def usable(devices: Path = DEVICES) -> bool:
 @contextmanager
 def counting(devices: Path = DEVICES) -> Iterator[list[int]]:
     """Bytes that went over the memory bus while the block ran: one number in the list after it."""
-    told: list[int] = []
+    traffic: list[int] = []
     perf = subprocess.Popen(
         _command(events(devices), "sleep", "86400"), stderr=subprocess.PIPE, text=True
     )
     try:
         time.sleep(STARTS_S)
-        yield told
+        yield traffic
     finally:
         perf.send_signal(signal.SIGINT)
         said = perf.communicate()[1]
     counted = _bytes(said)
-    told += [] if counted is None else [counted]
+    traffic += [] if counted is None else [counted]
 
 
 def _command(asked: list[str], *program: str) -> list[str]:

@@ -38,10 +38,10 @@ def slowed_us() -> int:
     nvml, device = _device()
     fields = [getattr(nvml, name) for name in SLOWED if hasattr(nvml, name)]
     try:
-        told = nvml.nvmlDeviceGetFieldValues(device, fields)
+        values = nvml.nvmlDeviceGetFieldValues(device, fields)
     except nvml.NVMLError as error:
         raise Unreadable(f"NVML tells no slow-downs of this GPU: {error}") from None
-    known = [field.value.ullVal for field in told if field.nvmlReturn == nvml.NVML_SUCCESS]
+    known = [field.value.ullVal for field in values if field.nvmlReturn == nvml.NVML_SUCCESS]
     if not known:
         raise Unreadable("NVML counts no slow-downs of this GPU")
     return sum(known) // 1000

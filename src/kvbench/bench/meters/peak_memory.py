@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 REQUESTED = "requested_bytes.all"  # of torch.cuda.memory_stats
-BESIDE = {
+PROCESS_BYTES = {
     "peak_allocated_bytes": "allocated_bytes.all",
     "peak_reserved_bytes": "reserved_bytes.all",
 }
@@ -56,7 +56,7 @@ class Peak(ABC):
 
     def __init__(self) -> None:
         self.peaks: list[int] = []
-        self.beside: dict[str, int] = {}
+        self.process_bytes: dict[str, int] = {}
 
     @abstractmethod
     def start(self) -> None:
@@ -133,10 +133,12 @@ class CudaPeak(Peak):
 
     def stop(self) -> None:
         torch.cuda.synchronize()
-        told = torch.cuda.memory_stats()
-        self.peaks.append(told[f"{REQUESTED}.peak"] - self._baseline)
-        for key, statistic in BESIDE.items():
-            self.beside[key] = max(self.beside.get(key, 0), told[f"{statistic}.peak"])
+        stats = torch.cuda.memory_stats()
+        self.peaks.append(stats[f"{REQUESTED}.peak"] - self._baseline)
+        for key, statistic in PROCESS_BYTES.items():
+            self.process_bytes[key] = max(
+                self.process_bytes.get(key, 0), stats[f"{statistic}.peak"]
+            )
 
     def split(self) -> None:
         self.stop()

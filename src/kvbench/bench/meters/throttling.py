@@ -25,11 +25,11 @@ def counters(device: str, cores: Path = CORES, quota: Path = QUOTA) -> dict[str,
 
 def since(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
     """What was counted between two readings."""
-    told: dict[str, int | None] = {}
+    counts: dict[str, int | None] = {}
     for name, last in after.items():
         first = before[name]
-        told[name] = None if first is None or last is None else last - first
-    return told
+        counts[name] = None if first is None or last is None else last - first
+    return counts
 
 
 def _sum(paths: Iterable[Path]) -> int | None:

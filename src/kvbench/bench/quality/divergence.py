@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import make
 from kvbench.engine.generate import generate
 from kvbench.models.base import LanguageModel
@@ -28,7 +28,7 @@ def first_divergence(
     n = min(n, room)
     dense = make("dense", plain.config, 1, prompts.size(1) + n, plain.lm_head.weight)
     said = torch.cat([generate(plain, row[None], n, dense) for row in prompts])  # (B, P + n)
-    logits = logits_through(model, cache_name, said[:, :-1])[:, -n:]
+    logits = cached_logits(model, cache_name, said[:, :-1])[:, -n:]
     differs = logits.argmax(-1) != said[:, -n:]  # (B, n)
     first = [row.nonzero()[0].item() if row.any() else None for row in differs.cpu()]
     return {"prompt_tokens": prompts.size(1), "tokens": n, "first": first}

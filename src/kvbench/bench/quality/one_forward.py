@@ -18,11 +18,11 @@ from kvbench.models.base import LanguageModel
 
 
 @torch.inference_mode()
-def logits_through(
+def cached_logits(
     model: LanguageModel,
     cache_name: str,
     ids: Tensor,
-    heard: list[Tensor] | None = None,
+    outputs: list[Tensor] | None = None,
     exact_prompt: int = 0,
 ) -> Tensor:
     """Logits (B, T, vocab_size) after each of `ids` (B, T), with K/V in a fresh cache.
@@ -37,8 +37,8 @@ def logits_through(
     if exact_prompt:
         with attending_exactly(cache):
             logits.append(model(ids[:, :exact_prompt], cache, last_only=False))
-    if heard is not None:
-        overhear(cache, heard)
+    if outputs is not None:
+        record_outputs(cache, outputs)
     if exact_prompt < T:
         logits.append(model(ids[:, exact_prompt:], cache, last_only=False))
     return torch.cat(logits, 1)
@@ -65,12 +65,12 @@ def attending_exactly(cache: Cache) -> Iterator[None]:
         del vars(cache)["update"], vars(cache)["attend"]
 
 
-def overhear(cache: Cache, heard: list[Tensor]) -> None:
+def record_outputs(cache: Cache, outputs: list[Tensor]) -> None:
     """Append to `heard` what `cache.attend` returns: one call a layer, in order, any model."""
     attend = cache.attend
 
-    def attend_aloud(*args: Any, **kwargs: Any) -> Tensor:
-        heard.append(attend(*args, **kwargs))
-        return heard[-1]
+    def attend_and_record(*args: Any, **kwargs: Any) -> Tensor:
+        outputs.append(attend(*args, **kwargs))
+        return outputs[-1]
 
-    vars(cache)["attend"] = attend_aloud
+    vars(cache)["attend"] = attend_and_record

@@ -20,7 +20,7 @@ from kvbench import placeholder as unavailable
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import Comparison, LayerError, by_depth, compare
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.setup import ready
 from kvbench.cell import Cell
 from kvbench.models.base import LanguageModel
@@ -55,7 +55,7 @@ def evenly(found: list[Span], most: int | None) -> list[Span]:
 
 def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
     """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
-    logits = logits_through(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
+    logits = cached_logits(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
     return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
@@ -132,11 +132,11 @@ def _compared(
     """
     cache_name, prompt = cell.cache, scored if cell.prompt == "exact" else 0
     outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
-    expected = logits_through(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
+    expected = cached_logits(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
     if plain is model and cache_name == "none":
         got, outputs["cached"] = expected, outputs["plain"]
     else:
-        read = logits_through(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
+        read = cached_logits(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
         outputs["plain"] = [y[:, :, prompt:] for y in outputs["plain"]]
         got = read[0, scored - 1 :]
     layers.add(outputs["plain"], [unfolded(y, cell.fold) for y in outputs["cached"]])

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kvbench.bench.quality.one_forward import logits_through
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.models.base import LanguageModel
 
 SPAN = 48  # tokens of a copied span; 24 pairs
@@ -95,7 +95,7 @@ def answers(model: LanguageModel, cache_name: str, probe: Probe) -> tuple[Tensor
     ids = torch.from_numpy(probe.ids).to(device)
     right, logprob = [], []
     for row, scored in zip(ids, torch.from_numpy(probe.scored).to(device), strict=True):
-        logits = logits_through(model, cache_name, row[None, :-1])[0, scored[1:]].float()
+        logits = cached_logits(model, cache_name, row[None, :-1])[0, scored[1:]].float()
         targets = row[scored]
         right.append(logits.argmax(-1) == targets)
         logprob.append(logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1))

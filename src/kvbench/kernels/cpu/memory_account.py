@@ -30,8 +30,19 @@ def build(output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         made = Path(folder, output.name)
-        told = [f'-DKVBENCH_TORCH="{version("torch")}"', f"-I{torch / 'include'}"]
-        run([compiler, *FLAGS, *told, str(SOURCE), f"-L{torch / 'lib'}", "-lc10", "-o", str(made)])
+        options = [f'-DKVBENCH_TORCH="{version("torch")}"', f"-I{torch / 'include'}"]
+        run(
+            [
+                compiler,
+                *FLAGS,
+                *options,
+                str(SOURCE),
+                f"-L{torch / 'lib'}",
+                "-lc10",
+                "-o",
+                str(made),
+            ]
+        )
         os.replace(made, output)
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kvbench.analysis import attribution
-from kvbench.records.read import by
+from kvbench.records.record import Record, by
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
-Records = list[dict[str, Any]]
 MOST = 4  # batches, and depths, that are drawn
 ROOM = 1.8  # the axis ends at this many times the tallest bar; a whisker without a cap goes on
 PARTS = {
@@ -26,7 +23,7 @@ PARTS = {
 }
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """A panel per batch and depth, a bar per version, cut into its parts.
 
     `records` are decode cells, dispatch cells of the same depths, and this machine's roofs.
@@ -35,7 +32,7 @@ def draw(records: Records) -> Figure:
     cells, roofs = of["decode"], of["roofs"][0]
     rows = attribution.rows(cells, of.get("dispatch", []), roofs)
     every = [{row[key] for row in rows} for key in ("batch_size", "depth")]
-    batches, depths = (spread(values, MOST) for values in every)
+    batches, depths = (evenly_spaced(values, MOST) for values in every)
     figure, grid = plt.subplots(
         max(1, len(batches)),
         max(1, len(depths)),
@@ -53,14 +50,14 @@ def draw(records: Records) -> Figure:
     figure.suptitle(f"Where a decode step of {cells[0]['pretrained']} spends its time")
     parts = [footer(cells), "bars: 95 % intervals over processes"]
     parts += [
-        told(len(batches), len(every[0]), "batches"),
-        told(len(depths), len(every[1]), "depths"),
+        shown_of(len(batches), len(every[0]), "batches"),
+        shown_of(len(depths), len(every[1]), "depths"),
     ]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
 
-def _bars(axes: Axes, rows: Records) -> None:
+def _bars(axes: Axes, rows: list[Record]) -> None:
     """One bar per version; parts that outgrow the whole are drawn as they are, the rest below 0."""
     for x, row in enumerate(rows):
         bottom = 0.0

@@ -11,11 +11,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from kvbench.records.record import Record
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
 from kvbench.stats.decisions import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 
-Records = list[dict[str, Any]]
 MARKS = {FASTER: "▼", SLOWER: "▲", EQUIVALENT: "=", INCONCLUSIVE: "?"}
 KEY = (
     "▼ faster   ▲ slower   = equivalent   ? inconclusive   ! above its ceiling   "
@@ -25,7 +25,7 @@ MOST = 60  # squares of a map that have room for their numbers
 LEAST = 0.1  # the colours span at least this much on either side of 1, so that noise stays pale
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """A map per version: ratio, the verdict's mark and the least ratio that the ceiling allows.
 
     `records` are decode cells and the record of their verdicts, whose words the squares show.
@@ -69,7 +69,7 @@ def draw(records: Records) -> Figure:
 
 def _map(
     axes: Axes,
-    rows: Records,
+    rows: list[Record],
     batches: list[int],
     depths: list[int],
     reach: float,

@@ -9,14 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 
-
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """KL over depth in the window, attention error over layers, accuracy of the probes."""
     versions = style.ordered(by(records, "version"))
     whole = sorted(measured(records), key=lambda record: versions.index(record["version"]))
@@ -50,7 +48,7 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def _line(axes: Axes, record: dict[str, Any], x: Any, y: Any, size: float) -> None:
+def _line(axes: Axes, record: Record, x: Any, y: Any, size: float) -> None:
     """One version's line; zeros have no place on a log axis and are left out."""
     points = [(a, b) for a, b in zip(x, y, strict=True) if b > 0]
     if points:
@@ -60,7 +58,7 @@ def _line(axes: Axes, record: dict[str, Any], x: Any, y: Any, size: float) -> No
         axes.plot(x, y, marker=marker, color=colour, markersize=size, lw=1.4, ls=dashes)
 
 
-def _probes(axes: Axes, whole: Records) -> None:
+def _probes(axes: Axes, whole: list[Record]) -> None:
     """Accuracy of each probe, a marker per version side by side; the line is v1's own."""
     names = list(whole[0]["probes"])
     for at, name in enumerate(names):

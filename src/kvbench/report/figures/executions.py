@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kvbench.analysis.runners import step_interval, ways
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
-Records = list[dict[str, Any]]
 MOST = 4  # batches that are drawn
 ROOM = 2.0  # the axis ends at this many times the slowest step
 WAYS = {  # what asked for it: colour and marker
@@ -27,10 +24,10 @@ WAYS = {  # what asked for it: colour and marker
 }
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Milliseconds a step per version, a line per way, a panel per batch, with 95 % intervals."""
     every = by(records, "batch_size")
-    batches = {batch: every[batch] for batch in spread(every, MOST)}
+    batches = {batch: every[batch] for batch in evenly_spaced(every, MOST)}
     figure, row = plt.subplots(
         1, len(batches), squeeze=False, figsize=(2.6 + 4.2 * len(batches), 4.0)
     )
@@ -55,12 +52,12 @@ def draw(records: Records) -> Figure:
     settings = f"prompt {first['prompt_length']}, T = {first['T']}"
     figure.suptitle(f"Ways to run a step of {first['pretrained']}, {settings}")
     parts = [footer(records), "a step is the forward and the pick", "bars: 95 %"]
-    parts += [told(len(batches), len(every), "batches")]
+    parts += [shown_of(len(batches), len(every), "batches")]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
 
-def _way(axes: Axes, mode: str, cells: Records, versions: list[str], nudge: float) -> None:
+def _way(axes: Axes, mode: str, cells: list[Record], versions: list[str], nudge: float) -> None:
     colour, marker = WAYS[mode]
     whole = {cell["version"]: cell for cell in measured(cells)}
     x = [versions.index(version) + nudge for version in whole]

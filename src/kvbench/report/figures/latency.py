@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, is_error, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 
-
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Total time and time per token over T, two panels per batch size, with 95 % intervals."""
     batches = by(records, "batch_size")
     figure, rows = facets.grid(len(batches), 2, width=3.7, height=3.3)
@@ -39,7 +35,7 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def _lines(left: Axes, right: Axes, version: str, cells: Records) -> None:
+def _lines(left: Axes, right: Axes, version: str, cells: list[Record]) -> None:
     whole = sorted(measured(cells), key=lambda cell: cell["T"])
     T = [cell["T"] for cell in whole]
     for axes, scale in ((left, [1] * len(T)), (right, T)):
@@ -48,11 +44,11 @@ def _lines(left: Axes, right: Axes, version: str, cells: Records) -> None:
         below, above = zip(*errors, strict=True) if errors else ((), ())
         facets.line(axes, version, T, middle, below, above)
     for cell in cells:
-        if "error" in cell:
+        if is_error(cell):
             style.mark_out_of_memory(left, cell["T"], version)
 
 
-def _error(cell: dict[str, Any], scale: float) -> tuple[float, float]:
+def _error(cell: Record, scale: float) -> tuple[float, float]:
     """Distances from the median to the interval's ends; none where there is no interval."""
     interval = cell["time_total_ms_interval"]
     if interval["low"] is None:

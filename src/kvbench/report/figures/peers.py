@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, is_error, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
-Records = list[dict[str, Any]]
 PEER = "#444444"
 MOST = 4  # batches, and lengths, that are drawn
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """A row per runner, a panel per batch and T; what is not installed says so."""
     panels = by(records, "batch_size", "T")
     every = [{key[axis] for key in panels} for axis in (0, 1)]
-    batches, lengths = (spread(values, MOST) for values in every)
+    batches, lengths = (evenly_spaced(values, MOST) for values in every)
     runners = _runners(records)
     figure, grid = plt.subplots(
         len(batches),
@@ -39,12 +36,15 @@ def draw(records: Records) -> Figure:
     figure.suptitle(f"Runners of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
     libraries = sorted({r["peer_library"] for r in records if "peer_library" in r})
     parts = [footer(records), *libraries, "bars: 95 % intervals over processes"]
-    parts += [told(len(batches), len(every[0]), "batches"), told(len(lengths), len(every[1]), "T")]
+    parts += [
+        shown_of(len(batches), len(every[0]), "batches"),
+        shown_of(len(lengths), len(every[1]), "T"),
+    ]
     style.foot(figure, " · ".join(filter(None, parts)))
     return figure
 
 
-def _runners(records: Records) -> dict[str, str]:
+def _runners(records: list[Record]) -> dict[str, str]:
     """Every runner and what its row is called: the versions, then the peers."""
     about = {record["version"]: record.get("version_description", "") for record in records}
     versions = style.ordered(v for v in about if v[0] == "v" and v[1:].isdigit())
@@ -52,11 +52,11 @@ def _runners(records: Records) -> dict[str, str]:
     return {v: style.label(v, about[v]) for v in versions} | {name: name for name in peers}
 
 
-def _panel(axes: Axes, cells: Records, runners: dict[str, str]) -> None:
+def _panel(axes: Axes, cells: list[Record], runners: dict[str, str]) -> None:
     places = {name: place for place, name in enumerate(runners)}
     for cell in cells:
         y = places[cell["version"]]
-        if "error" in cell:
+        if is_error(cell):
             axes.text(0.02, y, cell["error"], transform=axes.get_yaxis_transform(), va="center")
             continue
         T, ends = cell["T"], cell["time_total_ms_interval"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil, floor, log10
-from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -11,15 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from kvbench.analysis import quality
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 LEAST = 0.01  # per cent: the change axis is linear below it
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Change of perplexity against v1 with its interval, and KL divergence, a row per version."""
     versions = style.ordered(by(records, "version"))
     whole = sorted(measured(records), key=lambda record: versions.index(record["version"]))
@@ -55,7 +53,7 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def _name(record: dict[str, Any]) -> str:
+def _name(record: Record) -> str:
     return style.label(record["version"], record["version_description"])
 
 
@@ -65,7 +63,7 @@ def _decades(most: float) -> list[float]:
     return [10.0**power for power in powers[:: ceil(len(powers) / 6)]]
 
 
-def _change(axes: Axes, record: dict[str, Any]) -> list[float]:
+def _change(axes: Axes, record: Record) -> list[float]:
     """Draw the change with its interval; the places it takes on the axis."""
     colour, marker = style.look(record["version"])
     ratio, name = record["paired"]["perplexity_ratio"], _name(record)
@@ -84,7 +82,7 @@ def _change(axes: Axes, record: dict[str, Any]) -> list[float]:
     return ends
 
 
-def _divergence(axes: Axes, record: dict[str, Any]) -> None:
+def _divergence(axes: Axes, record: Record) -> None:
     """KL with its interval and its p99; a version equal to v1 says so instead."""
     colour, marker = style.look(record["version"])
     kl, name = record["paired"]["kl"], _name(record)

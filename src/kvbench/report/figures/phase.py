@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
 
 AGREE = 1.10  # versions compare by phase where their instrumented / plain ratios differ by less
 
 
-def draw(records: list[dict[str, Any]]) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Stacked bars of milliseconds per phase, a row per version, a panel per batch size.
 
     A panel in which looking cost one version more than another is pale and says why: there a

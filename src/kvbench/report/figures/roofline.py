@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from kvbench.analysis.roofline import companion, is_counted, plausible, point, predecessors, ratios
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
 from kvbench.report.figures.roofline_panel import (
@@ -28,9 +28,8 @@ from kvbench.report.figures.roofline_panel import (
     settle,
 )
 from kvbench.report.footer import footer
-from kvbench.report.selection import spread, told
+from kvbench.report.selection import evenly_spaced, shown_of
 
-Record = dict[str, Any]
 MOST = 4  # batches that are drawn
 WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
 KEYED = 5.0  # height of the panels over that of their key
@@ -46,7 +45,7 @@ def draw(records: list[Record]) -> Figure:
     cells = [r for r in records if r["benchmark_name"] == "roofline"]
     batches = {batch: measured(mine) for batch, mine in by(cells, "batch_size").items()}
     batches = {batch: mine for batch, mine in batches.items() if mine}
-    every, batches = len(batches), {batch: batches[batch] for batch in spread(batches, MOST)}
+    every, batches = len(batches), {batch: batches[batch] for batch in evenly_spaced(batches, MOST)}
     if not batches:
         return _nothing(cells)
     phases = [phase for phase in SHAPES if any(c["phase"] == phase for c in cells)]
@@ -62,7 +61,7 @@ def draw(records: list[Record]) -> Figure:
         if any(map(is_counted, mine)):
             _counters(next(rows), mine, roofs)
     figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}", x=0.01, ha="left")
-    text = " · ".join(filter(None, [_foot(cells, roofs), told(len(batches), every, "batches")]))
+    text = " · ".join(filter(None, [_foot(cells, roofs), shown_of(len(batches), every, "batches")]))
     style.foot(figure, "\n".join(textwrap.wrap(text, 165)))
     figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
     figure.set_layout_engine("none")
@@ -150,8 +149,8 @@ def _key(row: SubFigure, cells: list[Record], roofs: Record, phases: list[str]) 
             text = f"{name}, {phase}: {p.share:.0%} of its roof, {p.bound}"
             if p.impossible:
                 text += ", above it: an error"
-            told = ratios(mine[version]) or {}
-            off = [f"{kind} {ratio:.2f}" for kind, ratio in told.items() if not plausible(ratio)]
+            found = ratios(mine[version]) or {}
+            off = [f"{kind} {ratio:.2f}" for kind, ratio in found.items() if not plausible(ratio)]
             text += f"; counted / modelled {', '.join(off)}" if off else ""
             before = steps.get(version)
             if before in mine:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 
 from kvbench.analysis.roofline import point
+from kvbench.records.record import Record
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_panel import SHAPES, draw_roofs, log_axes, name_axes
 
-Record = dict[str, Any]
 LEVELS = (("l1_bytes", "L1", "<"), ("l2_bytes", "L2", "D"), ("dram_bytes", "DRAM", None))
 NAMED = 8
 

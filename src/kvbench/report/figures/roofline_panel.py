@@ -12,9 +12,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
 from kvbench.analysis.roofline import Point, companion, point, predecessors
+from kvbench.records.record import Record
 from kvbench.report.figures import style
 
-Record = dict[str, Any]
 SHAPES = {"prefill": "s", "decode": "o"}
 INK, MAKER, WRONG = "#222222", "#777777", "#b00020"
 SIDES = (((8, 0), "left"), ((-8, 0), "right"), ((0, 12), "center"), ((0, -12), "center"))

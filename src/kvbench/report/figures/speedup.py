@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from kvbench.analysis.drift import Exponents, Name, compare_cells, exponents
+from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents
 from kvbench.analysis.rounds import NotSideBySide
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 ROOM = 1.8  # the axis ends at this many times the largest ratio; a bar without a cap goes on
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Baseline time over each version's, against T, with paired intervals.
 
     `records` are latency cells and the record of their verdicts, whose adjusted level the bars
@@ -67,11 +65,11 @@ def draw(records: Records) -> Figure:
 
 
 def _ratio(
-    chosen: dict[str, Any],
+    chosen: Record,
     baseline: str,
     version: str,
     T: int,
-    drift: dict[Name, Exponents],
+    drift: dict[Work, Exponents],
     level: float,
 ) -> tuple[float, ...] | None:
     """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in."""

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from kvbench.records.store import replacing
+from kvbench.files import replacing
 from kvbench.report.selection import doublings
 
 # Okabe & Ito's palette: told apart with any colour vision, and by marker in grey.

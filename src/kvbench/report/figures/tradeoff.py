@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 LEAST = 0.1  # per cent of perplexity: the quality axis is linear below it
 AXES = {
     "bytes": "cache, kB per token",
@@ -37,7 +35,7 @@ class Value:
 Points = dict[str, dict[str, Value]]  # version -> axis -> value
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Time, bytes and quality, two at a time; a filled marker is on the front of all three.
 
     Time is of the largest T and the smallest batch measured. What was not measured has no panel,
@@ -78,7 +76,7 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def values(timed: Records, scored: Records) -> Points:
+def values(timed: list[Record], scored: list[Record]) -> Points:
     """Each version's time, bytes and quality, of those that were measured."""
     points: Points = {}
     for cell in timed:

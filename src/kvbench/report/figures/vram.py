@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kvbench.records.read import by, measured
+from kvbench.records.record import Record, by, is_error, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
 
-Records = list[dict[str, Any]]
 PARTS = (("cache_reserved_bytes", "cache, reserved"), ("transient_bytes", "transient"))
 
 
-def draw(records: Records) -> Figure:
+def draw(records: list[Record]) -> Figure:
     """Cache bytes over T; then the peak above the baseline at the largest T, by part."""
     batches = by(records, "batch_size")
     figure, rows = facets.grid(len(batches), 2, width=3.7, height=3.3)
@@ -34,7 +31,7 @@ def draw(records: Records) -> Figure:
     return figure
 
 
-def _cache(axes: Axes, cells: Records) -> None:
+def _cache(axes: Axes, cells: list[Record]) -> None:
     for version in style.ordered(by(cells, "version")):
         colour, marker = style.look(version)
         mine = [cell for cell in cells if cell["version"] == version]
@@ -50,14 +47,14 @@ def _cache(axes: Axes, cells: Records) -> None:
         )
         axes.plot(T, [c["cache_reserved_bytes"] / 1e6 for c in whole], color=colour, ls=":", lw=1.2)
         for cell in mine:
-            if "error" in cell:
+            if is_error(cell):
                 style.mark_out_of_memory(axes, cell["T"], version)
     axes.set_ylabel("MB")
     axes.set_ylim(bottom=0)
     style.t_axis(axes, [cell["T"] for cell in cells])
 
 
-def _parts(axes: Axes, cells: Records, few: bool) -> None:
+def _parts(axes: Axes, cells: list[Record], few: bool) -> None:
     """Bars of peak minus baseline, split by part, with the peak beside; of few, weights as well."""
     T = max(cell["T"] for cell in cells)
     whole = [cell for cell in measured(cells) if cell["T"] == T]

@@ -1,0 +1,56 @@
+"""What a record is, and the views of it that analyses and reports share. Standard library only.
+
+A record is the JSON object that a measuring job writes, with the keys of `record.schema.json`; a
+cell of several processes keeps them in `processes`, each with its `runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Record = dict[str, Any]
+Row = dict[str, Any]  # of a table: column -> value
+
+
+def is_error(record: Record) -> bool:
+    """Whether there is no measurement in it: out of memory, or not measured."""
+    return "error" in record
+
+
+def measured(records: Sequence[Record]) -> list[Record]:
+    """The records that hold a measurement."""
+    return [record for record in records if not is_error(record)]
+
+
+def timing_key(record: Record) -> str:
+    """The time of a run that a cell is judged by: of the whole generation, or of one step."""
+    return "time_total_ms" if "T" in record else "tpot_ms"
+
+
+def times_ms(record: Record) -> dict[int, list[float]]:
+    """That time of every run, by process."""
+    key = timing_key(record)
+    return {p["replicate"]: [run[key] for run in p["runs"]] for p in record["processes"]}
+
+
+def paired_times(a: Record, b: Record) -> tuple[list[list[float]], list[list[float]]]:
+    """Times (ms) of two cells' runs, process by process, of the replicates both have."""
+    of_a, of_b = times_ms(a), times_ms(b)
+    both = [replicate for replicate in of_a if replicate in of_b]
+    return [of_a[r] for r in both], [of_b[r] for r in both]
+
+
+def by(records: Sequence[Record], *keys: str) -> dict[Any, list[Record]]:
+    """Records grouped by one key's value, or a tuple of several, in order of appearance."""
+    groups: dict[Any, list[Record]] = {}
+    for record in records:
+        name = tuple(record[key] for key in keys) if len(keys) > 1 else record[keys[0]]
+        groups.setdefault(name, []).append(record)
+    return groups
+
+
+def apart(records: Sequence[Record], benchmark: str) -> tuple[list[Record], list[Record]]:
+    """The records of every other benchmark, and those of this one."""
+    own = [record for record in records if record.get("benchmark_name") == benchmark]
+    return [r for r in records if r.get("benchmark_name") != benchmark], own
