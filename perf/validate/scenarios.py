@@ -48,8 +48,11 @@ def simulate(scenario: Scenario, seed: int, share: float = 1.0) -> Found:
     n = max(2, round(share * scenario.studies))
     rngs = (np.random.default_rng([seed, number]) for number in range(n))
     shares = [found for rng in rngs if (found := scenario.once(rng)) is not None]
-    x = np.array(shares or [np.nan])
-    return Found(float(x.mean()), float(x.std() / np.sqrt(x.size)), len(shares))
+    if not shares:
+        raise ValueError(f"{scenario.name}: none of {n} studies counted")
+    count, total = len(shares), sum(shares)
+    near = (total + 2) / (count + 4)  # Agresti and Coull 1998: no rate is known without error
+    return Found(total / count, float(np.sqrt(near * (1 - near) / (count + 4))), count)
 
 
 def scenarios() -> Iterator[Scenario]:

@@ -358,8 +358,8 @@ def test_one_disturbed_step_does_not_tilt_the_line():
     assert (line.slope, line.intercept) == pytest.approx((0.002, 10))
 
 
-def exact(intercept, slope):
-    wobble = np.linspace(0.99, 1.01, 5)[:, None]
+def exact(intercept, slope, still=False):
+    wobble = np.linspace(1 if still else 0.99, 1 if still else 1.01, 5)[:, None]
     return fit_line(DEPTHS, wobble * (intercept + slope * DEPTHS))
 
 
@@ -384,7 +384,7 @@ def test_break_even_of_an_always_faster_version_is_zero():
 
 def test_break_even_beyond_the_context_is_none():
     got = break_even(exact(10, 0.001), exact(8, 0.002), 1024)  # would be 2000
-    assert (got.depth, got.high, got.reason) == (None, None, "none within the context")
+    assert (got.depth, got.high, got.reason) == (None, None, "beyond the context")
     assert break_even(exact(10, 0.002), exact(10, 0.002), 1024).depth is None
 
 
@@ -398,6 +398,49 @@ def test_a_version_that_is_faster_only_at_first_has_no_break_even():
     assert got.reason == "faster only below 500"
 
 
+def wobbling(start, gain, size):
+    """A line pair's first line whose start scatters by `size` over five blocks."""
+    errors = size * np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    return fit_line(DEPTHS, [10 + start + error + gain * DEPTHS for error in errors])
+
+
+@pytest.mark.parametrize(
+    ("start", "gain", "size", "reason"),
+    [
+        (1.0, 0.0, 0.1, "beyond the context"),  # parallel: nothing is said of what lies beyond
+        (1.0, 0.001, 0.1, "never"),
+        (-1.0, 0.004, 0.1, "faster only below 250"),
+        (0.0, 0.0, 0.1, "too close to tell"),
+        (0.1, -0.0005, 1.0, "too close to tell"),  # the point crosses, the data do not say so
+        (1.0, -0.0012, 0.5, "too close to tell"),  # slower at first, undecided at the context
+        (-1.0, 0.0008, 0.5, "too close to tell"),
+        (1.0, -0.002, 0.1, None),
+        (-1.0, 0.0, 0.1, None),
+    ],
+)
+def test_the_words_of_a_break_even_follow_from_the_interval_alone(start, gain, size, reason):
+    got = break_even(wobbling(start, gain, size), exact(10, 0.0, still=True), 1024)
+    assert got.reason == reason
+    assert (got.depth is None) == (reason is not None)
+    if reason is None:
+        assert got.low <= got.depth <= got.high < 1024
+    if reason in ("never", "beyond the context") or "only" in (reason or ""):
+        assert (got.low, got.high) == (None, None)
+    if reason == "too close to tell":
+        assert got.high is None
+
+
+def test_degrees_of_freedom_lost_widen_a_line_and_its_break_even():
+    times = [10 + e - 0.002 * DEPTHS + 0.5 for e in (-0.1, 0.0, 0.1, 0.05)]
+    free, paid = fit_line(DEPTHS, times), fit_line(DEPTHS, times, lost=0.8)
+    assert paid.intercept_high > free.intercept_high and paid.slope == free.slope
+    other = exact(10, 0.0, still=True)
+    four = fit_line(DEPTHS, [np.full(DEPTHS.size, 10.0)] * 4)
+    assert break_even(paid, four, 1024).high > break_even(free, four, 1024).high
+    with pytest.raises(ValueError, match="differ in blocks"):
+        break_even(paid, other, 1024)
+
+
 def test_lines_too_close_to_call_leave_the_break_even_open():
     rng = np.random.default_rng(0)
     a = fit_line(DEPTHS, times_over_depth(rng, np.ones(4), 10.0, 0.00100))
@@ -409,7 +452,7 @@ def test_lines_too_close_to_call_leave_the_break_even_open():
 def test_a_version_that_may_be_faster_at_first_is_not_said_to_be():
     a = fit_line(DEPTHS, [10 + start + 0.0011 * DEPTHS for start in (-0.3, 0.1, 0.1)])
     got = break_even(a, fit_line(DEPTHS, [10 + 0.001 * DEPTHS] * 3), 1024)
-    assert (got.depth, got.reason) == (None, "the lines are too close to tell")
+    assert (got.depth, got.reason) == (None, "too close to tell")
 
 
 def test_lines_of_one_replicate_have_no_interval():

@@ -118,6 +118,54 @@ def compare_cells(
     return from_log_ratios(np.subtract(medians[0], medians[1]).tolist(), margin, level, extra, lost)
 
 
+@dataclass(frozen=True)
+class Paced:
+    """What brings each run of a cell to the pace of its round, by replicate: (runs,) factors.
+
+    lost: the degrees of freedom that the exponent took from the processes' deviations.
+    """
+
+    factors: dict[int, np.ndarray]
+    lost: float
+
+
+def to_round_pace(cells: Sequence[Record]) -> list[Paced]:
+    """Factors for the runs of each cell: to its round's mean pace, over the cells of one place.
+
+    Versions of a place (batch, and T or depth) then met the same machine in each round. What the
+    rounds and places have apart stays, and is part of the spread between rounds: readings at two
+    places are of different work, so that no yardstick tells it from the places' own difference. All
+    factors of a place are 1 where not every cell there has the same yardstick.
+    """
+    of = exponents(cells)
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for number, cell in enumerate(cells):
+        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
+        places.setdefault(key, []).append(number)
+    found: dict[int, Paced] = {}
+    for numbers in places.values():
+        here = [cells[number] for number in numbers]
+        if not all(uses_yardstick(here[0], cell, of) for cell in here):
+            for number, cell in zip(numbers, here, strict=True):
+                runs = {p["replicate"]: len(p["runs"]) for p in cell["processes"]}
+                found[number] = Paced({r: np.ones(n) for r, n in runs.items()}, 0.0)
+            continue
+        fit, logs = of[_work(here[0])], [_logs(cell) for cell in here]
+        shared = sorted(set.intersection(*map(set, logs)))
+        paces = np.array([[np.median(side[r][0]) for r in shared] for side in logs])
+        mean = paces.mean(axis=0)  # of each round
+        deviations = paces - mean
+        for number, side, own in zip(numbers, logs, deviations, strict=True):
+            i = fit.versions.index(cells[number]["version"])
+            square = float(((own - own.mean()) ** 2).sum()) if shared else 0.0
+            factors = {
+                r: np.exp(-fit.values[i] * (side[r][0] - at))
+                for r, at in zip(shared, mean, strict=True)
+            }
+            found[number] = Paced(factors, square * float(fit.covariance[i, i]) / fit.noise)
+    return [found[number] for number in range(len(cells))]
+
+
 def uses_yardstick(a: Record, b: Record, of: dict[Work, Exponents]) -> bool:
     """Whether both timed the same work beside each process, often enough to know how it follows."""
     found = of.get(_work(a))
@@ -151,13 +199,13 @@ def _logs(cell: Record) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 
     Beside a run: the geometric mean of the readings before and after it.
     """
-    found, times = {}, _times(cell)
-    for process in cell["processes"]:
-        if "yardstick_ms" in process:
-            r = process["replicate"]
-            readings = _positive(process["yardstick_ms"], "a reading of the yardstick", cell, r)
-            pace_of_runs = [(before + after) / 2 for before, after in pairwise(np.log(readings))]
-            found[r] = (np.array(pace_of_runs), np.log(times[r]))
+    read = {p["replicate"]: p["yardstick_ms"] for p in cell["processes"] if "yardstick_ms" in p}
+    times = _times(cell) if read else {}
+    found = {}
+    for r, values in read.items():
+        readings = np.log(_positive(values, "a reading of the yardstick", cell, r))
+        pace_of_runs = [(before + after) / 2 for before, after in pairwise(readings)]
+        found[r] = (np.array(pace_of_runs), np.log(times[r]))
     return found
 
 

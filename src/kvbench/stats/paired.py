@@ -65,16 +65,20 @@ class Comparison:
     freedom: float | None = None
 
 
-def t_interval(x: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and half-width over axis 0 (blocks, at least two) at confidence `level`."""
+def t_interval(x: np.ndarray, level: float, lost: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and half-width over axis 0 (blocks, at least two) at confidence `level`.
+
+    `lost`: degrees of freedom that a correction took from the blocks' deviations.
+    """
     n = x.shape[0]
-    half = t_critical(level, n) * x.std(axis=0, ddof=1) / np.sqrt(n)
-    return x.mean(axis=0), half
+    freedom = n - 1 - lost
+    variance = np.square(x - x.mean(axis=0)).sum(axis=0) / freedom
+    return x.mean(axis=0), t_critical(level, freedom) * np.sqrt(variance / n)
 
 
-def t_critical(level: float, replicates: int) -> float:
+def t_critical(level: float, freedom: float) -> float:
     """Half-width, in standard errors, of the two-sided t interval of a mean."""
-    return -float(special.stdtrit(replicates - 1, (1 - level) / 2))
+    return -float(special.stdtrit(freedom, (1 - level) / 2))
 
 
 def check_share(name: str, value: float) -> None:
