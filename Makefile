@@ -6,6 +6,7 @@
 #              ONLY="gate walk" for the scenarios whose names hold these words
 # make gpu-evidence   what one GPU shows, nine minutes, by PYTHON where there is no .venv;
 #              EVIDENCE="--steps facts,tests" for options, --help for all of them
+# make gpu-kernels    compile every GPU kernel for compute capability 8.0, 9.0 and 10.0, without a GPU
 # Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick bench validate gpu-evidence test lint clean test-slurm test-conda
+.PHONY: all quick bench validate gpu-evidence gpu-kernels test lint clean test-slurm test-conda
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -37,6 +38,9 @@ validate: $(READY)
 
 gpu-evidence:
 	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) scripts/gpu_evidence.py $(EVIDENCE)
+
+gpu-kernels: $(READY)
+	$(BIN)/python -m kvbench.engine.compile_ahead
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile

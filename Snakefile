@@ -6,32 +6,38 @@ snakemake --cores 1 all --configfile config/quick.yaml               another stu
 snakemake --list-rules                                               what else there is
 """
 
+import os
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+# The folder of this file, also behind a link and where another workflow takes this one as a module.
+ROOT = Path(os.path.realpath(workflow.included_stack[-1].get_path_or_uri(secret_free=True))).parent
 
-report: "report/workflow.rst"
+
+report: str(ROOT / "report/workflow.rst")
 
 
 # A study is one config file: defaults come from the schema, never from another study's file.
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: str(ROOT / "config/config.yaml")
 
 
-include: "rules/common.smk"
-include: "rules/functions.smk"
-include: "rules/inputs.smk"
-include: "rules/weights.smk"
-include: "rules/sharing.smk"
-include: "rules/kernels.smk"
-include: "rules/measure.smk"
-include: "rules/roofline.smk"
-include: "rules/analysis.smk"
-include: "rules/runners.smk"
-include: "rules/report.smk"
-include: "rules/compare.smk"
+include: str(ROOT / "rules/common.smk")
+include: str(ROOT / "rules/functions.smk")
+include: str(ROOT / "rules/inputs.smk")
+include: str(ROOT / "rules/weights.smk")
+include: str(ROOT / "rules/sharing.smk")
+include: str(ROOT / "rules/kernels.smk")
+include: str(ROOT / "rules/measure.smk")
+include: str(ROOT / "rules/roofline.smk")
+include: str(ROOT / "rules/analysis.smk")
+include: str(ROOT / "rules/runners.smk")
+include: str(ROOT / "rules/report.smk")
+include: str(ROOT / "rules/compare.smk")
 
 
 rule all:
@@ -41,3 +47,6 @@ rule all:
         rules.figures.input,
         rules.tables.input,
         config["log_file"],
+
+
+check_asked()

@@ -23,6 +23,7 @@ rule verdicts:
         ),
     log:
         "<logs>/verdicts/{preset}.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -47,6 +48,7 @@ rule depth:
         ),
     log:
         "<logs>/depth/{preset}.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -71,6 +73,7 @@ rule batch:
         ),
     log:
         "<logs>/batch/{preset}.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -96,6 +99,7 @@ rule attribution:
         ),
     log:
         "<logs>/attribution/{preset}.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -120,6 +124,7 @@ rule judge_controls:
         ),
     log:
         "<logs>/controls/{preset}.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:

@@ -5,11 +5,10 @@ import inspect
 import re
 import sys
 from functools import cache
-from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+sys.path.insert(0, str(ROOT / "src"))
 
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
@@ -19,22 +18,29 @@ from kvbench.job import isolation
 from kvbench.job import log as job
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
-from kvbench.plan import cells, code_inputs, preflight, queue, resources, targets
-from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan import cells, code_inputs, preflight, queue, resources, target_check, targets
+from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
+from kvbench.records import schema
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
-ROOT = Path(workflow.basedir)
 job.import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
 if workflow.is_main_process:
+    try:
+        preflight.check_name(ROOT)
+        preflight.check_room(Path(".snakemake"))
+    except preflight.UnfitFolder as refusal:
+        sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
 
 _files = workflow.overwrite_configfiles
 try:
+    for _file in _files or [ROOT / "config/config.yaml"]:
+        check_written(_file)
     config = resolve(
         dict(config),
         load_schema(),
@@ -45,7 +51,7 @@ try:
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
 except (ConfigError, preflight.UnfitFolder, isolation.NotIsolated) as refusal:
-    raise WorkflowError(str(refusal)) from None
+    sys.exit(str(refusal))
 
 
 onstart:
@@ -59,29 +65,18 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
 
 
+ARCHITECTURES = [
+    f"kvbench.models.{arch}" for arch in dict.fromkeys(shape["arch"] for shape in PRESETS.values())
+]
 QUEUE = queue.sample_queue(config)  # every timed sample's position
 NO_NATIVE = config["kernel"] == "torch" or config["execution"] == "compile" or uses_cuda(config)
 SOURCE = roofline_source(config)
 
 
-# On a cluster these run where Snakemake does: seconds each, and some of them need the internet.
-localrules:
-    fetch_raw,
-    split_mini_wiki,
-    fetch_wikitext,
-    tokenize_text,
-    fetch_hub_weights,
-    convert_gguf,
-    place_roofs,
-    gather,
-    verdicts,
-    depth,
-    batch,
-    attribution,
-    judge_controls,
-    figure,
-    table,
-    collect_records,
+# What a measuring job loads by name for the device it runs on.
+KERNEL_CODE = [f"kvbench.kernels.cpu.{name}" for name in ("library", "memory_account")]
+if uses_cuda(config):
+    KERNEL_CODE = ["kvbench.engine.tuning"]
 
 
 # One study to a run: what a path begins with tells its rule, and no other is tried.
@@ -113,14 +108,37 @@ def cached_signature(function):
     return function
 
 
+def check_asked():
+    """Refuse a target that makes nothing; where this is another workflow's module, targets are its own."""
+    if workflow.is_main_process and os.path.realpath(workflow.main_snakefile) == str(
+        ROOT / "Snakefile"
+    ):
+        try:
+            asked = target_check.asked_for()
+            target_check.check_targets(asked, workflow.rules, config, targets.offered(config))
+            if config["compare"]["baseline"] and any("compare" in target for target in asked):
+                schema.check_file(config["compare"]["baseline"])  # before anything is measured
+        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
+            sys.exit(str(refusal))
+
+
 def environment(name):
     """The conda environment of jobs on torch, with the build of it for the study's device."""
     return f"../envs/{name}.{'cuda' if uses_cuda(config) else 'cpu'}.yaml"
 
 
+def own(path):
+    """A file of the project's own, from the folder that Snakemake works in."""
+    return os.path.relpath(path)
+
+
 @cache  # thousands of jobs ask, of a few dozen answers
 def code(script, *modules):
-    """The listing of the script and every kvbench module it can reach: an edit of one re-runs the rule."""
+    """The listing of the script and every kvbench module it can reach: an edit of one re-runs the rule.
+
+    Rules ask for all that they may need when they are read: Snakemake sees no file that is written while
+    it plans.
+    """
     find = code_inputs.write_listing if workflow.is_main_process else code_inputs.listing
     return str(find(ROOT / "scripts" / script, *modules))
 
@@ -130,9 +148,19 @@ def architecture(wildcards):
     return f"kvbench.models.{shape_of(config, wildcards.preset)['arch']}"
 
 
+def one_of(listings, ask):
+    """An input function that gives a job its listing of these, by what `ask` says of its wildcards."""
+
+    @cached_signature
+    def listing(wildcards):
+        return listings[ask(wildcards)]
+
+    return listing
+
+
 def model_code(script, *modules):
     """The code of a job that runs a preset's model: the script, its architecture, and `modules`."""
-    return lambda wildcards: code(script, *modules, architecture(wildcards))
+    return one_of({arch: code(script, *modules, arch) for arch in ARCHITECTURES}, architecture)
 
 
 @cached_signature

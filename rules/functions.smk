@@ -1,9 +1,11 @@
 """What rules ask of a job's wildcards: code, inputs, params and priorities."""
 
-# What a measuring job loads by name for the device it runs on.
-KERNEL_CODE = [f"kvbench.kernels.cpu.{name}" for name in ("library", "memory_account")]
-if uses_cuda(config):
-    KERNEL_CODE = ["kvbench.engine.tuning"]
+
+def storage(wildcards):
+    """What a measuring job loads by name: its version's cache, or its peer."""
+    if "peer" in wildcards.keys():
+        return f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
+    return f"kvbench.caches.{cache_module(wildcards.get('version', 'v1'))}"
 
 
 def measuring_code(benchmark, *modules, script="measure.py"):
@@ -11,15 +13,15 @@ def measuring_code(benchmark, *modules, script="measure.py"):
     line = BENCHMARKS[benchmark]
     modules = [f"kvbench.bench.{line.module or benchmark}", *modules, *KERNEL_CODE]
     modules += [POOLING] if line.pooled and not targets.sampled(config, benchmark) else []
-
-    @cached_signature
-    def listing(wildcards):
-        own = f"kvbench.caches.{cache_module(wildcards.get('version', 'v1'))}"
-        if "peer" in wildcards.keys():
-            own = f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
-        return code(script, *dict.fromkeys([*modules, own, architecture(wildcards)]))
-
-    return listing
+    stored = {f"kvbench.caches.{cache_module(version)}" for version in VERSIONS}
+    if "{peer}" in line.path:
+        stored = {f"kvbench.peers.{about['module']}" for about in PEERS.values()}
+    listings = {
+        (own, arch): code(script, *dict.fromkeys([*modules, own, arch]))
+        for own in stored
+        for arch in ARCHITECTURES
+    }
+    return one_of(listings, lambda wildcards: (storage(wildcards), architecture(wildcards)))
 
 
 @cached_signature
@@ -115,9 +117,10 @@ def made_controls(wildcards):
     return [path] if Path(path).exists() else []
 
 
-def figure_code(wildcards):
+def figure_code():
     """The drawing script and its family's module."""
-    return code("figure.py", f"kvbench.report.figures.{wildcards.figure}")
+    listings = {name: code("figure.py", f"kvbench.report.figures.{name}") for name in FIGURES}
+    return one_of(listings, lambda wildcards: wildcards.figure)
 
 
 def figure_inputs(wildcards):

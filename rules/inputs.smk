@@ -4,6 +4,7 @@ in    resources/manifest.yaml, the package index; the data hub only when asked f
 out   resources/raw/{file}
       resources/text/{text}.{split}.txt, resources/tokens/{text}.{split}.{tokenizer}.npz
 
+On a cluster these jobs run where Snakemake does: seconds each, and some of them need the internet.
 What an optional entry of the manifest cannot give is replaced by a line that says why, and its cells say
 "not measured". To ask again: `--forcerun resources/raw/{file}`.
 """
@@ -23,6 +24,7 @@ rule fetch_raw:
     wildcard_constraints:
         file="|".join(map(re.escape, MANIFEST)),
     retries: 2
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
@@ -43,6 +45,7 @@ rule split_mini_wiki:
         test="resources/text/mini-wiki.test.txt",
     log:
         "logs/split_mini_wiki/mini-wiki.log",
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
@@ -61,6 +64,7 @@ rule fetch_wikitext:
         "logs/fetch_wikitext/{split}.log",
     wildcard_constraints:
         split="train|valid|test",
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     script:
@@ -79,6 +83,7 @@ rule tokenize_text:
         "logs/tokenize_text/{text}.{split}.{tokenizer}.log",
     wildcard_constraints:
         tokenizer="|".join(sorted({tokenizer_of(preset) for preset in PRESETS})),
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:

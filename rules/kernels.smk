@@ -12,7 +12,7 @@ rule build_kernels:
     """Compile the native CPU kernels, for every instruction set that the compiler knows."""
     input:
         code=code("build_kernels.py"),
-        sources=[str(path.relative_to(ROOT)) for path in (*sources(), memory_account.SOURCE)],
+        sources=[own(path) for path in (*sources(), memory_account.SOURCE)],
     output:
         library=NATIVE,
         record=NATIVE.replace(".so", ".json"),

@@ -16,6 +16,9 @@ rule gather:
         "<results>/cells/{benchmark}_{preset}.jsonl",
     log:
         "<logs>/gather/{benchmark}_{preset}.log",
+    wildcard_constraints:
+        benchmark="|".join(BENCHMARKS),
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -33,6 +36,7 @@ rule collect_records:
         config["log_file"],
     log:
         "<logs>/collect.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:
@@ -44,7 +48,7 @@ rule collect_records:
 rule figure:
     """Draw one figure, as SVG and PNG, from the cells it shows."""
     input:
-        code=figure_code,
+        code=figure_code(),
         cells=figure_inputs,
     output:
         report(
@@ -56,6 +60,9 @@ rule figure:
         "<results>/figures/{figure}_{preset}.png",
     log:
         "<logs>/figures/{figure}_{preset}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    localrule: True
     conda:
         "../envs/figures.yaml"
     script:
@@ -79,6 +86,7 @@ rule table:
         "<logs>/tables/{table}_{preset}.log",
     wildcard_constraints:
         table="|".join(TABLES),
+    localrule: True
     conda:
         "../envs/figures.yaml"
     params:

@@ -35,12 +35,13 @@ rule place_roofs:
     """Set the datasheet's peaks of the device beside its measured roofs."""
     input:
         code=code("place_roofs.py"),
-        peaks="src/kvbench/analysis/datasheet.yaml",
+        peaks=own(ROOT / "src/kvbench/analysis/datasheet.yaml"),
         roofs=f"{EXPORTS}/roofs.json" if SOURCE == "csv" else rules.measure_roofs.output[0],
     output:
         ROOFS,
     log:
         "<logs>/roofline/place_roofs.log",
+    localrule: True
     conda:
         "../envs/figures.yaml"
     script:

@@ -36,10 +36,12 @@ rule convert_gguf:
         "logs/convert_gguf/{preset}.log",
     wildcard_constraints:
         preset="|".join(GGUF),
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     params:
         shape=lookup("{preset}", within=SHAPES),
+        entries={file: MANIFEST[file] for file in GGUF.values()},
     script:
         "../scripts/convert_gguf.py"
 
@@ -54,6 +56,7 @@ rule fetch_hub_weights:
         "logs/fetch_hub_weights/{preset}.log",
     wildcard_constraints:
         preset="|".join(HUB_PRESETS),
+    localrule: True
     conda:
         "../envs/inputs.yaml"
     script:

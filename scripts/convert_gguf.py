@@ -1,16 +1,19 @@
 """Convert a model's GGUF file once: weights to safetensors, its tokenizer to a ranks file."""
 
-from pathlib import Path
-
 from kvbench.files import write_text
+from kvbench.foreign import reading
 from kvbench.inputs import gguf as gguf_model
+from kvbench.inputs.wheel import verify
 from kvbench.job.log import logged
 from kvbench.models.weights import save
 from kvbench.placeholder import passed_on
 
 with logged(snakemake.log[0], snakemake.input.code), passed_on(*snakemake.output):
-    reader = gguf_model.open_gguf(snakemake.input.gguf)
-    tensors = gguf_model.tensors(reader, snakemake.params.shape)
-    origin = {"preset": snakemake.wildcards.preset, "file": Path(snakemake.input.gguf).name}
+    path = verify(snakemake.input.gguf, snakemake.params.entries)
+    reader = gguf_model.open_gguf(path)
+    with reading(path, "GGUF file of this model"):
+        tensors = gguf_model.tensors(reader, snakemake.params.shape)
+        ranks = gguf_model.ranks(reader)
+    origin = {"preset": snakemake.wildcards.preset, "file": path.name}
     save(snakemake.output.weights, tensors, source="gguf", **origin)
-    write_text(snakemake.output.ranks, gguf_model.ranks(reader))
+    write_text(snakemake.output.ranks, ranks)

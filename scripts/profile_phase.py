@@ -14,7 +14,7 @@ with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config
     report, run = Path(snakemake.output.report), Path(snakemake.output.run)
     cell = report.with_suffix(".cell.json")
     write_text(cell, json.dumps(snakemake.params.cell))
-    program = ["scripts/profile_decode_step.py", "--cell", str(cell)]
+    program = [f"{snakemake.scriptdir}/profile_decode_step.py", "--cell", str(cell)]
     command = [sys.executable, *program, "--weights", snakemake.input.weights]
     metrics = read_record(snakemake.input.calibration)["metrics"]
     runner.check_permission()

@@ -14,7 +14,8 @@ import torch
 from fake_gpu import Driver
 
 from kvbench.inputs.build_kernels import build_or_say_why
-from kvbench.kernels.cpu.build import NoCompiler, find_compiler, source_sha256
+from kvbench.kernels.cpu.build import ISAS, NoCompiler, find_compiler, source_sha256
+from kvbench.kernels.cpu.library import load
 from kvbench.kernels.cpu.memory_account import NAME
 from kvbench.records.store import SCHEMA_VERSION
 
@@ -53,6 +54,17 @@ def library(pytestconfig):
                 old.unlink()
             build_or_say_why(path, record, account)
     return path
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, library):
+    """Each instruction set in turn; one that the library or this processor lacks is skipped."""
+    try:
+        return load(library, request.param).isa
+    except ValueError as error:
+        if request.param == "portable":
+            raise
+        pytest.skip(str(error).removeprefix(f"{library} "))
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ class Cell:
         if self.P:
             return self.P + 1
         reached = self.depth or self.prompt_length + self.T - 1
-        return min(reached, self.model_config["block_size"])
+        return min(reached, int(self.model_config["block_size"]))
 
 
 def _default(field: Any) -> Any:

@@ -111,7 +111,7 @@ def test_a_study_of_one_phase_draws_that_phase_alone(tmp_path):
 
     alone = drawn([placed("v1")])
     assert "decode with a cache" in alone and "prefill" not in alone
-    lost = {**cell_of("v1", "prefill"), "pretrained": "custom", "error": "out of memory"}
+    lost = cell_of("v1", "prefill").failure("out of memory", "")
     assert "v1 prefill: out of memory" in drawn([placed("v1"), lost])
 
 

@@ -173,7 +173,11 @@ def test_only_latency_cells_count_energy():
 
 @pytest.mark.gpu
 def test_a_gpu_tells_joules_a_token_or_why_not():
-    drawn = latency.run(cell_of("cuda", T=64, energy_s=2.0), None)["energy"]
+    """A model that keeps a GPU busy: what a tiny one draws is lost in the idle device's power."""
+    shape = {"n_layer": 4, "n_head": 16, "n_embd": 1024, "block_size": 256, "vocab_size": 1000}
+    wide = resolve(STUDY | {"model_config": shape, "prompt_length": 128}, load_schema())
+    asked = cell(wide, "latency", "custom", "v1", T=64, batch=64)
+    drawn = latency.run(asked.replace(device="cuda", energy_s=2.0), None)["energy"]
     if drawn["source"] is None:
         pytest.skip(drawn["reason"])
     assert 10 < drawn["idle_w"] < 1000 and 0 < drawn["update_s"] < 0.2

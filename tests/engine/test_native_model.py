@@ -36,8 +36,15 @@ STUDY = {
 
 
 @pytest.fixture
-def choice(library):
-    return Choice("eager", "native", "panels", native=load(library))
+def choice(isa, library):
+    return Choice("eager", "native", "panels", native=load(library, isa))
+
+
+@pytest.fixture(params=[False, True], ids=["no matrix units", "matrix units"])
+def matrix_units(request, monkeypatch):
+    """The way of a processor without AMX and of one with it, both of which any processor can go."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: request.param)
+    return request.param
 
 
 def packed(model, choice):
@@ -78,7 +85,7 @@ def test_int4_rows_are_appended_and_attended_to_natively(choice):
 @pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("dtype", APART, ids=str)
 @pytest.mark.parametrize("cache_name", ["dense", "int8"])
-def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_name):
+def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_name, matrix_units):
     plain, tokens = small_model("pairs", 3, dtype, arch), prompts(2, 30)
     model = packed(plain, choice)
     like = plain.lm_head.weight
@@ -91,12 +98,16 @@ def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_n
 
 
 @pytest.mark.parametrize("dtype", APART, ids=str)
-def test_a_tied_head_s_panels_serve_the_embedding_too(choice, dtype):
+def test_a_tied_head_and_its_embedding_share_one_copy(choice, dtype, matrix_units):
+    """The head's panels, or, where bfloat16 has matrix units, the plain weights kept for them."""
     plain, idx = small_model(dtype=dtype), prompts(3, 7)
     model = packed(plain, choice)
-    assert isinstance(model.transformer["wte"], PanelEmbedding)
-    assert torch.equal(model.transformer["wte"](idx), plain.transformer["wte"](idx))
-    assert model.lm_head.weight is model.transformer["wte"].weight
+    wte, head = model.transformer["wte"], model.lm_head
+    kept = matrix_units and dtype is torch.bfloat16
+    assert isinstance(head, TwoFormLinear) == kept
+    assert isinstance(wte, PanelEmbedding) == (not kept)
+    assert wte.weight is (head.plain if kept else head).weight
+    assert torch.equal(wte(idx), plain.transformer["wte"](idx))
 
 
 def test_matrix_units_keep_plain_weights_for_many_rows(choice):
@@ -120,16 +131,25 @@ def cell_of(benchmark, version, **where):
     return cell(resolve(STUDY, load_schema()), benchmark, "custom", version, batch=2, **where)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("version", ["v0", "v1", "v4"])
-def test_peak_memory_reconciles_to_the_byte(library, version):
-    asked = cell_of("vram", version, T=40)
+def test_peak_memory_reconciles_to_the_byte(
+    isa, library, version, dtype, matrix_units, monkeypatch
+):
+    monkeypatch.setenv("KVBENCH_ISA", isa)
+    asked = cell_of("vram", version, T=40).replace(dtype=dtype)
     record = vram.run(asked, None, str(library))
     plain = vram.run(asked.replace(kernel="torch"), None)
     parts = ("weight_bytes", "packed_bytes", "cache_reserved_bytes", "transient_bytes")
     prompt_bytes = 2 * 8 * 8
+    assert record["kernel_isa"] == isa
     assert record["peak_memory_bytes"] == prompt_bytes + sum(record[part] for part in parts)
     assert record["weight_bytes"] == plain["weight_bytes"] and plain["packed_bytes"] == 0
-    assert 0 <= record["packed_bytes"] < 0.1 * record["weight_bytes"]  # a last panel filled up
+    share = record["packed_bytes"] / record["weight_bytes"]
+    if matrix_units and dtype == "bfloat16":
+        assert 0.9 < share < 1.1  # a second copy of every matrix
+    else:
+        assert 0 <= share < 0.1  # a last panel filled up
     assert record["cache_reserved_bytes"] == plain["cache_reserved_bytes"]
     by_account = vram.run(asked.replace(kernel="torch"), None, str(library))
     assert by_account["repeats"] == plain["repeats"]  # both meters, to the byte

@@ -1,10 +1,12 @@
 """A Llama and its tokenizer out of a GGUF file that the test writes."""
 
 import base64
+import struct
 
 import numpy as np
 import pytest
 import torch
+from damage import damaged, read_or_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,3 +101,37 @@ def test_words_are_those_of_smollm(words):
     byte_of = {char: byte for byte, char in enumerate(gguf_model.byte_characters())}
     expected = [bytes(byte_of[char] for char in word).decode() for word, _ in theirs]
     assert regex.findall(text.SMOLLM_PATTERN, words) == expected
+
+
+def test_a_damaged_gguf_file_is_read_or_refused(made, tmp_path):
+    path, whole = tmp_path / "damaged.gguf", made[0].read_bytes()
+    head = whole[: whole.index(b"token_embd") + 400]  # all but numbers, where damage is in reach
+
+    @settings(max_examples=60, deadline=None)
+    @given(damaged(head))
+    def check(data):
+        path.write_bytes(data + whole[len(head) :])
+        with read_or_refused(path, weights.WeightsError):
+            gguf_model.open_gguf(path)
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<4sIQQQ2s", b"GGUF", 3, 0, 1, 2, b"\xff\xfe"),
+        struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 10**12) + b"abc",
+        struct.pack("<4sIQQ", b"GGUF", 3, 2**63, 2**63),
+        struct.pack("<4sIQQQ1sI", b"GGUF", 3, 0, 1, 1, b"x", 9) + struct.pack("<IQ", 9, 1) * 9000,
+        b"GGUF",
+        b"",
+    ],
+    ids=["a key of other bytes", "an endless string", "endless counts", "nested", "magic", "empty"],
+)
+def test_a_malformed_gguf_file_is_refused_at_once(tmp_path, data):
+    path = tmp_path / "malformed.gguf"
+    path.write_bytes(data)
+    with read_or_refused(path, weights.WeightsError):
+        gguf_model.open_gguf(path)
+        pytest.fail("it was read")

@@ -3,8 +3,10 @@
 import fcntl
 import json
 import os
+import sys
 from types import SimpleNamespace
 
+import fake_gpu
 import pytest
 from project import snakemake, toy
 
@@ -47,10 +49,8 @@ def test_cells_on_the_cpu_never_overlap_whatever_the_cores(tmp_path):
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine with four CUDA devices that nvidia-smi tells the UUIDs of, and no torch yet."""
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf 'GPU-a\\nGPU-b\\nGPU-c\\nGPU-d\\n'\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    """A machine with four CUDA devices whose UUIDs the driver tells, and no torch yet."""
+    monkeypatch.setitem(sys.modules, "pynvml", fake_gpu.Driver())
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(devices, "sys", SimpleNamespace(modules={}))
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")  # put back afterwards

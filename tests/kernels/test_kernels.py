@@ -3,7 +3,10 @@
 import ctypes
 import mmap
 import os
+import platform
+import re
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,24 +15,36 @@ from kvbench import placeholder as unavailable
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account as account
-from kvbench.kernels.cpu.build import BuildError, NoCompiler, build, source_sha256
+from kvbench.kernels.cpu.build import ISAS, BuildError, NoCompiler, build, source_sha256
 from kvbench.kernels.cpu.library import load
+from kvbench.records.store import read_record
 
 FP32, BF16 = torch.float32, torch.bfloat16
 CLOSE = {FP32: {"rtol": 1e-5, "atol": 1e-5}, BF16: {"rtol": 2**-8, "atol": 1e-3}}  # half a step
 
 
-ISAS = {"AVX2": ["portable", "avx2"], "AVX512": ["portable", "avx2", "avx512", "avx512_bf16"]}
+FLAGS = {  # of /proc/cpuinfo, that an instruction set's code needs
+    "portable": set(),
+    "avx2": {"avx2", "fma"},
+    "avx512": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "avx512_bf16": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
+}
 
 
-@pytest.fixture(params=ISAS.get(torch.backends.cpu.get_cpu_capability(), ["portable"]))
-def native(request, library):
-    try:
-        return load(library, request.param)
-    except ValueError as error:
-        if request.param == "portable":
-            raise
-        pytest.skip(str(error))
+@pytest.fixture
+def native(isa, library):
+    return load(library, isa)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="an x86 processor's flags")
+def test_every_instruction_set_built_runs_where_the_processor_has_it(library):
+    assert list(FLAGS) == list(ISAS)
+    has = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
+    for isa in read_record(library.with_suffix(".json"))["isas"]:
+        if has >= FLAGS[isa]:
+            assert load(library, isa).isa == isa
+        else:
+            refused(lambda isa=isa: load(library, isa), isa)
 
 
 def cache(kind, batch, heads, capacity, size):

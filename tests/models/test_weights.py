@@ -167,7 +167,7 @@ def test_the_hub_gives_our_names_and_offline_says_what_to_do(theirs, monkeypatch
 def test_a_pickle_is_never_opened(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     torch.save({"a": torch.zeros(1)}, path)
-    assert "never opened" in refusal(path)
+    assert "no job opens one" in refusal(path)
     renamed = path.rename(tmp_path / "renamed.safetensors")
     assert "not a whole safetensors file" in refusal(renamed)
 

@@ -142,12 +142,20 @@ def test_throttling_is_what_was_counted_in_between(tmp_path):
     assert throttling.since(blind, blind) == {"thermal": None, "quota": None}
 
 
-def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path):
+def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path, monkeypatch):
     def read():
         return throttling.counters("cuda", tmp_path, tmp_path / "none")["gpu"]
 
     before = read()
     driver.slowed[driver.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP] += 7_000_000  # ns
     assert throttling.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
+    clock = {"wall": 0.0}
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: clock["wall"])
+    for ms, disturbed in ((5, []), (15, ["throttled"])):
+        watch = machine.Watch("cuda", 1)
+        clock["wall"] += 1.0
+        driver.slowed[270] += ms * 1_000_000
+        found = watch.report()
+        assert found["throttled"]["gpu"] == 1000 * ms and found["disturbed_by"] == disturbed
     driver.slowed.clear()  # an older driver
     assert read() is None

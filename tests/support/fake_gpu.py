@@ -82,6 +82,12 @@ class Driver:
     def nvmlInit(self):
         pass
 
+    def nvmlDeviceGetCount(self):
+        return 4
+
+    def nvmlDeviceGetUUID(self, index):
+        return f"GPU-{'abcd'[index]}"
+
     def nvmlDeviceGetHandleByIndex(self, index):
         self.asked.append(index)
         return index
@@ -93,13 +99,13 @@ class Driver:
         return uuid
 
     def nvmlDeviceGetFieldValues(self, device, fields):
-        def told(field):
+        def reading(field):
             code = self.NVML_SUCCESS if field in self.slowed else 3
             return SimpleNamespace(
                 nvmlReturn=code, value=SimpleNamespace(ullVal=self.slowed.get(field, 0))
             )
 
-        return [told(field) for field in fields]
+        return [reading(field) for field in fields]
 
     def nvmlDeviceGetTotalEnergyConsumption(self, device):
         if self.energy is None:

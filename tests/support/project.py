@@ -1,8 +1,11 @@
 """Copies of the project for tests that run Snakemake on them."""
 
+import json
+import math
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,7 +16,7 @@ PARTS = ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts"
 
 TOY = """
 pretrained: null
-model_config: {n_layer: 2, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 128}
+model_config: {n_layer: 1, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 128, activation: gelu}
 weights: toy.safetensors
 benchmarks: [vram]
 kernel: torch  # nothing to compile first
@@ -52,9 +55,20 @@ def toy(folder):
     """A copy whose study `toy` has one kind of cell, which takes a third of a second."""
     copy(folder)
     (folder / "config/toy.yaml").write_text(TOY)
-    (folder / "toy.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")  # of no tensors
+    rows = {"wte": [128, 32], "wpe": [64, 32], "h.0.ln_1": [32]}  # as far as planning looks
+    write_zeros(folder / "toy.safetensors", {f"{name}.weight": size for name, size in rows.items()})
     (folder / "src/kvbench/bench/vram.py").write_text(BENCH)
     return folder
+
+
+def write_zeros(path, shapes):
+    """A safetensors file of float32 zeros."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
 
 
 def command(*arguments, cores=1, profile=None):

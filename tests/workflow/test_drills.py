@@ -228,3 +228,13 @@ def test_a_clock_that_jumps_while_measuring_changes_no_duration(monkeypatch):
     for _ in range(3):
         marks()
     assert all(0 <= ms < 1000 for ms in marks.intervals_ms())
+
+
+def test_a_damaged_gguf_file_is_not_converted(folder):
+    raw = folder / "resources/raw/SmolLM2-135M-Instruct.Q4_1.gguf"
+    raw.parent.mkdir()
+    raw.write_bytes(b"GGUF" + bytes(64))
+    converted = "resources/weights/smollm2/gguf.safetensors"
+    said = snakemake(folder, converted, *STUDY, "--allowed-rules", "convert_gguf", check=False)
+    assert f"{raw.name} has sha256" in said and "delete it and run again" in said
+    assert not (folder / converted).exists()

@@ -20,7 +20,7 @@ NOT_NEEDED = {
     "measure": {"transformers", "datasets", "tiktoken"},  # the hub's weights and texts: converted
     # optional, a peer that is missing says so; llama_cpp by its module's name where it is missing
     "peers": {"ctranslate2", "gguf", "llama-cpp", "llama-cpp-python"},
-    "figures": {"safetensors"},  # read by the jobs that stamp a record
+    "figures": {"safetensors", "nvidia-ml-py"},  # of the jobs that measure and profile
 }
 # Modules that scripts load by name.
 BY_NAME = {

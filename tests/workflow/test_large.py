@@ -5,6 +5,7 @@ import json
 import re
 import tracemalloc
 from importlib import import_module
+from itertools import chain
 
 import made
 import pytest
@@ -132,7 +133,10 @@ def test_collecting_and_comparing_hold_one_record_at_a_time(tmp_path):
     write_lines(few, lines(20))
     at_first = peak(lambda: write_lines(few, lines(20)))
     assert peak(lambda: write_lines(many, lines(200))) < 1.2 * at_first
+    for path, n in ((few, 20), (many, 200)):
+        write_lines(path, chain(lines(n), [{"lines": n}]))  # as gathered
     at_first = peak(lambda: sum(1 for _ in each_cell([few])))
     assert peak(lambda: sum(1 for _ in each_cell([many]))) < 1.2 * at_first
+    write_lines(many, lines(200))
     held = peak(lambda: gate.against(gate.read_lines(many), gate.read_lines(many), margin=0.05))
     assert held < 0.5 * 200 * size

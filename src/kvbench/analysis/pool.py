@@ -55,7 +55,9 @@ def _energy(samples: list[Record]) -> dict[str, Any]:
         values = [one[key] for one in drawn if one[key] is not None]
         if any(value <= 0 for value in values):
             values = []
-            reasons.append(f"{phase} draws no more than the idle device, as far as can be told")
+            reasons.append(
+                f"{phase} draws no more than the idle device, within the meter's resolution"
+            )
         found[key] = asdict(interval([[value] for value in values])) if values else None
     idle = [one["idle_w"] for one in drawn if one["idle_w"] is not None]
     reason = reasons[0] if reasons else None

@@ -8,7 +8,7 @@ from statistics import median
 from kvbench.costs.forward import head_dim
 from kvbench.records.record import Row, measured
 
-ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is told against
+ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is relative to
 # Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
 PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}
 WIKITEXT_TOKENS = 287_644

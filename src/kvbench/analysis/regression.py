@@ -7,15 +7,16 @@ only where a difference is shown and larger than the margin.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at
+from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecords
 from kvbench.records.record import Record, is_error, times_ms
+from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.paired import Comparison, compare_apart
 
@@ -23,7 +24,7 @@ Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
 MUST_AGREE = ("device_name", "dtype", "threads", "weights")
-ABOUT = ("commit", "pytorch_version")  # told of both studies
+ABOUT = ("commit", "pytorch_version")  # named for both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
 
@@ -32,10 +33,17 @@ class RegressionError(ValueError):
 
 
 def read_lines(path: str | Path) -> Iterator[Named]:
-    """The records of a `results.jsonl`, each with its file and line, one at a time."""
-    with open(path, encoding="utf-8") as lines:
-        for n, line in enumerate(lines, start=1):
-            yield f"{path}, line {n}", json.loads(line)
+    """The records of a `results.jsonl`, each with its file and line, one at a time.
+
+    Raises IncompleteRecord, naming both, for a line that is no whole record of this schema version.
+    """
+    for n, record in enumerate(read_lines_of(path), start=1):
+        if record.get("schema_version") != SCHEMA_VERSION or record.get(COMPLETE) is not True:
+            raise IncompleteRecord(
+                f"{path}, line {n}, is no whole record of schema version {SCHEMA_VERSION}: see "
+                f"python -m kvbench.records.schema {path}"
+            )
+        yield f"{path}, line {n}", record
 
 
 def table(now: Iterable[Named], baseline: str, margin: float, allow: Iterable[str]) -> Table:

@@ -1,4 +1,4 @@
-"""What stands beside the versions, compared process by process: other runners, other ways."""
+"""Other runners, and other ways to run a step, compared process by process."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
             "first_difference": at,
             "runs": runs,
         }
-        if not peer.stepwise:  # nothing told when a step was over
+        if not peer.stepwise:  # the ends of its steps are unknown
             facts |= {"ttft_ms_median": None, "tpot_ms_median": None}
             facts |= {"runs": [run | {"step_ms": [], "ttft_ms": None} for run in runs]}
         return setup.record(**facts) | {

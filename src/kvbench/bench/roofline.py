@@ -22,7 +22,7 @@ from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 
 PHASES = ("prefill", "decode")
-# A step is over before the machine's mood has turned: it runs again, this long or this often.
+# Machine noise outlasts a short step: it is repeated for so long, at most so often.
 LEAST_MS, ENOUGH = 500.0, 30
 # Between two marks on a GPU: a lone step's would hold the latency of its launch as well.
 BETWEEN_MS, MOST_BETWEEN = 5.0, 50

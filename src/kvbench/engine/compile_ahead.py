@@ -27,6 +27,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 from kvbench.caches import make
+from kvbench.engine.fast_cache import coded_rows
 from kvbench.engine.fused_step import SITES, FusedStep
 from kvbench.kernels.triton.bound import Launch, Quantise
 from kvbench.models.build import build
@@ -77,10 +78,10 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored = Quantise(*held.rows(0))
+        stored = Quantise(*coded_rows(held, 0))
         tokens = min(512, held.capacity)
-        shape = batch, held.n_head, tokens, held.head_dim
-        rows = torch.empty(shape, dtype=torch.bfloat16, device="meta")
+        sizes = batch, held.n_head, tokens, held.head_dim
+        rows = torch.empty(sizes, dtype=torch.bfloat16, device="meta")
         yield "quantise", stored.storing(rows, rows, 0, (rows, rows))
         yield "read", stored.reading(tokens, rows, rows)
 

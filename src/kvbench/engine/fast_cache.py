@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.backend import Choice
-from kvbench.engine.static_view import HasRows, Rows
+from kvbench.engine.static_view import HasRows
 from kvbench.kernels.reference import decode_attention
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class PromptCache:
 
     def __init__(self, cache: Cache) -> None:
         kernels = import_module("kvbench.kernels.triton.bound")  # by name: of CUDA devices alone
-        self.cache, held = cache, cast(HasRows, cache)
+        self.cache = cache
         self._stores = {
-            layer: kernels.Quantise(*_coded(held.rows(layer))) for layer in cache.layers
+            layer: kernels.Quantise(*coded_rows(cache, layer)) for layer in cache.layers
         }
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
 
@@ -89,8 +89,9 @@ class PromptCache:
         return causal_sdpa(q, k, v)
 
 
-def _coded(rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    k, v, k_scale, v_scale = rows
+def coded_rows(cache: Cache, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes of K and V of one layer, and their scales, of a cache that stores codes."""
+    k, v, k_scale, v_scale = cast(HasRows, cache).rows(layer)
     assert k_scale is not None and v_scale is not None
     return k, v, k_scale, v_scale
 

@@ -102,7 +102,7 @@ def variants(step: FusedStep, site: str, settings: Settings) -> list[Any]:
 
 def compile_all(build: Callable[[Settings], FusedStep], step: FusedStep) -> None:
     """Compile every choice's kernels, several at once: the measuring then waits for none."""
-    launches = {}
+    launches: dict[str, bound.Launch] = {}
     for site in SITES:
         for choice in [step.settings[site], *variants(step, site, step.settings)]:
             try:

@@ -10,10 +10,12 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kvbench import placeholder as unavailable
+from kvbench.foreign import reading
 from kvbench.models.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -42,11 +44,23 @@ NORMAL = 1  # the token type of text; others are control tokens
 
 
 def open_gguf(path: str | Path) -> gguf.GGUFReader:
-    """Map a GGUF file into memory. Raises NotMeasured where it could not be had."""
+    """Map a GGUF file into memory, and read all but its numbers.
+
+    Raises NotMeasured where it could not be had, WeightsError where it is no whole GGUF file.
+    """
     import gguf
 
-    unavailable.check(path)
-    return gguf.GGUFReader(path)
+    class Strict(gguf.GGUFReader):
+        """Refuses what the file is too short for, which the reader takes for empty."""
+
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError(f"it ends before what byte {offset} promises")
+            return super()._get(offset, dtype, count, override_order)
+
+    with reading(path, "GGUF file", WeightsError):
+        unavailable.check(path)
+        return Strict(path)
 
 
 def tensors(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tensor]:

@@ -8,12 +8,13 @@ import numpy as np
 
 from kvbench import placeholder as unavailable
 from kvbench.files import replacing
+from kvbench.foreign import ForeignFile, reading
+from kvbench.vocabularies import VOCABULARIES
 
 if TYPE_CHECKING:
     import tiktoken
 
 END_OF_TEXT = "<|endoftext|>"
-VOCABULARIES = {"gpt2": 50_257, "gpt2-8k": 8_192, "smollm2": 49_152}  # ids
 # SmolLM's words: digits stand alone, and the whitespace before one is a word; the rest is GPT-2's.
 SMOLLM_PATTERN = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+"
@@ -62,9 +63,10 @@ def load_encoding(ranks_path: Path, tokenizer: str) -> "tiktoken.Encoding":
 
     unavailable.check(ranks_path)
     n_vocab = VOCABULARIES[tokenizer]
-    lines = ranks_path.read_bytes().splitlines()[: n_vocab - 1]
-    ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
-    first = min(ranks.values())  # control tokens come before these, or end of text after them
+    with reading(ranks_path, "ranks file of a tokenizer"):
+        lines = ranks_path.read_bytes().splitlines()[: n_vocab - 1]
+        ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
+        first = min(ranks.values())  # control tokens come before these, or end of text after them
     return tiktoken.Encoding(
         name=tokenizer,
         pat_str=SMOLLM_PATTERN if tokenizer == "smollm2" else r50k_pat_str,
@@ -93,7 +95,33 @@ def write_tokens(path: str | Path, tokens: Tokens) -> None:
         np.savez(file, **tokens._asdict())
 
 
-def load_tokens(path: str | Path) -> Tokens:
-    """Read what write_tokens wrote."""
-    with np.load(path) as arrays:
-        return Tokens(arrays["tokens"], arrays["token_bytes"])
+def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) -> Tokens:
+    """Read what write_tokens wrote.
+
+    Raises ForeignFile for another file, for ids beyond `vocab_size`, and for fewer tokens than
+    `at_least`; NotMeasured where the text could not be had.
+    """
+    with reading(path, "token file"):
+        unavailable.check(path)
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = Tokens(arrays["tokens"], arrays["token_bytes"])
+        if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:
+            raise ValueError("its tokens are no row of uint16")
+        if len(found.tokens) < at_least:
+            raise ForeignFile(
+                f"{path} has {len(found.tokens)} tokens, a window needs {at_least}: "
+                "lower perplexity.context, or take a longer text"
+            )
+        largest = int(found.tokens.max(initial=0))
+        if largest >= min(vocab_size, len(found.token_bytes)):
+            raise ForeignFile(f"{path} has token id {largest}, the model {vocab_size} embeddings")
+        return found
+
+
+def read_text(path: str | Path) -> str:
+    """A text in UTF-8. Raises ForeignFile for one in another encoding, and for one of nothing."""
+    with reading(path, "text in UTF-8"):
+        text = Path(path).read_text(encoding="utf-8")
+    if not text.strip():
+        raise ForeignFile(f"{path} is an empty text; delete it and run again")
+    return text

@@ -11,7 +11,6 @@ import fcntl
 import getpass
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from kvbench import nvml
 from kvbench.job.log import tell
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 HOLD = "KVBENCH_HELD_DEVICE"  # tells this process's children (a profiler's program) what it holds
-LIST = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
 POLL_S = 0.1
 
 
@@ -54,7 +53,7 @@ def has_cuda_driver() -> bool:
 
 
 def on_cuda(device: str) -> bool:
-    """Whether `auto|cpu|cuda` means CUDA on this machine, as far as can be told without torch."""
+    """Whether `auto|cpu|cuda` means CUDA on this machine, judged without torch."""
     return device == "cuda" or (device == "auto" and has_cuda_driver())
 
 
@@ -65,9 +64,8 @@ def visible() -> list[str] | None:
     they count what is listed there.
     """
     try:
-        said = subprocess.run(LIST, capture_output=True, text=True, check=True).stdout
-        uuids = said.split()
-    except (OSError, subprocess.CalledProcessError):
+        uuids = nvml.uuids()
+    except nvml.Unreadable:
         uuids = []
     allotted = os.environ.get(VISIBLE)
     if allotted is None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kvbench.job import isolation
-from kvbench.records.provenance import listed
+from kvbench.records.provenance import PROJECT, listed
 
 PACKAGE = __name__.split(".")[0]
 _terminal: int | None = None  # where `tell` writes, inside `logged`
@@ -37,9 +37,9 @@ class UndeclaredCode(RuntimeError):
 def check_declared(code: str | Path) -> None:
     """Raise UndeclaredCode where this process has loaded a file of the package not in `code`.
 
-    `code` is the listing of the job's rule, with paths relative to the working folder.
+    `code` is the listing of the job's rule.
     """
-    declared = {Path(file).resolve() for file in listed([code])}
+    declared = {(PROJECT / file).resolve() for file in listed([code])}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.split(".")[0] == PACKAGE and file and Path(file).resolve() not in declared:

@@ -72,10 +72,10 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
-        """Logits (B, 1, vocab_size) of a forward less what versions change: its Q, K and V.
+        """Logits (B, 1, vocab_size) of a forward without its Q, K and V projections.
 
         x (B, T, C) stands for the embedded tokens; every layer asks layer 0's K/V of `cache` with
-        q (B, nh, T, hs). The numbers mean nothing, the work is most of a forward's, in its order.
+        q (B, nh, T, hs). The work is most of a forward's, in its order; the logits mean nothing.
         """
         raise NotImplementedError
 

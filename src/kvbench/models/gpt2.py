@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kvbench.caches import Cache
 from kvbench.models.base import Decoder, LanguageModel, Layer, LinearGELU
@@ -29,6 +30,7 @@ class Config:
     vocab_size: int = 50257
     dropout: float = 0.0  # recorded with the shape; benchmarks run in eval mode, where it is inert
     bias: bool = True
+    activation: str = "gelu_new"  # the tanh GELU of GPT-2; or `gelu`, the exact one of nanoGPT
     owner: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -39,8 +41,9 @@ class Config:
 
     @property
     def as_published(self) -> bool:
-        """Whether other runners' GPT-2 holds this one: biases, and K/V of its own in each layer."""
-        return self.bias and self.owner == tuple(range(self.n_layer))
+        """Whether other runners' GPT-2 holds this one: biases, tanh GELU, every layer's own K/V."""
+        own = self.owner == tuple(range(self.n_layer))
+        return self.bias and self.activation == "gelu_new" and own
 
     @property
     def owning_layers(self) -> list[int]:
@@ -80,15 +83,18 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """The feed-forward half of a block: 4x wide, tanh GELU."""
+    """The feed-forward half of a block: 4x wide, tanh GELU, or the exact one after its Linear."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.c_fc = LinearGELU(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.exact = config.activation == "gelu"
+        linear = nn.Linear if self.exact else LinearGELU
+        self.c_fc = linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(self.c_fc(x))
+        x = self.c_fc(x)
+        return self.c_proj(F.gelu(x) if self.exact else x)
 
 
 class Block(nn.Module):
@@ -162,7 +168,7 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]
-        embedding, positions = parts["wte"].weight, parts["wpe"].weight
+        embedding, positions = (cast(nn.Embedding, parts[name]).weight for name in ("wte", "wpe"))
         return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:

@@ -189,7 +189,7 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]  # fmt: skip
-        embedding = parts["wte"].weight
+        embedding = cast(nn.Embedding, parts["wte"]).weight
         speed = turning_speed(config.head_dim, config.rope_base, embedding.device)
         return Decoder(embedding, None, speed, layers, parts["norm_f"], self.lm_head)
 

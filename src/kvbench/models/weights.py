@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kvbench import placeholder as unavailable
 from kvbench.files import replacing
+from kvbench.foreign import ABOUT, ForeignFile, reading, safetensors_header, unwrapped
 
 STD = 0.02  # GPT-2's initialisation
 IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files
 HEAD, EMBEDDING = "lm_head.weight", "transformer.wte.weight"
 
 
-class WeightsError(ValueError):
+class WeightsError(ForeignFile):
     """A weights file that cannot be used, and why, in one line."""
 
 
@@ -63,7 +64,7 @@ def load(model: nn.Module, path: str | Path) -> None:
     A layer that borrows its K/V takes the query rows of the file's c_attn (q, k, v). Raises
     WeightsError for another format and for unknown, missing or ill-shaped tensors.
     """
-    tensors = read(path)
+    tensors, about = _read(path)
     names = dict(model.named_parameters())
     for problem, wrong in (("lacks", names.keys() - tensors), ("adds", tensors.keys() - names)):
         if wrong:
@@ -74,6 +75,14 @@ def load(model: nn.Module, path: str | Path) -> None:
             _copy(name, tensors[name], parameter, _query_rows(model))
         except ValueError as error:
             raise WeightsError(f"{path} does not fit this model: {error}") from None
+        if "sha256" not in about and not is_finite(parameter):  # `save` writes no others
+            dtype = str(parameter.dtype).removeprefix("torch.")
+            raise WeightsError(f"{path}: {name} has NaN or infinite numbers, in {dtype}")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no number is NaN or infinite: seen by their sum, and one by one where that is not."""
+    return bool(tensor.detach().sum().isfinite() or tensor.isfinite().all())
 
 
 def _query_rows(model: nn.Module) -> int:
@@ -87,6 +96,8 @@ def _copy(name: str, tensor: Tensor, parameter: Tensor, query_rows: int) -> None
     """Cast and copy one tensor; only the query rows for a layer without K/V of its own."""
     if ".attn.c_attn." in name and len(parameter) == query_rows < len(tensor):
         tensor = tensor[:query_rows]
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} holds whole numbers, {tensor.dtype}, not weights")
     if tensor.shape != parameter.shape:
         raise ValueError(f"{name} is {[*tensor.shape]}, the model needs {[*parameter.shape]}")
     parameter.copy_(tensor)
@@ -99,23 +110,26 @@ def read(path: str | Path) -> dict[str, Tensor]:
     file of `save` whose tensors are not those it was given (0.7 s per gigabyte to see); NotMeasured
     for one that could not be had.
     """
+    return _read(path)[0]
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of `read`, and what `save` recorded about the file."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise WeightsError(
-            f"{path} is not a .safetensors file; a pickle can run code, so it is never opened: "
-            "convert the weights with safetensors.torch.save_file"
+            f"{path} is not a .safetensors file; a pickle can run code, so no job opens one: "
+            f"convert it once, python -m kvbench.models.convert {path} FILE.safetensors"
         )
-    unavailable.check(path)
-    try:
+    with reading(path, "safetensors file", WeightsError):
+        unavailable.check(path)
+        about = safetensors_header(path, WeightsError).about
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = json.loads((file.metadata() or {}).get("kvbench", "{}"))
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from None
     if "sha256" in about and about["sha256"] != tensors_sha256(tensors):
         raise WeightsError(f"{path} is corrupted: not the tensors it was made with; delete it")
     try:
-        return to_our_names(tensors)
+        return to_our_names(tensors), about
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
 
@@ -128,8 +142,10 @@ def to_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in tensors.items():
         if not name.endswith(IGNORED):
-            whole = name.startswith(("transformer.", "lm_head."))
-            ours[name if whole else f"transformer.{name}"] = tensor
+            name = our_name(name)
+            if name in ours:
+                raise WeightsError(f"two tensors go by the name {name}")
+            ours[name] = tensor
     head = ours.pop(HEAD, None)
     if head is not None and not torch.equal(head, ours.get(EMBEDDING, head[:0])):
         raise WeightsError(f"{HEAD} differs from {EMBEDDING}: only tied heads are supported")
@@ -139,6 +155,12 @@ def to_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if tensor.ndim == 2 and ".h." in name:
                 ours[name] = tensor.t()
     return ours
+
+
+def our_name(name: str) -> str:
+    """A tensor's name without wrappers, and within `transformer.` unless it is the head's."""
+    name = unwrapped(name)
+    return name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
 
 
 def from_hub(preset: str) -> tuple[dict[str, Tensor], str | None]:
@@ -162,10 +184,14 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], **metadata: Any) -> No
     """Write tensors and where they come from (source, preset, seed, ...), reproducibly.
 
     The metadata gains the tensors' sha256, so that no cell has to read a whole file to name it.
+    Raises WeightsError for NaN or infinite numbers, which a training that diverged leaves.
     """
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise WeightsError(f"{path}: {name} has NaN or infinite numbers; nothing was written")
     metadata["sha256"] = tensors_sha256(tensors)
     # One key: safetensors keeps its metadata in no order, and equal weights must be equal files.
-    header = {"kvbench": json.dumps(metadata, sort_keys=True)}
+    header = {ABOUT: json.dumps(metadata, sort_keys=True)}
     with replacing(path, ".safetensors") as temporary:
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, header
@@ -184,5 +210,4 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """What `save` recorded about a file; empty for a file from elsewhere."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get("kvbench", "{}"))
+    return safetensors_header(path, WeightsError).about

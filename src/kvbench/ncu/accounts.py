@@ -40,7 +40,7 @@ class Accounts:
 
     def __init__(self, table: Table, locale: str, flop_per_tensor_inst: float | None):
         self.used: Counter[tuple[str, str]] = Counter()  # (quantity, label) -> launches
-        self.reasons: dict[str, str] = {}  # why a quantity cannot be told, where there is a why
+        self.reasons: dict[str, str] = {}  # quantity -> why it is unknown
         self._values = {name: getattr(c, locale) for name, c in table.columns.items()}
         names = set(self._values)
         core, self.reasons["core_flop"] = core_option(names)

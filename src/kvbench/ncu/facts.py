@@ -2,11 +2,10 @@
 
 import csv
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable
 
-CLOCKS = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem")
+from kvbench import nvml
+
 _VERSION = re.compile(r"Version (\d[\w.]*)")
 _PASSES = "profiler__replayer_passes"
 
@@ -29,10 +28,8 @@ def passes(raw_page: Iterable[str]) -> int | None:
 
 
 def clocks() -> dict[str, str] | None:
-    """Driver version and clocks as the driver tells them; read, never set. None without a tool."""
-    if not (tool := shutil.which("nvidia-smi")):
+    """Driver version and clocks as the driver says; read, never set. None without a driver."""
+    try:
+        return nvml.clocks()
+    except nvml.Unreadable:
         return None
-    asked = [tool, f"--query-gpu={','.join(CLOCKS)}", "--format=csv,noheader", "--id=0"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    values = [value.strip() for value in done.stdout.strip().split(",")]
-    return dict(zip(CLOCKS, values, strict=True)) if len(values) == len(CLOCKS) else None

@@ -100,5 +100,5 @@ def header(line: str) -> Layout | None:
         if known:
             return Layout(fields, quoted=text[0] == '"')
     if anonymous:
-        raise NcuError("the table has no ID column: its launches cannot be told apart")
+        raise NcuError("the table has no ID column: its launches cannot be distinguished")
     return None

@@ -139,8 +139,8 @@ def query(ncu: str, dtype: str = "bfloat16") -> list[str]:
 def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Path) -> dict:
     """Profile one command into `report`; returns what its own last line of JSON says.
 
-    The command runs once without ncu first: its wall time is the one that counts, and a command
-    that fails by itself is told from one that ncu breaks. Raises NcuError, and then leaves nothing.
+    The command runs once without ncu first: its wall time is the one that counts, and a failure of
+    its own is distinguished from one under ncu. Raises NcuError, and then leaves nothing.
     """
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = ran.stdout.strip().splitlines()

@@ -40,7 +40,7 @@ class Column:
 
 
 class Table:
-    """The launches under one header, told apart by process and ID, and their counters."""
+    """The launches under one header, distinguished by process and ID, and their counters."""
 
     def __init__(self) -> None:
         self.columns: dict[str, Column] = {}

@@ -20,7 +20,7 @@ LIBRARY = f"CTranslate2 {ctranslate2.__version__}"
 class Peer:
     """`peer(mark)` generates T tokens after the prompt (B, P) and returns all of them.
 
-    Steps are told where there is one sequence; nothing tells when a step of a batch is over.
+    The end of each step is known for one sequence, and unknown for a batch.
     """
 
     def __init__(self, ours: LanguageModel, prompt: Tensor, T: int, peer: dict[str, Any]) -> None:

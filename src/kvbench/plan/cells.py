@@ -89,8 +89,8 @@ def settings(
     for key in BENCHMARKS[benchmark].settings:
         value = lookup(config, key)
         found[key.split(".")[-1]] = for_preset(value, preset) if key in PER_PRESET else value
-    found |= {key: int(where[key]) for key in ("T", "depth", "P") if key in where}
-    found |= {key: where[key] for key in ("phase",) if key in where}
+    axes = [key for key in BENCHMARKS[benchmark].axes if key in ("T", "depth", "P", "phase")]
+    found |= {key: where[key] if key == "phase" else int(where[key]) for key in axes}
     if "depth" in found:
         found["prompt_length"] = found["depth"]
     if "context" in found:

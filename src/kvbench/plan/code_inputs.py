@@ -37,7 +37,7 @@ def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Pat
     a listing that got lost makes no result look old.
     """
     path, files = listing(script, *modules), reachable(script, *modules, src=src)
-    text = "".join(f"{_sha256(file)}  {file.relative_to(root)}\n" for file in files)
+    text = "".join(_line(file, root) for file in files)
     known = path.read_text() if path.exists() else None
     if text != known:
         with replacing(path) as temporary:
@@ -66,8 +66,7 @@ def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
         if path not in seen:
             seen.add(path)
             stat = path.stat()
-            names = _imports(path, src, stat.st_mtime_ns, stat.st_size)
-            queue += [file for name in names for file in _files_of(name, src)]
+            queue += _imported(path, src, stat.st_ctime_ns, stat.st_size)
     return sorted(seen)
 
 
@@ -80,8 +79,8 @@ def _files_of(name: str, src: Path) -> list[Path]:
 
 
 @cache
-def _imports(path: Path, src: Path, _mtime_ns: int, _size: int) -> tuple[str, ...]:
-    """Dotted names under the package that `path` imports, anywhere in its code."""
+def _imported(path: Path, src: Path, _ctime_ns: int, _size: int) -> list[Path]:
+    """The files of the package that `path` imports, anywhere in its code."""
     names: list[str] = []
     for node in _run(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
@@ -92,7 +91,8 @@ def _imports(path: Path, src: Path, _mtime_ns: int, _size: int) -> tuple[str, ..
                 package = path.relative_to(src).parent.parts
                 base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return tuple(name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE)
+    ours = [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
+    return list(dict.fromkeys(file for name in ours for file in _files_of(name, src)))
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
@@ -104,5 +104,11 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
             yield from _run(child)
 
 
-def _sha256(path: Path) -> str:
+def _line(file: Path, root: Path) -> str:
+    stat = file.stat()
+    return f"{_sha256(file, stat.st_ctime_ns, stat.st_size)}  {file.relative_to(root)}\n"
+
+
+@cache  # a file is in as many listings as there are scripts that reach it
+def _sha256(path: Path, _ctime_ns: int, _size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,7 +6,9 @@ Light on purpose: the Snakefile imports it. jsonschema and yaml come with Snakem
 from __future__ import annotations
 
 import difflib
+import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from kvbench.presets import PRESETS
 from kvbench.versions import VERSIONS
 
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
+DEEPEST, LARGEST_BITS = 6, 128  # levels of a configuration; bits of a number in it
+SHOWN = 80  # characters of a wrong value that are repeated
 
 
 def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
@@ -25,6 +29,7 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     import yaml
 
     schema = yaml.safe_load(Path(path).read_text())
+    schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
     keys["versions"]["items"]["enum"] = list(VERSIONS)
@@ -32,8 +37,22 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     presets = {"enum": list(PRESETS)}
     keys["pretrained"]["oneOf"][0] |= presets
     keys["pretrained"]["oneOf"][1]["items"] |= presets
-    keys["perplexity"]["properties"]["presets"]["items"] |= presets
+    scored = keys["perplexity"]["properties"]
+    scored["presets"]["items"] |= presets
+    for key in ("context", "max_windows"):
+        scored[key]["oneOf"][1]["propertyNames"] = {"enum": [*PRESETS, CUSTOM]}
     return schema
+
+
+def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
+    """A part of the schema with what it refers to in its place."""
+    if isinstance(rule, list):
+        return [_inlined(part, defs) for part in rule]
+    if not isinstance(rule, dict):
+        return rule
+    if "$ref" in rule:
+        return dict(defs[rule["$ref"].rsplit("/", 1)[-1]])
+    return {key: _inlined(part, defs) for key, part in rule.items()}
 
 
 def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> dict[str, Any]:
@@ -45,6 +64,7 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     """
     import jsonschema
 
+    _check_plain(given)
     config = _coerce({"study": name, **given}, schema)
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(config),
@@ -61,6 +81,45 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
     check_together(config)
     return config
+
+
+def check_written(path: str | Path) -> None:
+    """Raise ConfigError for a file that gives a key twice, of which YAML would keep the last."""
+    import yaml
+
+    queue = [yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)]
+    for node in queue:
+        if isinstance(node, yaml.MappingNode):
+            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for key, count in keys.items():
+                if count > 1:
+                    raise ConfigError(
+                        f"{path} gives config key {_shown(key)} {count} times in the mapping that "
+                        f"begins at line {node.start_mark.line + 1}: keep one"
+                    )
+            queue += [value for _, value in node.value if value not in queue]
+
+
+def _check_plain(value: Any, path: str = "", depth: int = 0) -> None:
+    """Keys that are text, text that can be written on one line, numbers that can be, an end."""
+    where = f"config key {_shown(path)}" if path else "the configuration"
+    if depth > DEEPEST:
+        raise ConfigError(f"{where} is nested too deep; allowed: {DEEPEST} levels, no cycle")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{where} has the key {_shown(key)}; allowed: text")
+            _check_plain(key, path, depth)
+            _check_plain(item, f"{path}.{key}" if path else key, depth + 1)
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            _check_plain(item, f"{path}.{place}", depth + 1)
+    elif isinstance(value, int) and value.bit_length() > LARGEST_BITS:
+        raise ConfigError(f"{where} is a number of {value.bit_length()} bits; allowed: fewer")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} is {value}; allowed: finite numbers")
+    elif isinstance(value, str) and not value.isprintable():
+        raise ConfigError(f"{where} is {_shown(value)}; allowed: text of printable characters")
 
 
 def _listed(value: Any) -> list[Any]:
@@ -80,9 +139,13 @@ def _coerce(value: Any, schema: dict[str, Any]) -> Any:
     if isinstance(value, list):
         items: dict[str, Any] = next((o["items"] for o in options if "items" in o), {})
         return [_coerce(item, items) for item in value]
+    if isinstance(value, float) and value.is_integer() and "integer" in kinds:
+        return int(value)
+    if "enum" in schema and not isinstance(value, bool):
+        return next((known for known in schema["enum"] if value in (known, str(known))), value)
     if isinstance(value, str) and "string" not in kinds:
-        if "integer" in kinds and re.fullmatch(r"[+-]?\d+", value):
-            return int(value)
+        if "integer" in kinds and re.fullmatch(r"[+-]?\d{1,40}(\.0*)?", value):
+            return int(value.partition(".")[0])
         if "number" in kinds and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
             return float(value)
         if "boolean" in kinds and value.lower() in ("true", "false"):
@@ -103,22 +166,35 @@ def _defaults(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 def _line(error: Any, schema: dict[str, Any]) -> str:
     """One line for one jsonschema error: the key, the value, what is allowed."""
     path = ".".join(str(part) for part in error.absolute_path)
+    if "propertyNames" in error.schema_path:
+        return _unknown(path, error.instance, error.schema["enum"])
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
-        wrong = sorted(set(error.instance) - set(known))[0]
-        close = difflib.get_close_matches(wrong, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        full = f"{path}.{wrong}" if path else wrong
-        return f"config key {full!r} is unknown: {hint}known keys: {', '.join(known)}"
+        return _unknown(path, sorted(set(error.instance) - set(known))[0], known)
     if error.validator == "oneOf":  # say what the option of the same kind wants
         deeper = [e for e in error.context if e.validator not in ("type",)]
         if deeper:
             return _line(deeper[0], schema)
-    return f"config key {path!r} is {error.instance!r}; allowed: {_allowed(error.schema)}"
+    return f"config key {path!r} is {_shown(error.instance)}; allowed: {_allowed(error.schema)}"
+
+
+def _unknown(path: str, wrong: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    full = f"{path}.{wrong}" if path else wrong
+    return f"config key {_shown(full)} is unknown: {hint}known keys: {', '.join(known)}"
+
+
+def _shown(value: Any) -> str:
+    """A value in one line, however long it is."""
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
 
 
 def _allowed(rule: dict[str, Any]) -> str:
     """What a schema allows, in words."""
+    if "title" in rule:
+        return str(rule["title"])
     if "oneOf" in rule:
         return " or ".join(_allowed(option) for option in rule["oneOf"])
     if "enum" in rule:
@@ -131,9 +207,8 @@ def _allowed(rule: dict[str, Any]) -> str:
         kind = "whole numbers" if rule["type"] == "integer" else "numbers"
         least = f" from {rule['minimum']}" if "minimum" in rule else ""
         least = f" above {rule['exclusiveMinimum']}" if "exclusiveMinimum" in rule else least
-        below = f" below {rule['exclusiveMaximum']}" if "exclusiveMaximum" in rule else ""
-        return kind + least + below
-    if "pattern" in rule:
-        return "letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        most = f" to {rule['maximum']}" if "maximum" in rule else ""
+        most = f" below {rule['exclusiveMaximum']}" if "exclusiveMaximum" in rule else most
+        return kind + least + most
     names = {"null": "null", "boolean": "true or false", "string": "text", "object": "a mapping"}
     return names.get(rule.get("type", ""), "another value")

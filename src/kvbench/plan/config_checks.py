@@ -5,12 +5,14 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from kvbench.costs.layer_map import owners
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
+from kvbench.plan import weights_check
 from kvbench.plan.study import (
     CUSTOM,
     WEIGHT_KINDS,
@@ -20,10 +22,14 @@ from kvbench.plan.study import (
     uses_cuda,
     weights_source,
 )
-from kvbench.presets import HUB_PRESETS, PRESETS
-from kvbench.versions import VERSIONS
+from kvbench.presets import HUB_PRESETS, PRESETS, tokenizer_of
+from kvbench.records.provenance import PROJECT
+from kvbench.versions import VERSIONS, cache_module
+from kvbench.vocabularies import VOCABULARIES
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
+MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
+EVEN = ("int4", "int4_channel")  # caches that pack two codes of a row into a byte
 
 
 class ConfigError(ValueError):
@@ -32,10 +38,12 @@ class ConfigError(ValueError):
 
 def check_together(config: dict[str, Any]) -> None:
     """What no single key can show."""
+    _check_size(config)
+    _check_log_file(config["log_file"], config["compare"]["baseline"])
     _check_execution(config)
     _check_sharing(config)
     baseline = config["compare"]["baseline"]
-    if baseline is not None and not Path(baseline).is_file():
+    if baseline is not None and not _is_file(baseline):
         raise ConfigError(
             f"config key 'compare.baseline' is {baseline!r}; allowed: null or an existing file"
         )
@@ -63,9 +71,11 @@ def check_together(config: dict[str, Any]) -> None:
             raise ConfigError(
                 f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
             )
-    measured = [*config["pretrained"], *config["perplexity"]["presets"]]
+    scored = config["perplexity"]["presets"] if "perplexity" in config["benchmarks"] else []
+    measured = dict.fromkeys([*config["pretrained"], *scored])
     for preset in measured:
         _check_weights(config, preset)
+        _check_head_size(config, preset)
     if "roofline" in config["benchmarks"]:
         for preset in config["pretrained"]:
             block_size = shape_of(config, preset)["block_size"]
@@ -81,11 +91,99 @@ def check_together(config: dict[str, Any]) -> None:
     for preset in dict.fromkeys([*config["perplexity"]["presets"], *quality_presets(config)]):
         context = for_preset(config["perplexity"]["context"], preset)
         block_size = shape_of(config, preset)["block_size"]
+        ids, size = VOCABULARIES[tokenizer_of(preset)], shape_of(config, preset)["vocab_size"]
+        if "perplexity" in config["benchmarks"] and size < ids:
+            raise ConfigError(
+                f"config key 'benchmarks' has perplexity, but {preset} has {size:,} embeddings and "
+                f"its tokenizer {ids:,} ids; leave perplexity out, or give weights for those ids"
+            )
         if context is not None and context > block_size:
             raise ConfigError(
                 f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
                 f"{block_size}, the block_size of {preset}, or null"
             )
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is a regular file of this name, which may be none that a system can have."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def _check_size(config: dict[str, Any]) -> None:
+    """No more timed processes than can be planned."""
+    places = len(config["pretrained"]) * len(config["batch_size"])
+    lengths = len(config["T_values"]) + len(config["decode"]["depths"])
+    runners = len(config["versions"]) + len(config["peers"])
+    samples = places * lengths * runners * config["replicates"]
+    if samples > MOST_SAMPLES:
+        raise ConfigError(
+            "config keys 'pretrained', 'versions', 'batch_size', 'T_values', 'decode.depths' and "
+            f"'replicates' ask for {samples} timed processes; allowed: {MOST_SAMPLES} in one study"
+        )
+    controls = config["controls"]
+    samples = len(controls["batch_size"]) * len(controls["T"]) * controls["replicates"]
+    if samples > MOST_SAMPLES:
+        raise ConfigError(
+            f"config key 'controls' asks for {samples} processes of each; allowed: {MOST_SAMPLES}"
+        )
+
+
+def _check_log_file(name: str, baseline: str | None) -> None:
+    """A file of results of ours or a new one, and within a project only under its results."""
+    problem, path = None, Path(name)
+    try:
+        path = path.resolve()
+        results, cells = Path("results").resolve(), path.parent.name == "cells"
+        inside = any(path.is_relative_to(project) for project in (Path.cwd().resolve(), PROJECT))
+        if path.suffix != ".jsonl":
+            problem = "its name does not end in .jsonl"
+        elif inside and (not path.is_relative_to(results) or cells):
+            problem = "it lies within the project, but not in results/{study}/"
+        elif baseline is not None and path == Path(baseline).resolve():
+            problem = "it is the baseline of 'compare'"
+        elif path.exists() and not _is_ours(path):
+            problem = "it exists and holds no records of kvbench"
+    except (OSError, RuntimeError) as error:
+        problem = str(getattr(error, "strerror", error))
+    if problem:
+        raise ConfigError(
+            f"config key 'log_file' is {name!r}: {problem}; allowed: null, or a .jsonl file under "
+            "results/ or outside the project that is new or an earlier results.jsonl"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is empty or begins with a record."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        first = file.readline(2**24)
+    try:
+        record = json.loads(first) if first else {"schema_version": 0, "benchmark_name": ""}
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and {"schema_version", "benchmark_name"} <= record.keys()
+
+
+def _check_head_size(config: dict[str, Any], preset: str) -> None:
+    """A head size that every version's storage takes."""
+    shape = shape_of(config, preset)
+    size = shape["n_embd"] // shape["n_head"]
+    for version in config["versions"]:
+        rotated = VERSIONS[version].get("fold") is not None
+        if rotated and (size < 2 or size & (size - 1)):
+            wanted = "a power of 2, since it is rotated by a Hadamard matrix"
+        elif cache_module(version) in EVEN and size % 2:
+            wanted = "an even one, since two codes share a byte"
+        else:
+            continue
+        raise ConfigError(
+            f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, the "
+            f"head size of {preset}; allowed: {wanted}"
+        )
 
 
 def _check_execution(config: dict[str, Any]) -> None:
@@ -129,7 +227,7 @@ def _check_roofline_source(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv only"
         )
-    if source == "csv" and (folder is None or not (Path(folder) / "roofs.json").is_file()):
+    if source == "csv" and (folder is None or not _is_file(f"{folder}/roofs.json")):
         raise ConfigError(
             f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
             "folder that holds exports and the roofs.json of the machine that made them"
@@ -154,11 +252,26 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             f"config key 'weights' is {source} for preset {preset!r}; "
             f"allowed with presets {_having(source)}"
         )
-    if source not in WEIGHT_KINDS and not Path(source).is_file():
+    if source not in WEIGHT_KINDS and not _is_file(source):
         raise ConfigError(
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
             f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"
         )
+    if source not in WEIGHT_KINDS and Path(source).suffix != ".safetensors":
+        raise ConfigError(
+            f"config key 'weights' is {source!r} for preset {preset!r}; allowed: a .safetensors "
+            f"file; convert it once: python -m kvbench.models.convert {source} FILE.safetensors"
+        )
+    if source not in WEIGHT_KINDS:
+        asked = config["model_config"]["activation"] if preset == CUSTOM else None
+        shape = {**shape_of(config, preset), "activation": asked}
+        if why := weights_check.problem(source, preset, shape, config["dtype"]):
+            alone = f"; for a preset of its own: weights: {{PRESET: {source}}}"
+            several = isinstance(config["weights"], str) and len(config["pretrained"]) > 1
+            raise ConfigError(
+                f"config key 'weights' is {source!r} for preset {preset!r}: {why}"
+                + alone * (several or preset not in config["pretrained"])
+            )
 
 
 def _check_sharing(config: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Is this folder fit for a run: stale locks, dates, permission to write. Standard library only.
 
 Snakemake locks its outputs with plain files, which outlive a `kill -9`: the next run would refuse
-to start until told to unlock. Here every run also holds a kernel lock, which dies with its process.
+to start until `--unlock`. Here every run also holds a kernel lock, which dies with its process.
 Who gets it exclusively is alone in the folder, so any lock file there is stale.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 SKEW_S = 120.0  # clocks of a file server may differ by this much
+ROOM_BYTES = 2**23  # for locks, listings and logs
 
 
 class UnfitFolder(RuntimeError):
@@ -28,7 +29,6 @@ def hold(folder: Path) -> IO[str]:
     A dry run counts as a run. Files a killed job left half-written are Snakemake's to find
     (`rerun-incomplete`); records are moved into place whole, so none is ever half a result.
     """
-    folder.mkdir(exist_ok=True)
     file = (folder / "kvbench.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,6 +40,25 @@ def hold(folder: Path) -> IO[str]:
         return file  # a file system without locks: stale ones stay for `snakemake --unlock`
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+def check_name(project: Path) -> None:
+    """Raise UnfitFolder for a project in a folder whose name Snakemake would read as a wildcard."""
+    if set("{}") & set(str(project)):
+        raise UnfitFolder(f"{project} has a brace in its path, a wildcard to Snakemake: rename it")
+
+
+def check_room(folder: Path) -> None:
+    """Raise UnfitFolder where Snakemake could not keep its own files, dry runs included."""
+    try:
+        folder.mkdir(exist_ok=True)
+        room = os.statvfs(folder)
+    except OSError as error:
+        raise UnfitFolder(f"{folder} cannot be made here: {error.strerror}") from None
+    if room.f_bavail * room.f_frsize < ROOM_BYTES or room.f_files and not room.f_favail:
+        raise UnfitFolder(f"{folder} is on a full disk: Snakemake keeps its locks and logs there")
+    if not os.access(folder, os.W_OK):
+        raise UnfitFolder(f"{folder} is read-only: Snakemake keeps its locks and logs there")
 
 
 def check_dates(folders: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ BASE_MINUTES = 10  # starting, loading, compiling
 FLOP_S, BYTES_S = 5e9, 2e9  # of one slow core
 SAFETY = 3
 ENERGY = 2  # loops that watch a counter of energy, where there is one
-YARDSTICK_STEPS = 1  # passes of the yardstick to a step, each a little less than one
+YARDSTICK_STEPS = 1  # readings of the yardstick per step, each at most as long as a step
 
 
 def gpus(config: dict[str, Any]) -> int:
@@ -26,7 +26,7 @@ def gpus(config: dict[str, Any]) -> int:
 
 
 def slurm_extra(config: dict[str, Any]) -> str:
-    """What sbatch is told beside: a job timed on the CPU has its node to itself."""
+    """Further options of sbatch: a job timed on the CPU has its node to itself."""
     return "" if uses_cuda(config) else "--exclusive"
 
 

@@ -17,9 +17,15 @@ CUSTOM = "custom"
 
 
 def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
-    """The shape of a preset of this configuration; `custom` is its model_config."""
+    """The shape of a preset of this configuration; `custom` is its model_config.
+
+    Its activation is there only where it is not GPT-2's own.
+    """
     if preset == CUSTOM:
-        return {"arch": "gpt2", **config["model_config"], "weights": "random"}
+        shape = {"arch": "gpt2", **config["model_config"], "weights": "random"}
+        if shape["activation"] != "gelu":
+            del shape["activation"]
+        return shape
     return dict(PRESETS[preset])
 
 
@@ -37,7 +43,7 @@ def for_preset(value: Any, preset: str) -> Any:
 
 
 def uses_cuda(config: dict[str, Any]) -> bool:
-    """Whether the study's jobs will run on CUDA, as far as can be told without importing torch."""
+    """Whether the study's jobs will run on CUDA, judged without importing torch."""
     return on_cuda(config["device"])
 
 

@@ -6,12 +6,14 @@ serves every preset.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan.cells import lookup, study_of
-from kvbench.plan.study import quality_presets
+from kvbench.plan.study import CUSTOM, quality_presets
+from kvbench.presets import PRESETS
 
 ROOFS = "<results>/roofline/roofs.json"
 VERDICTS = "<results>/verdicts/{preset}.json"
@@ -182,3 +184,16 @@ def log_file(config: dict[str, Any], benchmark: str) -> str:
     """The log of a measuring job."""
     replicate = ".r{replicate}" if sampled(config, benchmark) else ""
     return f"<logs>/{cell_path(benchmark)}{replicate}.log"
+
+
+def offered(config: dict[str, Any]) -> Iterator[str]:
+    """The paths that come near a misspelt target: figures, tables, and this study's cells."""
+    study = f"results/{config['study']}"
+    kinds = (
+        ("figures", FIGURES, ("svg", "png")),
+        ("tables", (*TABLES, *DERIVED_TABLES), ("md", "csv")),
+    )
+    for folder, names, forms in kinds:
+        for name, preset, form in product(names, [*PRESETS, CUSTOM], forms):
+            yield f"{study}/{folder}/{name}_{preset}.{form}"
+    yield from (path.replace("<results>", study) for path in every_cell(config))

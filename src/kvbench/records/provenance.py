@@ -1,7 +1,7 @@
 """Where a record comes from, as one key: code, settings, weights, data, environment and device.
 
-Two records with one key were measured by the same code, told the same, on the same weights, texts,
-libraries and device: only the machine's mood may differ. Standard library only.
+Two records with one key were measured by the same code with the same settings, on the same weights,
+texts, libraries and device: what differs is the machine's noise. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import placeholder as unavailable
+from kvbench.foreign import safetensors_header
 from kvbench.records.record import Record
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")
 ENVIRONMENT = ("python_version", "pytorch_version", "cuda_version", "system", "libraries")
 DEVICE = ("device", "device_name", "cpu_name", "cpu_capability", "gpu_total_vram")
+PROJECT = Path(__file__).resolve().parents[3]  # this copy of it, wherever a job works
 LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256sum` does
 DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
 
@@ -34,7 +36,7 @@ def stamp(record: Record, param: dict[str, Any], inputs: Mapping[str, Any]) -> d
     data = [path for name in read for path in files[name]]
     weights = [weights_digest(path) for path in files.get("weights", [])]
     parts = {
-        "code": digest_files(listed(files["code"]), names=True),  # as they are now, not as listed
+        "code": digest_files(listed(files["code"]), PROJECT),  # as they are now, not as listed
         "config": digest(param),
         "weights": digest(weights) if weights else None,
         "data": digest_files(data) if data else None,
@@ -45,7 +47,7 @@ def stamp(record: Record, param: dict[str, Any], inputs: Mapping[str, Any]) -> d
 
 
 def listed(paths: Iterable[str | Path]) -> list[str]:
-    """The files themselves: each listing among `paths` replaced by what it lists."""
+    """The files themselves, within PROJECT: each listing of `paths` replaced by what it lists."""
     files = []
     for path in map(Path, paths):
         lines = path.read_text().splitlines() if path.suffix == LISTING else []
@@ -58,10 +60,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def digest_files(paths: Iterable[str | Path], names: bool = False) -> str:
-    """The digest of files' contents and, where asked, of the names they go by."""
-    files = [[str(path) if names else "", _sha256(path)] for path in paths]
-    return digest(sorted(files) if names else files)
+def digest_files(paths: Iterable[str | Path], within: Path | None = None) -> str:
+    """The digest of files' contents and, of files `within` a folder, of their names in it."""
+    if within is None:
+        return digest([["", _sha256(path)] for path in paths])
+    return digest(sorted([str(path), _sha256(within / path)] for path in paths))
 
 
 def weights_digest(path: str | Path) -> str:
@@ -70,10 +73,7 @@ def weights_digest(path: str | Path) -> str:
     A file from elsewhere is read whole: half a second per gigabyte, before anything is timed.
     """
     if Path(path).suffix == ".safetensors" and unavailable.reason(path) is None:
-        from safetensors import safe_open
-
-        with safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {}).get("kvbench", "{}"))
+        about = safetensors_header(path).about
         if "sha256" in about:
             return about["sha256"]
     return _sha256(path)

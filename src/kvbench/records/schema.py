@@ -39,12 +39,24 @@ def check_lines(lines: Iterable[str], name: str) -> int:
     for count, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NotARecord(f"{name}, line {count}: not JSON ({error})") from None
         wrong = jsonschema.exceptions.best_match(validator.iter_errors(record))
         if wrong is not None:
             where = ".".join(map(str, wrong.absolute_path)) or "record"
             raise NotARecord(f"{name}, line {count}, {where}: {wrong.message[:200]}")
+    return count
+
+
+def check_file(path: str | Path) -> int:
+    """How many records a file of lines holds; NotARecord, naming it, where one fails or none is."""
+    with open(path, "rb") as lines:
+        try:
+            count = check_lines((line.decode() for line in lines), str(path))
+        except UnicodeDecodeError as error:
+            raise NotARecord(f"{path} is not in UTF-8 ({error})") from None
+    if not count:
+        raise NotARecord(f"{path} holds no record")
     return count
 
 
@@ -91,8 +103,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         for path in arguments:
-            with open(path, encoding="utf-8") as lines:
-                print(f"{path}: {check_lines(lines, path)} records")
+            print(f"{path}: {check_file(path)} records")
     except (NotARecord, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -68,7 +68,7 @@ def vram(cell: Row) -> Row:
 
 
 def phase(cell: Row) -> Row:
-    """Milliseconds per phase, and what looking cost."""
+    """Milliseconds per phase, and the instrumentation overhead."""
     spent = {f"{name}_ms": ms for name, ms in cell["time_phase_ms"].items()}
     return {"T": cell["T"], **spent, "instrumented_ratio": cell["instrumented_ratio"]}
 

@@ -1,4 +1,4 @@
-"""From comparisons to words, and what this machine could have told apart.
+"""From comparisons to verdicts, and the smallest difference that this machine detects.
 
 How many replicates: the difference found four times in five by one comparison at alpha 0.05
 and, in brackets, by the only difference among forty cells, for a spread of block ratios:

@@ -2,7 +2,7 @@
 
 A counter is updated every few milliseconds. A reading waits for an update, so that the work lies
 between two of them; what the idle device draws, measured just before, is taken off for all of that
-time. RAPL counts the processor's packages, and their DRAM where it is told, whatever runs on them.
+time. RAPL counts the processor's packages, and their DRAM where reported, whatever runs on them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvbench.bench.meters import nvml
-from kvbench.bench.meters.nvml import Unreadable
+from kvbench import nvml
+from kvbench.nvml import Unreadable
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE_S = 1.0  # how long the idle device is watched

@@ -15,11 +15,14 @@ from typing import Any
 
 from kvbench.bench.meters import throttling
 from kvbench.job import isolation
+from kvbench.records.provenance import PROJECT
 
+GIT_S = 30  # that git may take on a slow file system
 LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
 # A CPU sample is marked as disturbed that got less of its cores than this share, was sent off them
 # more often than this a second, or began on a machine with this much to do besides.
 BUSY_SHARE, BUSY_SWITCHES, BUSY_LOAD = 0.95, 100, 1.0
+SLOWED_SHARE = 0.01  # a GPU's sample that ran below its clock for more of its time than this
 
 
 def use_device(device: str, threads: int) -> str:
@@ -58,7 +61,8 @@ class Watch:
             "share": on_cpu and share < BUSY_SHARE,
             "switches": on_cpu and switches > BUSY_SWITCHES * max(1.0, wall),
             "load": on_cpu and self.load_before > self.threads + BUSY_LOAD,
-            "throttled": any(throttled.values()),
+            "throttled": any(count for kind, count in throttled.items() if kind != "gpu")
+            or (throttled.get("gpu") or 0) > SLOWED_SHARE * wall * 1e6,
         }
         return {
             "began_at": self.began_at,
@@ -113,11 +117,20 @@ def cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the source tree, marked when it has local changes; None outside git."""
+    """The commit of the source tree, marked when it has local changes; None outside git.
+
+    Of this project's own repository: none that the environment names, and none around it.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    here = Path(__file__).parent
-    found = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    kept["GIT_CEILING_DIRECTORIES"] = str(PROJECT.parent)
+    try:
+        found = subprocess.run(
+            command, cwd=PROJECT, env=kept, capture_output=True, text=True, timeout=GIT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):  # no git here
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def _version(name: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from kvbench.bench.meters import nvml
+from kvbench import nvml
 
 CORES = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup/cpu.stat")  # of a container that may use only so much of its cores

@@ -27,9 +27,9 @@ def cached_logits(
 ) -> Tensor:
     """Logits (B, T, vocab_size) after each of `ids` (B, T), with K/V in a fresh cache.
 
-    `heard` gets every layer's attention output (B, n_head, T, head_dim), from the first layer on.
+    `outputs` gets every layer's attention output (B, n_head, T, head_dim), from the first layer on.
     The first `exact_prompt` tokens attend to K and V as computed, and only those after them to what
-    the cache kept; `heard` then gets the outputs of these alone.
+    the cache kept; `outputs` then gets the outputs of these alone.
     """
     B, T = ids.shape
     cache = make(cache_name, model.config, B, T, model.lm_head.weight)
@@ -66,7 +66,7 @@ def attending_exactly(cache: Cache) -> Iterator[None]:
 
 
 def record_outputs(cache: Cache, outputs: list[Tensor]) -> None:
-    """Append to `heard` what `cache.attend` returns: one call a layer, in order, any model."""
+    """Append to `outputs` what `cache.attend` returns: one call a layer, in order, any model."""
     attend = cache.attend
 
     def attend_and_record(*args: Any, **kwargs: Any) -> Tensor:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kvbench import placeholder as unavailable
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import Comparison, LayerError, by_depth, compare
 from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.setup import ready
 from kvbench.cell import Cell
+from kvbench.inputs.tokens import load_tokens
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 from kvbench.models.rotation import unfolded
@@ -64,12 +64,11 @@ def run(
 ) -> dict[str, Any]:
     """One perplexity cell: both modes over the same windows, and the version paired with v1.
 
-    `reference` is v1's weights file, by default the version's own. Raises ValueError for a text
-    too short for one window.
+    `reference` is v1's weights file, by default the version's own. Raises ForeignFile for a text
+    too short for one window, or of ids that the model does not have.
     """
-    unavailable.check(tokens)
-    with np.load(tokens) as data:
-        token_ids, token_bytes = data["tokens"], data["token_bytes"]
+    vocab_size, context = cell.model_config["vocab_size"], cell.context
+    token_ids, token_bytes = load_tokens(tokens, vocab_size, at_least=context)
     with ready(cell, weights) as setup:
         model, cache_name = setup.model, cell.cache
         plain = model

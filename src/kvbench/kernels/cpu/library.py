@@ -63,7 +63,7 @@ class Native:
     def linear(
         self, w: Tensor, bias: Tensor | None = None, gelu: bool = False, in_place: bool = False
     ) -> bound.Linear:
-        """Pack and bind weights, in their own memory if told so: `linear(x, out)`."""
+        """Pack and bind weights, in their own memory where asked: `linear(x, out)`."""
         return bound.Linear(self.kernels, self.threads, w, bias, gelu, in_place)
 
     def read_sum(self, x: Tensor, times: int = 1) -> float:

@@ -153,8 +153,8 @@ class Attention:
             expected = ("PARTS", self.batch, self.width)
             raise ValueError(f"qkv: expected {expected}, got {tuple(qkv.shape)}")
         if out.shape != (self.batch, self.heads * self.size) or not out.is_contiguous():
-            expected = (self.batch, self.heads * self.size)
-            raise ValueError(f"out: expected contiguous {expected}, got {tuple(out.shape)}")
+            like = (self.batch, self.heads * self.size)
+            raise ValueError(f"out: expected contiguous {like}, got {tuple(out.shape)}")
         chunks = -(-self.group // setting.rows)
         programs, splits = self.batch * self.kv_heads * chunks, setting.splits
 

@@ -148,8 +148,8 @@ def few_rows(
     last = tl.minimum(first + SPAN, K)
     place = w + columns.to(tl.int64)[None, :] * K
     if BIAS:
-        wanted = (columns < N) & (split == 0)
-        added = tl.load(bias + columns, wanted, 0.0).to(tl.float32)
+        first_of_all = (columns < N) & (split == 0)
+        added = tl.load(bias + columns, first_of_all, 0.0).to(tl.float32)
     wait_for_previous(PDL)
     total = tl.zeros([BM, BN], tl.float32)
     gate = tl.zeros([BM, BN], tl.float32)

@@ -25,7 +25,7 @@ def grid(
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure and, for each place, its panels in a row; `width` and `height` in inches, of one.
 
-    `margin` is the width of what stands beside the panels.
+    `margin` is the width right of the panels, for a legend.
     """
     across = 2 if many(places) else 1
     if across > 1:

@@ -14,7 +14,7 @@ AGREE = 1.10  # versions compare by phase where their instrumented / plain ratio
 def draw(records: list[Record]) -> Figure:
     """Stacked bars of milliseconds per phase, a row per version, a panel per batch size.
 
-    A panel in which looking cost one version more than another is pale and says why: there a
+    A panel whose versions differ in instrumentation overhead is pale and says why: there a
     difference between two bars may be one of the instruments.
     """
     batches = by(records, "batch_size")
@@ -66,6 +66,6 @@ def _refusal(ratios: list[float]) -> str:
     if not ratios or max(ratios) <= AGREE * min(ratios):
         return ""
     return (
-        f": not to be compared across versions, looking cost {min(ratios):.2f} to "
+        f": not to be compared across versions, instrumentation overhead {min(ratios):.2f} to "
         f"{max(ratios):.2f} of the plain time"
     )

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from kvbench.files import replacing
 from kvbench.report.selection import doublings
 
-# Okabe & Ito's palette: told apart with any colour vision, and by marker in grey.
+# Okabe & Ito's palette: distinct under any colour vision; markers are distinct in grey.
 STYLE = {
     "v0": ("#6b6b6b", "o"),
     "v1": ("#0072B2", "s"),

@@ -1,6 +1,6 @@
-"""Counters that NVIDIA's driver keeps of this process's GPU, by its own bindings, nvidia-ml-py.
+"""What NVIDIA's driver says of the GPUs, by its own bindings, nvidia-ml-py. No torch here.
 
-They only grow, so that two readings tell what happened in between. Standard library but for these.
+Its counters only grow, so that two readings say what happened in between.
 """
 
 from __future__ import annotations
@@ -19,6 +19,29 @@ SLOWED = (
 
 class Unreadable(Exception):
     """A counter that this machine does not tell, and why, in one line."""
+
+
+def uuids() -> list[str]:
+    """The UUID of every GPU, in the order of nvidia-smi. Raises Unreadable."""
+    nvml = _bindings()
+    try:
+        handles = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+        return [nvml.nvmlDeviceGetUUID(handle) for handle in handles]
+    except nvml.NVMLError as error:
+        raise Unreadable(f"NVML does not list the GPUs: {error}") from None
+
+
+def clocks() -> dict[str, str]:
+    """Driver version, and present and largest clocks of this process's GPU. Raises Unreadable."""
+    nvml, device = _device()
+    try:
+        found = {"driver_version": str(nvml.nvmlSystemGetDriverVersion())}
+        for name, kind in (("sm", nvml.NVML_CLOCK_SM), ("mem", nvml.NVML_CLOCK_MEM)):
+            found[f"clocks.{name}"] = f"{nvml.nvmlDeviceGetClockInfo(device, kind)} MHz"
+            found[f"clocks.max.{name}"] = f"{nvml.nvmlDeviceGetMaxClockInfo(device, kind)} MHz"
+    except nvml.NVMLError as error:
+        raise Unreadable(f"NVML tells no clocks of this GPU: {error}") from None
+    return found
 
 
 def energy_mj() -> int:
@@ -47,17 +70,25 @@ def slowed_us() -> int:
     return sum(known) // 1000
 
 
-def _device() -> tuple[Any, Any]:
-    """The bindings, and the GPU that this process sees first."""
+def _bindings() -> Any:
     try:
         import pynvml as nvml
     except ImportError:
         raise Unreadable("nvidia-ml-py is not installed") from None
-    name = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
     try:
         nvml.nvmlInit()
+    except nvml.NVMLError as error:  # no driver
+        raise Unreadable(f"NVML cannot be started: {error}") from None
+    return nvml
+
+
+def _device() -> tuple[Any, Any]:
+    """The bindings, and the GPU that this process sees first."""
+    nvml = _bindings()
+    name = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    try:
         if name.isdigit():
             return nvml, nvml.nvmlDeviceGetHandleByIndex(int(name))
         return nvml, nvml.nvmlDeviceGetHandleByUUID(name)
-    except nvml.NVMLError as error:  # no driver, or no such GPU
+    except nvml.NVMLError as error:  # no such GPU
         raise Unreadable(f"NVML cannot be asked about GPU {name}: {error}") from None

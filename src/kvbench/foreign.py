@@ -1,0 +1,75 @@
+"""Files that others wrote: read whole, or refused in one line that names the file. Stdlib only."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kvbench.placeholder import NotMeasured
+
+ABOUT = "kvbench"  # the key of a safetensors file's metadata that says what we know of it
+WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put in front
+
+
+class ForeignFile(ValueError):
+    """A file that is not what it is taken for, and why, in one line."""
+
+
+@contextmanager
+def reading(
+    path: str | Path, kind: str, refusal: type[ForeignFile] = ForeignFile
+) -> Iterator[None]:
+    """Whatever fails inside, while `path` is read as a file of this kind, is said in one line.
+
+    Raises `refusal`. Running out of memory is no fault of the file and passes through.
+    """
+    try:
+        yield
+    except (ForeignFile, MemoryError, NotMeasured):
+        raise
+    except OSError as error:
+        raise refusal(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0][:200]
+        raise refusal(f"{path} is not a whole {kind}: {type(error).__name__}: {said}") from error
+
+
+def unwrapped(name: str) -> str:
+    """A tensor's name without what compiling or parallel training put in front of it."""
+    while name.startswith(WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
+
+
+class Header(NamedTuple):
+    """What a safetensors file says of itself."""
+
+    tensors: dict[str, tuple[str, list[int], int]]  # name -> dtype, shape, offset in the file
+    about: dict[str, Any]  # what `models.weights.save` recorded; empty for a file from elsewhere
+
+
+def safetensors_header(path: str | Path, refusal: type[ForeignFile] = ForeignFile) -> Header:
+    """The header of a safetensors file, without a look at its numbers. Raises `refusal`."""
+    with reading(path, "safetensors file", refusal):
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size - 8:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__", None) or {}
+        about = json.loads(metadata.get(ABOUT, "{}"))
+        if not isinstance(about, dict):
+            raise ValueError(f"its metadata {ABOUT!r} is no mapping")
+        tensors = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            if not 0 <= begin <= end <= size - 8 - length:
+                raise ValueError(f"{name} lies outside the file")
+            tensors[name] = (str(entry["dtype"]), list(entry["shape"]), 8 + length + begin)
+        return Header(tensors, about)

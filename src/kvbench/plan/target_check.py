@@ -1,0 +1,97 @@
+"""Targets that Snakemake was asked for and that make nothing, each refused in one line.
+
+Light: the Snakefile imports it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kvbench import versions
+from kvbench.benchmarks import BENCHMARKS
+from kvbench.plan.study import quality_presets
+
+CLOSE = 3  # candidates named
+COMPARED = ("latency", "decode", "vram")
+
+
+class NoSuchTarget(ValueError):
+    """A target that makes nothing: why, and what comes near it, in one line."""
+
+
+def asked_for() -> list[str]:
+    """The targets of this command line, and what else it names as one (`--forcerun`, `--until`)."""
+    from snakemake.cli import get_argument_parser
+
+    given = get_argument_parser().parse_known_args()[0]
+    named = (given.targets, given.forcerun, given.until, given.omit_from, given.prioritize)
+    return sorted({target for targets in named for target in targets or ()})
+
+
+def check_targets(
+    targets: Iterable[str], rules: Iterable[Any], config: dict[str, Any], files: Iterable[str]
+) -> None:
+    """Raise NoSuchTarget for the first of `targets` that no rule makes, or that makes nothing.
+
+    `rules` are Snakemake's, `files` the paths that are offered for a misspelt one.
+    """
+    by_name = {rule.name: rule for rule in rules}
+    for target in targets:
+        if target in by_name:
+            _check_rule(by_name[target], config)
+        elif not os.path.isabs(target):
+            path = os.path.relpath(target)
+            if not (Path(path).exists() or any(r.is_producer(path) for r in by_name.values())):
+                raise NoSuchTarget(_unknown(path, list(by_name), files, config))
+        elif not Path(target).exists():
+            path = os.path.relpath(target)
+            raise NoSuchTarget(f"no rule makes {target!r}: ask for a path within {os.getcwd()!r}")
+
+
+def _check_rule(rule: Any, config: dict[str, Any]) -> None:
+    """A rule of many files is no target, nor is one that this study leaves without any."""
+    if rule.has_wildcards():
+        pattern = re.sub(r"{(\w+),[^}]*}", r"{\1}", rule.output[0])
+        raise NoSuchTarget(f"target {rule.name!r} makes many files: ask for one, {pattern}")
+    why = _nothing(rule.name, config)
+    if why:
+        raise NoSuchTarget(f"target {rule.name!r} makes nothing: {why}")
+
+
+def _nothing(name: str, config: dict[str, Any]) -> str | None:
+    """Why a target is empty in this study; None where it is not."""
+    measured = config["benchmarks"]
+    says = f"config key 'benchmarks' is [{', '.join(measured)}]"
+    if name in BENCHMARKS and BENCHMARKS[name].in_all and name not in measured:
+        return f"{says}; add {name}"
+    if name in ("figures", "tables") and not measured:
+        return f"{says}; name those that are wanted"
+    if name in ("perplexity", "layers") and not quality_presets(config):
+        return "no preset of this study has weights to score: see pretrained, perplexity.presets"
+    if name == "peers" and not config["peers"]:
+        return "config key 'peers' is empty; name a runner"
+    if name == "executions" and not any(map(versions.get_use_cache, config["versions"])):
+        return "config key 'versions' names none with a cache, whose steps are compared"
+    if name == "compare" and config["compare"]["baseline"] is None:
+        return "config key 'compare.baseline' is null; give a results.jsonl"
+    if name == "compare" and not set(COMPARED) & set(measured):
+        return f"{says}; the gate compares {', '.join(COMPARED)}"
+    return None
+
+
+def _unknown(path: str, names: list[str], files: Iterable[str], config: dict[str, Any]) -> str:
+    folder, _, rest = path.partition("/")
+    study = rest.split("/")[0]
+    if folder == "results" and "/" in rest and study != config["study"]:
+        return (
+            f"{path!r} is of study {study!r}, this run is of study {config['study']!r}: name that "
+            "study's file with --configfile, after the target"
+        )
+    near = difflib.get_close_matches(path, [*names, *files], CLOSE)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"no rule makes {path!r}: {hint}`snakemake --list-target-rules` names the targets"
