@@ -12,8 +12,9 @@ from scipy.signal import lfilter
 
 from kvbench.stats.decisions import replicates_needed, smallest_detectable, verdicts
 from kvbench.stats.lines import break_even, fit_line
-from kvbench.stats.paired import at, compare, compare_apart, from_log_ratios, interval
+from kvbench.stats.paired import at, compare, from_log_ratios, interval
 from kvbench.stats.samples import summary
+from kvbench.stats.shift import compare_beside
 from kvbench.stats.windows import _resampled_means, block_bootstrap_mean
 
 REPLICATES = 10  # the recommended count
@@ -164,27 +165,61 @@ def test_blocks_that_cannot_be_compared_are_refused(a, b, message):
         compare(a, b)
 
 
-@pytest.mark.parametrize("replicates", [3, 10])
-def test_the_ratio_interval_of_unpaired_processes_covers_the_truth(replicates):
-    rng = np.random.default_rng(replicates)
-    found = [
-        compare_apart(
-            np.exp(0.095 + 0.02 * heavy(rng, (replicates, 1))).tolist(),
-            np.exp(0.01 * heavy(rng, (replicates + 2, 1))).tolist(),
-        )
-        for _ in range(500)
+# Two studies measured apart
+
+
+def apart(rng, cells, replicates, shift=0.0, changes=(), sd=0.016):
+    """Cells of two studies whose second is exp(shift) as long; the first few change besides."""
+    made = []
+    for i in range(cells):
+        own = shift + (changes[i] if i < len(changes) else 0.0)
+        one, other = (np.exp(sd * rng.normal(size=(replicates, 1)) + x).tolist() for x in (own, 0))
+        made.append((dict(enumerate(one)), dict(enumerate(other))))
+    return made
+
+
+@pytest.mark.parametrize(("cells", "replicates"), [(4, 5), (45, 3), (45, 5)])
+def test_a_cell_beside_the_others_is_covered_whatever_the_shift(cells, replicates):
+    rng = np.random.default_rng(cells + replicates)
+    held = []
+    for _ in range(60 if cells > 9 else 300):
+        made = apart(rng, cells, replicates, rng.normal(0, 0.1), [0.1])
+        shift, found = compare_beside(made, 0.05)
+        held += [
+            c.low <= math.exp(true) <= c.high for c, true in zip(found[:2], (0.1, 0.0), strict=True)
+        ]
+        assert shift.cells == cells and shift.low < shift.ratio < shift.high
+    assert 0.92 <= np.mean(held) <= 0.99
+
+
+def test_what_a_whole_round_met_is_taken_out_of_many_cells():
+    rng = np.random.default_rng(0)
+    made = apart(rng, 20, 5)
+    pace = np.exp([0.0, 0.5, -0.5, 0.3, 0.1])
+    drifted = [
+        ({r: [ms * pace[r] for ms in blocks] for r, blocks in a.items()}, b) for a, b in made
     ]
-    assert 0.90 <= np.mean([c.low <= math.exp(0.095) <= c.high for c in found]) <= 0.98
+    (_, calm), (_, rough) = compare_beside(made, 0.05), compare_beside(drifted, 0.05)
+    assert [c.error for c in rough] == pytest.approx([c.error for c in calm], rel=0.1)
 
 
-def test_unpaired_p_values_are_those_of_welch_s_t_test():
-    a, b = np.random.default_rng(0).uniform(1, 1.1, (2, 5, 3))
-    c = compare_apart(a.tolist(), b[:4].tolist())
-    logs = np.log(np.median(a, axis=1)), np.log(np.median(b[:4], axis=1))
-    welch = stats.ttest_ind(*logs, equal_var=False)
-    assert (c.p_difference, c.freedom) == pytest.approx((welch.pvalue, welch.df))
-    assert (c.low, c.high) == pytest.approx(tuple(np.exp(welch.confidence_interval())))
-    assert at(c, 0.02, 0.8).low > c.low
+def test_cells_lend_one_another_degrees_of_freedom_as_far_as_they_agree():
+    rng = np.random.default_rng(1)
+    alike = compare_beside(apart(rng, 10, 3), 0.05)[1]
+    assert min(c.freedom for c in alike) > 20
+    wild = apart(rng, 5, 3) + apart(rng, 5, 3, sd=0.3)
+    assert max(c.freedom for c in compare_beside(wild, 0.05)[1]) < 12
+    errors = [c.error for c in compare_beside(wild, 0.05)[1]]
+    assert min(errors[5:]) > 2 * max(errors[:5])
+
+
+def test_few_cells_and_single_processes_tell_no_shift():
+    rng = np.random.default_rng(0)
+    shift, found = compare_beside(apart(rng, 2, 5, shift=0.5), 0.05)
+    assert shift is None and found[0].ratio == pytest.approx(math.exp(0.5), rel=0.1)
+    shift, found = compare_beside(apart(rng, 5, 1), 0.05)
+    assert shift is None and {c.low for c in found} == {None}
+    assert at(compare_beside(apart(rng, 4, 5), 0.05)[1][0], 0.02, 0.8).level == 0.8
 
 
 # Words

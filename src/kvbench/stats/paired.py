@@ -166,25 +166,11 @@ def from_log_ratios(
     return _by_t(float(logs.mean()), error, freedom, n, raw, margin, level)
 
 
-def compare_apart(
-    a_blocks: Blocks, b_blocks: Blocks, margin: float = 0.02, level: float = 0.95
+def from_error(
+    log_ratio: float, error: float, freedom: float, replicates: int, margin: float, level: float
 ) -> Comparison:
-    """Ratio a / b of processes that did not run side by side: Welch's t on the logs of medians.
-
-    No block cancels the drift between the two: it is part of the ratio. Degrees of freedom are
-    Welch and Satterthwaite's (1947).
-    """
-    logs = [log_medians(blocks, what) for blocks, what in ((a_blocks, "a"), (b_blocks, "b"))]
-    mean, n = float(logs[0].mean() - logs[1].mean()), min(x.size for x in logs)
-    if n == 1:
-        ratio = _exp(mean)
-        return Comparison(ratio, None, None, level, margin, 1, None, None, (), ONE_BLOCK)
-    parts = np.array([x.var(ddof=1) / x.size for x in logs])
-    variance = float((parts**2 / [x.size - 1 for x in logs]).sum())
-    freedom = (
-        float(parts.sum()) ** 2 / variance if variance else float(sum(x.size - 1 for x in logs))
-    )
-    return _by_t(mean, float(np.sqrt(parts.sum())), freedom, n, (), margin, level)
+    """The comparison of processes that were not paired, from its log ratio and standard error."""
+    return _by_t(log_ratio, error, freedom, replicates, (), margin, level)
 
 
 def at(c: Comparison, margin: float, level: float) -> Comparison:
