@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kvbench.analysis import datasheet as peaks
+from kvbench.analysis import datasheet
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
-from kvbench.bench import roofline_counted as counted
+from kvbench.bench import roofline_counted
 from kvbench.cli import profile as program
 from kvbench.ncu import NcuError, command, parse, runner
 from kvbench.ncu.__main__ import main
@@ -36,7 +36,7 @@ def cell_of(version, phase="decode"):
 
 def profile_of(wanted, flop_ratio=1.0, bytes_ratio=1.0):
     """What an export could say of a cell: the model's FLOP and bytes, a little off."""
-    cost = counted.cell_cost(wanted)
+    cost = roofline_counted.cell_cost(wanted)
     flop, dram = round(cost.flop * flop_ratio), round(cost.bytes * bytes_ratio)
     kernel = {"name": "void ns::gemv<float, 4>(int)", "launches": 3, "time_ns": 60_000}
     totals = {"core_flop": flop, "tensor_flop": 0, "dram_bytes": dram, "time_ns": 80_000}
@@ -52,7 +52,7 @@ def profile_of(wanted, flop_ratio=1.0, bytes_ratio=1.0):
 
 def placed(version, phase="decode", **off):
     wanted = cell_of(version, phase)
-    return counted.run(wanted, profile_of(wanted, **off), ROOFS, "csv")
+    return roofline_counted.run(wanted, profile_of(wanted, **off), ROOFS, "csv")
 
 
 def made_up(**changes):
@@ -74,7 +74,7 @@ def test_the_bound_is_a_word_for_what_holds_the_phase():
 
 def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
     good, odd = placed("v1"), placed("v2", bytes_ratio=1.5)
-    assert point(good, ROOFS).counted and point(good, ROOFS).time_ms == 0.08
+    assert point(good, ROOFS).roofline_counted and point(good, ROOFS).time_ms == 0.08
     assert ratios(odd) == {"flop": pytest.approx(1), "bytes": pytest.approx(1.5, rel=1e-3)}
     assert plausible(1.29) and not plausible(1.31) and not plausible(0.89)
     rows = tables.table([good, odd, ROOFS], "roofline").rows
@@ -85,7 +85,7 @@ def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
 def test_a_profile_without_tensor_counters_falls_back_to_the_model():
     record = placed("v1")
     record["counted"]["tensor_flop"] = None
-    assert not point(record, ROOFS).counted and ratios(record) is None
+    assert not point(record, ROOFS).roofline_counted and ratios(record) is None
 
 
 def test_a_profile_below_its_weights_is_doubted():
@@ -139,7 +139,7 @@ def test_an_arrow_is_one_optimisation():
 
 
 def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
-    roofs = peaks.with_datasheet(ROOFS)
+    roofs = datasheet.with_datasheet(ROOFS)
     cells = [placed(v, phase) for v in VERSIONS for phase in ("prefill", "decode")]
     for name in ("one.svg", "two.svg"):
         style.save(roofline.draw([*cells, roofs]), tmp_path / name)
@@ -154,10 +154,10 @@ def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
 
 
 def test_a_datasheet_is_of_the_whole_name_and_the_dtype():
-    assert peaks.with_datasheet(ROOFS)["datasheet"]["gflop_s"] == 989000
-    assert peaks.with_datasheet(ROOFS | {"dtype": "float32"})["datasheet"]["gflop_s"] is None
+    assert datasheet.with_datasheet(ROOFS)["datasheet"]["gflop_s"] == 989000
+    assert datasheet.with_datasheet(ROOFS | {"dtype": "float32"})["datasheet"]["gflop_s"] is None
     other = ROOFS | {"device_name": "NVIDIA GeForce RTX 4090 Laptop GPU"}
-    assert peaks.with_datasheet(other)["datasheet"] is None
+    assert datasheet.with_datasheet(other)["datasheet"] is None
 
 
 def test_sources_are_settled_and_checked_before_any_job(tmp_path, monkeypatch):

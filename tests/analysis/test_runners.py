@@ -18,9 +18,8 @@ from kvbench.models.build import build
 from kvbench.plan.cells import cell, execution, modes, peer
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import queue_key, sample_queue
-from kvbench.report.figures import executions as executions_figure
+from kvbench.report.figures import executions, style
 from kvbench.report.figures import peers as peers_figure
-from kvbench.report.figures import style
 from kvbench.report.tables import publish
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
@@ -180,7 +179,7 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     assert [row["step_ms"] for row in rows] == pytest.approx([6, 1.5, 6, 1.5])
     assert rows[1]["ran"] == "eager, native" and rows[1]["speedup"] == pytest.approx(4)
     publish(runners.table(found, "executions"), tmp_path / "t.md", tmp_path / "t.csv")
-    style.save(executions_figure.draw(found), tmp_path / "f.svg")
+    style.save(executions.draw(found), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
     assert all(name in drawn for name in ("eager, native", "eager, torch", "INT8", "1.5"))
 

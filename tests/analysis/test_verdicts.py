@@ -6,9 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from kvbench.analysis import attribution
+from kvbench.analysis import attribution, scaling
 from kvbench.analysis import drift as steady
-from kvbench.analysis import scaling as depth
 from kvbench.analysis.rounds import NotSideBySide, rounds
 from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
 from kvbench.bench.meters.clock import CpuClock
@@ -20,8 +19,7 @@ from kvbench.plan.queue import run_order
 from kvbench.records.read import MixedRecords, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
-from kvbench.report.figures import decode as decode_map
-from kvbench.report.figures import phase, speedup, style
+from kvbench.report.figures import decode, phase, speedup, style
 
 SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
 OWN = list(range(12))
@@ -347,7 +345,7 @@ def stepping(version, intercept, slope, T=200):
 
 def test_lines_over_depth_find_slope_intercept_and_break_even():
     made = [stepping("v1", 10, 0.02), stepping("v2", 12, 0.01), stepping("v3", 12, 0.02)]
-    v1, v2, v3 = depth.rows([stepping("v1", 5, 1, T=20), *made], {"read_gb_s": 10.0})
+    v1, v2, v3 = scaling.rows([stepping("v1", 5, 1, T=20), *made], {"read_gb_s": 10.0})
     assert v1["T"] == 200 and v1["depths"] == "33-231" and v1["break_even"] is None
     assert v1["slope_us_low"] < 20 * 1.025 < v1["slope_us_high"]
     assert v1["intercept_ms"] == pytest.approx(10 * 1.025)
@@ -355,17 +353,17 @@ def test_lines_over_depth_find_slope_intercept_and_break_even():
     assert v3["break_even"] is None and v3["remark"] == "beyond the context"
     assert v1["modelled_slope_us"] == pytest.approx(BYTES_PER_TOKEN["v1"] / 10e3)
     assert v3["modelled_slope_us"] == pytest.approx(v1["modelled_slope_us"] / 2)
-    assert depth.rows(made, None)[0]["modelled_slope_us"] is None
+    assert scaling.rows(made, None)[0]["modelled_slope_us"] is None
 
 
-def at_depth(version, ms, depth=512, batch=1, noise=0.002, **more):
+def at_depth(version, ms, scaling=512, batch=1, noise=0.002, **more):
     """A pooled decode record whose processes take about `ms` a step."""
     made = cell(version, ms, noise=noise, **more)
     for process in made["processes"]:
         for run in process["runs"]:
             run["tpot_ms"] = run.pop("time_total_ms")
     del made["T"]
-    about = {"benchmark_name": "decode", "depth": depth, "prompt_length": depth, "steps": 8}
+    about = {"benchmark_name": "decode", "depth": scaling, "prompt_length": scaling, "steps": 8}
     interval = {"low": ms * 0.99, "high": ms * 1.01}
     about |= {"batch_size": batch, "tpot_ms_median": ms, "tpot_ms_interval": interval}
     return made | about | {"execution": "eager", "kernel": "torch"}
@@ -393,25 +391,25 @@ def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
 
 
 def test_lines_from_decode_cells_find_break_even_in_depth_and_in_batch():
-    def ms(version, depth, batch):
+    def ms(version, scaling, batch):
         own, per_row = {"v1": (10, 0.004), "v2": (11, 0.002)}[version]
-        return own + per_row * depth * batch
+        return own + per_row * scaling * batch
 
     made = [
-        at_depth(v, ms(v, depth, batch), depth, batch, noise=0)
+        at_depth(v, ms(v, scaling, batch), scaling, batch, noise=0)
         for v in ("v1", "v2")
         for batch in (1, 4)
-        for depth in (99, 399, 799)
+        for scaling in (99, 399, 799)
     ]
-    by_depth = {(row["batch_size"], row["version"]): row for row in depth.rows(made, None)}
+    by_depth = {(row["batch_size"], row["version"]): row for row in scaling.rows(made, None)}
     assert by_depth[1, "v2"]["break_even"] == pytest.approx(501, rel=0.01)
     assert by_depth[4, "v2"]["break_even"] == pytest.approx(126, rel=0.01)
     assert by_depth[4, "v1"]["depths"] == "100-800" and by_depth[4, "v1"]["from"] == "decode"
-    by_batch = {(row["depth"], row["version"]): row for row in depth.batch_rows(made, None)}
+    by_batch = {(row["depth"], row["version"]): row for row in scaling.batch_rows(made, None)}
     assert by_batch[399, "v2"]["break_even"] == pytest.approx(500 / 399, rel=0.01)
     assert by_batch[99, "v2"]["break_even"] is None  # beyond the largest batch measured
     assert by_batch[799, "v2"]["remark"] == "extrapolated"  # from batch 0.63, and 1 was the least
-    modelled = depth.batch_rows(made, {"read_gb_s": 10.0})[0]
+    modelled = scaling.batch_rows(made, {"read_gb_s": 10.0})[0]
     assert modelled["modelled_slope_us"] == pytest.approx(101 * BYTES_PER_TOKEN["v1"] / 1e4)
 
 
@@ -428,11 +426,11 @@ def test_depth_lines_go_by_the_pace_that_verdicts_go_by():
             made.append(one | {"benchmark_name": "decode", "depth": tokens, "execution": "eager"})
     judged = judge(made, 0.02)["rows"]
     assert {row["verdict"] for row in judged} == {"slower"}
-    v1, v2 = depth.rows(made, None)
+    v1, v2 = scaling.rows(made, None)
     assert v2["remark"] in ("never", "beyond the context") and v2["break_even"] is None
     assert v1["slope_us_low"] < 10 < v1["slope_us_high"]
     blind = [{**cell, "kernel": cell["version"]} for cell in made]  # no yardstick in common
-    assert depth.rows(blind, None)[1]["remark"] == "too close to tell"
+    assert scaling.rows(blind, None)[1]["remark"] == "too close to tell"
 
 
 def test_a_slope_below_its_bytes_is_a_fault_of_measuring_with_what_was_disturbed():
@@ -440,20 +438,20 @@ def test_a_slope_below_its_bytes_is_a_fault_of_measuring_with_what_was_disturbed
         at_depth("v1", 20 - 0.01 * tokens, tokens, disturbed=2, noise=0.001)
         for tokens in (64, 256, 512)
     ]
-    (row,) = depth.rows(cells, {"read_gb_s": 10.0})
+    (row,) = scaling.rows(cells, {"read_gb_s": 10.0})
     assert row["flag"] == "error: slope below what its bytes take, 6 of 24 processes disturbed"
-    assert depth.rows(cells, None)[0]["flag"] == row["flag"]  # below nothing at all
-    (fair,) = depth.rows([at_depth("v1", 20 + t / 50, t) for t in (64, 256, 512)], None)
+    assert scaling.rows(cells, None)[0]["flag"] == row["flag"]  # below nothing at all
+    (fair,) = scaling.rows([at_depth("v1", 20 + t / 50, t) for t in (64, 256, 512)], None)
     assert fair["flag"] is None and fair["disturbed"] == 0
 
 
 def test_a_line_is_of_rounds_that_its_versions_shared():
     made = [at_depth(v, 10 + t / 99, t) for v in ("v1", "v2") for t in (64, 256)]
     moved = [again(c, "06") if c["version"] == "v2" else c for c in made]
-    v1, v2 = depth.rows(moved, None)
+    v1, v2 = scaling.rows(moved, None)
     assert v1["replicates"] == 8 and v2["remark"].startswith("not side by side: other rounds")
     made[3]["processes"] = made[3]["processes"][2:]
-    assert [row["replicates"] for row in depth.rows(made, None)] == [6, 6]
+    assert [row["replicates"] for row in scaling.rows(made, None)] == [6, 6]
 
 
 def test_the_parts_of_a_step_add_up_to_it():
@@ -478,7 +476,7 @@ def test_the_parts_of_a_step_add_up_to_it():
 def test_the_map_marks_each_square_with_its_word(tmp_path):
     made = [at_depth(v, ms, d) for d in (64, 512) for v, ms in (("v1", 10), ("v2", 7 + d / 100))]
     record = judge(made, margin=0.02)
-    style.save(decode_map.draw([*made, record]), tmp_path / "f.svg")
+    style.save(decode.draw([*made, record]), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
     assert "0.76 !" in drawn and "1.21 ▲" in drawn  # 1.3 times faster is above what bytes allow
     assert f"≥ {1 / record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
@@ -489,8 +487,8 @@ def test_the_map_marks_each_square_with_its_word(tmp_path):
 
 def test_depths_stop_where_the_window_slides():
     made = stepping("v1", 10, 0.02) | {"model_config": SHAPE | {"block_size": 64}}
-    assert depth.rows([made], None)[0]["depths"] == "33-64"
-    assert depth.rows([stepping("v1", 10, 0.02, T=2)], None) == []  # one depth draws no line
+    assert scaling.rows([made], None)[0]["depths"] == "33-64"
+    assert scaling.rows([stepping("v1", 10, 0.02, T=2)], None) == []  # one depth draws no line
 
 
 @pytest.mark.parametrize("row_bytes", [None, 256])

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
-from kvbench.kernels.cpu import memory_account as account
+from kvbench.kernels.cpu import memory_account
 from kvbench.kernels.cpu.build import ISAS, BuildError, NoCompiler, build, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
@@ -327,5 +327,5 @@ def test_a_missing_or_broken_compiler_leaves_no_file(tmp_path, monkeypatch):
     files = [tmp_path / name for name in ("kvbench.so", "kvbench.json", "account.so")]
     build_or_say_why(*files)
     for path in (files[0], files[2]):
-        assert "install g++" in unavailable.reason(path)
-    assert account.load(files[2]) is None
+        assert "install g++" in placeholder.reason(path)
+    assert memory_account.load(files[2]) is None

@@ -55,13 +55,13 @@ def appended(stored, new_k, new_v, n):
     return k, v, k_scale, v_scale
 
 
-def attended(stored, group, position, setting=None, owns=True, turn=None, parts=1):
+def attended(stored, group, position, setting=None, owns=True, turn=None):
     """(output of the kernel, the reference's, the reference's storages afterwards)."""
     attention = Attention(group * stored[0].size(1), *stored, owns=owns)
     batch, heads, size = attention.batch, attention.heads, attention.size
-    qkv = torch.randn(parts, batch, attention.width, device=stored[0].device)
+    qkv = torch.randn(batch, attention.width, device=stored[0].device)
     out = torch.full((batch, heads * size), torch.nan, device=qkv.device)
-    row = qkv.sum(0).view(batch, -1, size)
+    row = qkv.view(batch, -1, size)
     q, *new = row.split([heads] + [attention.kv_heads] * (2 if owns else 0), 1)
     after = stored
     if owns:
@@ -82,7 +82,7 @@ def turned(x, turn):
 
 
 def default(kind, **changes):
-    warps, keys, stages = bound.TILES[bound.KINDS[KINDS[kind]]][0]
+    warps, keys, stages = bound.attention.TILES[bound.launch.KINDS[KINDS[kind]]][0]
     return replace(AttentionSetting(warps, keys, stages), **changes)
 
 
@@ -106,7 +106,7 @@ def test_decode_attention_equals_its_reference(kind, shape, owns):
     batch, kv_heads, group, size, capacity, position, splits, rows = shape
     stored = cache(kind, batch, kv_heads, capacity, size)
     setting = default(kind, splits=splits, rows=rows)
-    out, expected, after = attended(stored, group, position, setting, owns, parts=2)
+    out, expected, after = attended(stored, group, position, setting, owns)
     torch.testing.assert_close(out, expected, **CLOSE[kind])
     for ours, references in zip(stored, after, strict=True):
         assert ours is None or torch.equal(ours, references)  # the appended row bit for bit
@@ -134,7 +134,7 @@ def test_every_choice_of_settings_gives_the_same():
 def test_one_launch_serves_every_depth():
     stored = cache("int8", 1, 2, 200, 64)
     attention, position = Attention(2, *stored, owns=False), at(0)
-    qkv, out = torch.randn(1, 1, attention.width, device=DEVICE), torch.empty(1, 128, device=DEVICE)
+    qkv, out = torch.randn(1, attention.width, device=DEVICE), torch.empty(1, 128, device=DEVICE)
     launch = attention.launch(qkv, position, out, default("int8", splits=2))
     q = qkv.view(1, 2, 64)
     k, v, *scales = stored
@@ -273,7 +273,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line():
     k, v, *_ = cache("fp32", 2, 3, 20, 64)
     codes, _, scale, _ = cache("int8", 2, 3, 20, 64)
     attention, position = Attention(3, k, v), at(0)
-    qkv, out = torch.empty(1, 2, attention.width), torch.empty(2, 192)
+    qkv, out = torch.empty(2, attention.width), torch.empty(2, 192)
 
     def refused(call, *words):
         with pytest.raises(ValueError) as caught:
@@ -286,7 +286,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line():
     refused(lambda: Attention(3, k, v, scale, scale), "takes no")
     refused(lambda: Attention(4, k, v), "multiple of 3")
     refused(lambda: Attention(3, *[codes[..., :30].contiguous()] * 2, scale, scale), "whole words")
-    refused(lambda: attention.launch(qkv[:, :1], position, out), "qkv:", "(1, 1, 576)")
+    refused(lambda: attention.launch(qkv[:1], position, out), "qkv:", "(1, 576)")
     refused(lambda: attention.launch(qkv, position, out[:, :64]), "out:", "(2, 192)")
     store = bound.Quantise(codes, codes.clone(), scale, scale.clone())
     refused(lambda: bound.Quantise(k, v, scale, scale), "k:", "codes")
@@ -324,7 +324,7 @@ def test_large_caches_on_a_gpu(kind):
 def test_a_captured_graph_serves_every_depth(pdl):
     k, v, *scales = stored = cache("int8", 2, 4, 256, 64)
     attention, position = Attention(4, *stored, owns=False), at(0)
-    qkv, out = torch.randn(1, 2, attention.width, device=DEVICE), torch.empty(2, 256, device=DEVICE)
+    qkv, out = torch.randn(2, attention.width, device=DEVICE), torch.empty(2, 256, device=DEVICE)
     launch = attention.launch(qkv, position, out, default("int8", splits=2, pdl=pdl))
     launch()  # compiled before it is captured
     graph = torch.cuda.CUDAGraph()

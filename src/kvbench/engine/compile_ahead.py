@@ -11,6 +11,7 @@ cannot compile for NVIDIA's GPUs.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -119,20 +119,25 @@ def compile_for(launch: Launch, capability: int) -> Compiled:
     target = GPUTarget("cuda", capability, 32)
     options = launch.options() if capability >= 90 else {"num_warps": launch.warps}
     compiled = triton.compile(source, target=target, options=options)
-    return Compiled(*registers(compiled.asm["cubin"]), compiled.metadata.shared)
+    registers = assembled(compiled.asm["ptx"], capability)
+    return Compiled(*registers, compiled.metadata.shared)
 
 
-def registers(cubin: bytes) -> tuple[int, int]:
-    """Registers and bytes of stack, where spills go, by NVIDIA's cuobjdump."""
-    tool = Path(triton.knobs.nvidia.cuobjdump.path)
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
+def assembled(ptx: str, capability: int) -> tuple[int, int]:
+    """Registers and bytes spilled to memory, as the assembler says."""
+    knobs = triton.knobs.nvidia
+    tool = knobs.ptxas_blackwell if capability >= 100 else knobs.ptxas
+    target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
+    assert target
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(ptx)
         file.flush()
-        command = [str(tool), "-res-usage", file.name]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+)", said)
-    assert found, said
-    return int(found[1]), int(found[2])
+        command = [tool.path, "-v", "-arch", target[1], file.name, "-o", os.devnull]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    registers = re.search(r"Used (\d+) registers", done.stderr)
+    spilled = re.search(r"(\d+) bytes spill stores", done.stderr)
+    assert registers and spilled, done.stderr
+    return int(registers[1]), int(spilled[1])
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 One sequence: every product reads its weights once, with the norm before it and the activation or
 the residual after it on the way (`kernels.triton.linear.one_row`). Several sequences: products on
-matrix units (`few_rows`), whose summands the next norm, or the attention, adds up in order. In both
+matrix units (`few_rows`), whose summands the next norm adds up in order. In both
 the attention appends the new token and joins its own shares. The residual stream is fp32.
 
 Every result is the same at every replay: nothing is added up in the order in which programs end.
@@ -100,7 +100,7 @@ class FusedStep:
             return HEAD_CHOICES if site == "head" else ROW_CHOICES
         if site == "head":
             return ROWS_HEAD_CHOICES
-        return ROWS_CHOICES if site == "up" else SUMMED_CHOICES
+        return ROWS_CHOICES if site in ("qkv", "up") else SUMMED_CHOICES
 
     def _new(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(*shape, dtype=dtype, device=self.token.device)
@@ -124,8 +124,8 @@ class FusedStep:
         launch, turn = self._embed(x)
         yield launch
         for i, layer in enumerate(layers):
-            qkv, inner = self._new(1, 1, layer.qkv.out_features), self._new(layer.up.out_features)
-            yield self._row("qkv", x[0], layer.qkv, qkv[0, 0], layer.norm_1)
+            qkv, inner = self._new(1, layer.qkv.out_features), self._new(layer.up.out_features)
+            yield self._row("qkv", x[0], layer.qkv, qkv[0], layer.norm_1)
             yield self._attend(i, qkv, y, turn)
             yield self._row("proj", y[0], layer.proj, x[0], add=True)
             yield self._row("up", x[0], layer.up, inner, layer.norm_2, layer.gate)
@@ -156,9 +156,9 @@ class FusedStep:
         summands: Tensor | None = None
         for i, layer in enumerate(layers):
             yield bound.add_norm(x, summands, layer.norm_1, normed, self.pdl)
-            qkv = self._summands("qkv", layer.qkv)
+            qkv = self._new(1, B, layer.qkv.out_features)
             yield self._rows("qkv", normed, layer.qkv, qkv)
-            yield self._attend(i, qkv, y, turn)
+            yield self._attend(i, qkv[0], y, turn)
             summands = self._summands("proj", layer.proj)
             yield self._rows("proj", y, layer.proj, summands)
             yield bound.add_norm(x, summands, layer.norm_2, normed, self.pdl)

@@ -173,7 +173,8 @@ def key(step: FusedStep) -> str:
 
 def sources() -> str:
     """A digest of the kernels' modules and of the step's."""
-    files = [*Path(bound.__file__).parent.glob("*.py"), Path(__file__).with_name("fused_step.py")]
+    kernels = Path(bound.__file__).parents[1]
+    files = [*kernels.rglob("*.py"), Path(__file__).with_name("fused_step.py")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 

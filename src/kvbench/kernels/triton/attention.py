@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kvbench.kernels.triton.launch import let_next_start, wait_for_previous
+from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
 from kvbench.kernels.triton.words import INT4, OFFSET, STEP, pack, unit_of, unpack
 
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -24,23 +24,24 @@ LOWEST = tl.constexpr(-3.0e38)  # the maximum of no score: finite, so that no di
 
 @triton.jit
 def attend(
-    qkv, stride_part, stride_b, turn,
+    qkv, stride_b, turn,
     k, v, k_scale, v_scale, position,
     part, part_max, part_sum, arrived, out,
     capacity, scale,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
     KIND: tl.constexpr, PER: tl.constexpr, WORDS: tl.constexpr,
     SLOTS: tl.constexpr, KEYS: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr,
-    PARTS: tl.constexpr, APPEND: tl.constexpr, ROTARY: tl.constexpr,
+    APPEND: tl.constexpr, ROTARY: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
     """out (B, Hq, D) = softmax(q K^T * scale) V over rows 0 ... position.
 
-    qkv: the new rows of q, and of k and v if APPEND, as PARTS fp32 summands (PARTS, B, width).
-    turn: cosines then sines (D,) of the position's angles, if ROTARY. k, v: int32 words
-    (B, KV_HEADS, capacity, D / PER); k_scale, v_scale: fp32 (B, KV_HEADS, capacity) for codes.
-    With SPLITS > 1 the last program of a head to arrive joins every share, in order. SLOTS keys
-    side by side, and KEYS of them in turn, make a tile. PDL: 0 none, 1 the next kernel may start at
+    qkv: fp32 (B, width), the new rows of q, and of k and v if APPEND. turn: cosines then sines (D,)
+    of the position's angles, if ROTARY. k, v: int32 words (B, KV_HEADS, capacity, D / PER);
+    k_scale, v_scale: fp32 (B, KV_HEADS, capacity) for codes.
+
+    SLOTS keys side by side, and KEYS of them in turn, make a tile. With SPLITS > 1 the last program
+    of a head to arrive joins every share, in order. PDL: 0 none, 1 the next kernel may start at
     once, 2 it may when the keys are read: where programs fill the device it would be in their way.
     """
     CHUNKS: tl.constexpr = (GROUP + ROWS - 1) // ROWS
@@ -75,7 +76,7 @@ def attend(
     queries, sums = (), ()
     for g in tl.static_range(ROWS):
         query_head = kv_head * GROUP + tl.minimum(chunk * ROWS + g, GROUP - 1)
-        q = load_row(row + query_head * D, stride_part, turn, words, inside, D, PER, PARTS, ROTARY)
+        q = load_row(row + query_head * D, turn, words, inside, D, PER, ROTARY)
         scaled, total = (), tl.zeros([WORDS], tl.float32)
         for i in tl.static_range(PER):
             number = q[i] * (scale * LOG2E)
@@ -89,8 +90,8 @@ def attend(
     if APPEND:
         new_k = row + (KV_HEADS * GROUP + kv_head) * D
         new_v = new_k + KV_HEADS * D
-        new_k = load_row(new_k, stride_part, turn, words, inside, D, PER, PARTS, ROTARY)
-        new_v = load_row(new_v, stride_part, turn, words, inside, D, PER, PARTS, False)
+        new_k = load_row(new_k, turn, words, inside, D, PER, ROTARY)
+        new_v = load_row(new_v, turn, words, inside, D, PER, False)
         new_k = append(new_k, k + n * W + words, k_scale + n, owns, inside, KIND, PER)
         new_v = append(new_v, v + n * W + words, v_scale + n, owns, inside, KIND, PER)
     for g in tl.static_range(ROWS):
@@ -178,37 +179,22 @@ def load_tile(
 
 
 @triton.jit
-def load_row(
-    row, stride_part, turn, words, inside,
-    D: tl.constexpr, PER: tl.constexpr, PARTS: tl.constexpr, ROTARY: tl.constexpr,
-):  # fmt: skip
+def load_row(row, turn, words, inside, D: tl.constexpr, PER: tl.constexpr, ROTARY: tl.constexpr):
     """One new row (D,) as PER tensors (WORDS,), its neighbouring pairs turned if ROTARY."""
     x = ()
     for i in tl.static_range(PER):
-        x = x + (summed(row + words * PER + i, stride_part, inside, PARTS),)
+        x = x + (tl.load(row + words * PER + i, inside, 0.0),)
     if ROTARY:
         turned = ()
         for i in tl.static_range(PER):
             channel = words * PER + i
-            if PER == 1:
-                other = summed(row + (channel ^ 1), stride_part, inside, PARTS)
-            else:
-                other = x[i ^ 1]
+            other = tl.load(row + (channel ^ 1), inside, 0.0) if PER == 1 else x[i ^ 1]
             cos = tl.load(turn + channel // 2, inside, 0.0)
             sin = tl.load(turn + D // 2 + channel // 2, inside, 0.0)
             turned = turned + (x[i] * cos + tl.where(channel % 2 == 0, -other, other) * sin,)
         return turned
     else:
         return x
-
-
-@triton.jit
-def summed(place, stride_part, inside, PARTS: tl.constexpr):
-    """The sum of PARTS summands, in order, as fp32."""
-    x = tl.load(place, inside, 0.0).to(tl.float32)
-    for part in tl.static_range(1, PARTS):
-        x += tl.load(place + part * stride_part, inside, 0.0).to(tl.float32)
-    return x
 
 
 @triton.jit

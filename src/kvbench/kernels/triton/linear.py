@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 from kvbench.kernels.triton.attention import LOG2E
-from kvbench.kernels.triton.launch import let_next_start, wait_for_previous
+from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
 
 NO_NORM, LAYER_NORM, RMS_NORM = (tl.constexpr(kind) for kind in range(3))
 NO_ACTIVATION, GELU, SWIGLU = (tl.constexpr(kind) for kind in range(3))

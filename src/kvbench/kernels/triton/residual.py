@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kvbench.kernels.triton.launch import let_next_start, wait_for_previous
+from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
 from kvbench.kernels.triton.linear import LAYER_NORM
 
 
