@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from kvbench.analysis import regression, scaling
 from kvbench.analysis.verdicts import judge
 from kvbench.stats.decisions import FASTER, SLOWER
-from kvbench.stats.windows import block_bootstrap_mean
+from kvbench.stats.windows import block_bootstrap_mean, document_mean
 from perf.validate.machines import Machine, decode_cells, plain, study
 
 Record = dict[str, Any]
@@ -240,12 +241,22 @@ def text(rng: Rng, windows: int, document: int, skewed: bool) -> tuple[np.ndarra
 
 def _texts() -> Iterator[Scenario]:
     """The mean over windows of a text whose documents share half of the variance."""
-    for windows, document in ((64, 4), (280, 4), (280, 12)):
+    for windows, document, skewed in (
+        *((64, 4, False), (280, 4, False), (64, 12, False), (280, 12, False)),
+        *((64, 4, True), (280, 4, True)),
+    ):
 
-        def once(rng: Rng, windows: int = windows, document: int = document) -> float:
-            deltas, _ = text(rng, windows, document, False)
-            found = block_bootstrap_mean(deltas.tolist(), seed=1, resamples=1000)
+        def held(
+            rng: Rng, by: str, windows: int = windows, document: int = document, sk: bool = skewed
+        ) -> float:
+            deltas, of = text(rng, windows, document, sk)
+            if by == "document":
+                found = document_mean(deltas.tolist(), of.tolist())
+            else:
+                found = block_bootstrap_mean(deltas.tolist(), seed=1, resamples=1000)
             return float(found.low is not None and found.low <= 0 <= (found.high or 0))
 
-        title = f"{windows} windows, documents of about {document}"
-        yield Scenario(title, "interval holds it 95 %", once, 0.93, 0.97, 400)
+        for by in ("blocks", "document"):
+            title = f"{windows} windows, documents of about {document}, by {by}"
+            title += ", skewed" * skewed
+            yield Scenario(title, "interval holds it 95 %", partial(held, by=by), 0.93, 0.97, 600)

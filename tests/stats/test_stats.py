@@ -15,7 +15,7 @@ from kvbench.stats.lines import break_even, fit_line
 from kvbench.stats.paired import at, compare, from_log_ratios, interval
 from kvbench.stats.samples import summary
 from kvbench.stats.shift import compare_beside
-from kvbench.stats.windows import _resampled_means, block_bootstrap_mean
+from kvbench.stats.windows import _resampled_means, block_bootstrap_mean, document_mean
 
 REPLICATES = 10  # the recommended count
 SPREAD = 0.015  # block log ratios of a desktop at rest
@@ -550,6 +550,25 @@ def test_blocks_see_the_dependence_that_single_windows_hide():
     x = lfilter([1], [1, -0.8], np.random.default_rng(0).normal(size=500))
     single, blocks = (block_bootstrap_mean(x, block, seed=1) for block in (1, 25))
     assert blocks.high - blocks.low > 1.8 * (single.high - single.low)
+
+
+@pytest.mark.parametrize("size", [1, 4, 12])
+def test_the_mean_over_windows_of_documents_is_covered_by_document(size):
+    rng, of = np.random.default_rng(size), np.repeat(np.arange(280 // size), size)
+    texts = rng.normal(size=(600, of.max() + 1))[:, of] + rng.normal(size=(600, of.size))
+    found = [document_mean(x, of) for x in texts]
+    assert 0.92 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.98
+    assert {m.block for m in found} == {size}
+
+
+def test_documents_of_one_window_are_windows_and_few_documents_say_so():
+    x = np.random.default_rng(0).normal(size=20)
+    got, half = document_mean(x, range(20)), stats.t.isf(0.025, 19) * x.std(ddof=1) / math.sqrt(20)
+    assert (got.low, got.high) == pytest.approx((x.mean() - half, x.mean() + half))
+    assert "one document:" in document_mean(x, [3] * 20).reason
+    assert "nearly all" in document_mean(x, [3] * 19 + [4]).reason
+    with pytest.raises(ValueError, match="3 for 20 windows"):
+        document_mean(x, [1, 2, 3])
 
 
 def test_the_seed_alone_decides_the_interval():
