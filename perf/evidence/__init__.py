@@ -2,7 +2,7 @@
 
 steps       what is run, in which order and for how long at most
 run         runs them, keeps what they left and packs it
-facts, cells, launches
+facts, settings, cells, attention, launches
             what steps run, each in a process of its own
 summary     the headline numbers, from the files alone
 """

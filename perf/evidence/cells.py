@@ -74,7 +74,7 @@ def steps_at_depth(config: dict[str, Any]) -> Iterator[Cell]:
 def large(config: dict[str, Any]) -> Iterator[Cell]:
     """Larger models at batch 1, and Qwen3-0.6B's shape where the cache outweighs the weights."""
     for mode in (GRAPH, SDPA):
-        yield decoding(config, "gpt2-xl", "v1", mode, 1, 128)
+        yield decoding(config, "gpt2-xl", "v1", mode, 1, 32)
         yield decoding(config, "qwen3-0.6b", "v1", mode, 1, 128)
     for version in ("v1", "v2"):
         yield decoding(config, "qwen3-0.6b", version, GRAPH, 16, DEEP)
@@ -89,9 +89,9 @@ def memory(config: dict[str, Any]) -> Iterator[Cell]:
 def peers(config: dict[str, Any]) -> Iterator[Cell]:
     """Other runners of v1's weights, and torch.compile's step, beside v1's own."""
     for mode in (GRAPH, "compile-torch"):
-        yield cells.execution(config | FEW_RUNS, "gpt2", mode, "v1", T=64)
+        yield cells.execution(config | FEW_RUNS, "gpt2", mode, "v1", T=128)
     for peer in ("transformers-dynamic", "transformers-static"):
-        yield cells.peer(config | FEW_RUNS, "gpt2", peer, T=64)
+        yield cells.peer(config | FEW_RUNS, "gpt2", peer, T=128)
 
 
 GROUPS: dict[str, Group] = {
@@ -125,16 +125,17 @@ def decoding(
 def small(cell: Cell) -> Cell:
     """The same path on a CPU at a size that takes moments."""
     llama = cell.model_config["arch"] == "llama"
-    shape = {"arch": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 64}
-    shape |= {"block_size": 96, "vocab_size": 101}
-    if llama:
-        shape |= {"arch": "llama", "n_kv_head": 1, "head_dim": 64, "n_inner": 48}
     shared = cell.layer_owner != list(range(len(cell.layer_owner)))
+    n_layer = 2 if shared else 1  # Triton's interpreter takes a second a layer
+    shape = {"arch": "gpt2", "n_layer": n_layer, "n_head": 1, "n_embd": 32}
+    shape |= {"block_size": 96, "vocab_size": 32}
+    if llama:
+        shape |= {"arch": "llama", "n_head": 2, "n_kv_head": 1, "head_dim": 32, "n_inner": 48}
     return cell.replace(
         device="cpu",
         dtype="float32",
         model_config=shape,
-        layer_owner=[0, 0] if shared else [0, 1],
+        layer_owner=[0, 0][:n_layer],
         prompt_length=3,
         num_warmup_runs=1,
         num_measure_runs=1,
@@ -142,8 +143,18 @@ def small(cell: Cell) -> Cell:
         energy_s=0.0,
         steps=1,
         batch_size=min(2, cell.batch_size),
-        **{key: min(getattr(cell, key), 3) for key in ("T", "depth", "P")},
+        **{key: min(getattr(cell, key), 2) for key in ("T", "depth", "P")},
     )
+
+
+def different(chosen: list[Cell]) -> list[Cell]:
+    """One cell of each path through the code, of those that differ in size alone."""
+    seen: dict[tuple[Any, ...], Cell] = {}
+    for cell in chosen:
+        one = cell.version == "v1" and cell.batch_size == 1
+        path = (cell.version, cell.execution, cell.kernel, cell.phase, cell.depth >= DEEP)
+        seen.setdefault((*path, cell.model_config["arch"], one), cell)
+    return list(seen.values())
 
 
 def name_of(cell: Cell) -> str:
@@ -179,6 +190,8 @@ def group(given: argparse.Namespace) -> int:
     study = {key: STUDY[key] for key in STUDY if not (given.small and key == "device")}
     config = resolve(study, load_schema())
     chosen = list(GROUPS[given.group](config))
+    if given.small:
+        chosen = different(chosen)
     if given.group != "peers":  # of those, what compiles longest comes last
         random.Random(given.step).shuffle(chosen)
     failed = 0

@@ -24,7 +24,7 @@ from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import get_preset
 from perf.evidence import cells
 
-LAYERS = (2, 4)
+LAYERS, SMALL_LAYERS = (2, 4), (1, 2)
 VERSIONS = ("v1", "v2", "v4", "v5")
 BATCHES = (1, 64)
 NAME_LENGTH = 120  # of a kernel: templates are longer
@@ -42,15 +42,18 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for version, batch, mode in asked[:1] if given.small else [*asked, ("v1", 1, cells.SDPA)]:
         cell = cells.decoding(config, "gpt2", version, mode, batch, 128)
-        rows.append(counted(cells.small(cell) if given.small else cell, mode, version))
+        if given.small:
+            rows.append(counted(cells.small(cell), mode, version, SMALL_LAYERS))
+        else:
+            rows.append(counted(cell, mode, version, LAYERS))
         print({key: value for key, value in rows[-1].items() if key != "kernels"}, flush=True)
         Path(given.file).write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def counted(cell: Cell, mode: str, version: str) -> dict[str, Any]:
+def counted(cell: Cell, mode: str, version: str, layers: tuple[int, int]) -> dict[str, Any]:
     """Launches of a step by kernel, a layer's and all of gpt2's."""
-    few, more = (step_of(cell, n) for n in LAYERS)
-    layer = {name: (more[name] - few[name]) / (LAYERS[1] - LAYERS[0]) for name in more}
+    few, more = (step_of(cell, n) for n in layers)
+    layer = {name: (more[name] - few[name]) / (layers[1] - layers[0]) for name in more}
     a_layer = sum(layer.values())
     n_layer = get_preset("gpt2")["n_layer"]
     return {
@@ -59,10 +62,10 @@ def counted(cell: Cell, mode: str, version: str) -> dict[str, Any]:
         "batch_size": cell.batch_size,
         "counts": "kernels" if cell.device == "cuda" else "operators of torch",
         "a_layer": a_layer,
-        "a_step": few.total() + (n_layer - LAYERS[0]) * a_layer,
+        "a_step": few.total() + (n_layer - layers[0]) * a_layer,
         "n_layer": n_layer,
         "kernels": [
-            {"name": name, "a_layer": layer[name], f"of_{LAYERS[1]}_layers": more[name]}
+            {"name": name, "a_layer": layer[name], f"of_{layers[1]}_layers": more[name]}
             for name in more
         ],
     }

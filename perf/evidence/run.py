@@ -16,14 +16,16 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from perf.evidence.steps import HERE, Step, chosen, steps
 
 ROOT = Path(__file__).resolve().parents[2]
-ENDING_S, LEAST_S = 12, 15  # kept for summary and archive; the least worth beginning a step with
+ENDING_S, LEAST_S = 20, 15  # kept for summary and archive; the least worth beginning a step with
+TELLING_S = 14  # for an interrupted step to say what it has
+SLOW = 10  # a rehearsal's limits are this much longer: a CPU interprets, and others may use it
 ARCHIVE_BYTES = 15 << 20
 # An idle driver unloads between processes: one keeps it loaded until its standard input closes.
 AWAKE = "import sys, torch; torch.zeros(1, device='cuda'); sys.stdin.read()"
@@ -94,6 +96,9 @@ def environment(given: argparse.Namespace, site: str) -> dict[str, str]:
         found.append(install(Path(given.wheels), site))
     found += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     env = os.environ | {"PYTHONPATH": os.pathsep.join(found), "PYTHONUNBUFFERED": "1"}
+    # Settings are measured by the step of that name alone, and come back with the archive.
+    env |= {"KVBENCH_SETTINGS": str(Path(given.output).resolve() / "settings")}
+    env |= {"KVBENCH_TUNE": "kept"}
     if given.rehearse:
         # The locks of devices are in TMPDIR: a rehearsal waits for no measurement.
         env |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1", "TMPDIR": site}
@@ -157,25 +162,39 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
         return {"status": "no time", "rc": None, "seconds": 0.0}
     _forget(out / "cells.jsonl", step.name)
     values = {"out": str(out), "scratch": str(scratch()), "small": "--small" if small else ""}
-    filled = [argument.format(**values) for argument in step.arguments]
-    command = [sys.executable, "-m", step.module, *filter(None, filled)]
-    began, limit = time.monotonic(), min(step.limit_s, left)
-    with open(out / "logs" / f"{step.name}.log", "wb") as log:
-        child = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
-        )
+    most = step.limit_s * (SLOW if small else 1)
+    began, limit = time.monotonic(), min(most, left)
+
+    def start(name: str, arguments: Sequence[str], *before: str) -> subprocess.Popen[bytes]:
+        filled = [argument.format(**values) for argument in arguments]
+        command = [*before, sys.executable, "-m", *filter(None, filled)]
+        with open(out / "logs" / f"{name}.log", "wb") as log:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def end(child: subprocess.Popen[bytes]) -> int | None:
         try:
-            rc: int | None = child.wait(limit)
+            return child.wait(max(0.0, began + limit - time.monotonic()))
         except subprocess.TimeoutExpired:
-            rc = None
+            return None
         finally:
             _end(child)
+
+    meanwhile = start(f"{step.name}-beside", step.meanwhile, "nice") if step.meanwhile else None
+    rc = end(start(step.name, (step.module, *step.arguments)))
+    if meanwhile:
+        end(meanwhile)
     status = "out of time" if rc is None else "done" if rc in step.done else "failed"
     return {"status": status, "rc": rc, "seconds": round(time.monotonic() - began, 1)}
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End what is left of a step's own process group."""
+    """End what is left of a step's process group; interrupted, pytest still tells its results."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(TELLING_S)
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)

@@ -10,7 +10,7 @@ from kvbench.ncu import runner
 HERE = "perf.evidence"
 ROWS = ("gpu-graph", "gpu-int8", "gpu-bandwidth")
 COUNTED = {"v1": 150, "v2": 100}  # versions whose decode step the counters look into
-TEST_PROCESSES = 8
+TEST_PROCESSES = 12  # of the GPU's tests, which mostly compile
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Step:
     arguments: tuple[str, ...]
     presets: tuple[str, ...] = ()
     done: tuple[int, ...] = (0,)
+    meanwhile: tuple[str, ...] = ()  # a module and its arguments, run meanwhile; it may fail
 
 
 def _cells(group: str, number: int, limit_s: int, *presets: str) -> Step:
@@ -47,22 +48,32 @@ def steps(rounds: int = 3, small: bool = False) -> list[Step]:
     """Every step in order. What is compared with intervals is measured in `rounds` processes."""
     numbers = range(1, rounds + 1)
     # 1: tests that fail are a result as well.
-    tests = Step("tests", 170, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1))
+    settle = (f"{HERE}.settings", "--weights", "{scratch}", "{small}")
+    meanwhile = () if small else (*settle, "--compile")
+    tests = Step("tests", 220, "pytest", (*_pytest(small), *_chosen(small)), (), (0, 1), meanwhile)
     return [
         Step("facts", 40, f"{HERE}.facts", ("{out}/facts.json", "{small}")),
         tests,
+        Step("settings", 150, settle[0], settle[1:], ("gpt2", "gpt2-xl", "qwen3-0.6b")),
         *(_row(row, 70, _preset(row), rounds, small) for row in ROWS),
         *(_cells("executions", n, 50, "gpt2") for n in numbers[:2]),
         *(_cells("decode", n, 60, "gpt2") for n in numbers),
+        _attention(1),
         Step("launches", 45, f"{HERE}.launches", ("{out}/launches.json", "{small}")),
         _cells("large", 1, 60, "gpt2-xl", "qwen3-0.6b"),
         _cells("memory", 1, 60, "gpt2"),
         _cells("peers", 1, 100, "gpt2"),
         *_counters(small),
+        *(_attention(n) for n in numbers[1:]),
         *(_cells("large", n, 60, "gpt2-xl", "qwen3-0.6b") for n in numbers[1:]),
         *(_cells("executions", n, 50, "gpt2") for n in numbers[2:]),
         *(_cells("peers", n, 60, "gpt2") for n in numbers[1:]),
     ]
+
+
+def _attention(number: int) -> Step:
+    name = f"attention-{number}"
+    return Step(name, 60, f"{HERE}.attention", (name, "{out}/cells.jsonl", "{small}"))
 
 
 def _preset(row: str) -> str:

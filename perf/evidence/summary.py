@@ -70,11 +70,12 @@ def summary(folder: Path) -> str:
     parts = {
         "Steps": steps(found),
         "Machine": machine(found),
-        "GPU tests": tests(folder),
+        "GPU tests": tests(found),
         "Speed rows": rows(folder),
         "Ways to run a step (ms a token)": generations(found, "executions", "eager-torch"),
         "Decode at depth (ms a step)": decoding(found, "decode"),
         "Prefill (ms)": prefill(found),
+        "Decode attention alone (us)": attention(found),
         "Launches of a decode step": launches(found),
         "Larger models (ms a step)": decoding(found, "large"),
         "Memory (MB)": memory(found),
@@ -109,21 +110,18 @@ def machine(found: Evidence) -> Lines:
         yield ", ".join(f"{name} {value}" for name, value in smi.items() if name != "name")
 
 
-def tests(folder: Path) -> Lines:
+def tests(found: Evidence) -> Lines:
     """Counts of the GPU tests, and the names of those that failed."""
-    path = folder / "gpu-tests.xml"
+    path = found.folder / "gpu-tests.xml"
     if not path.exists():
-        log = folder / "logs/tests.log"
-        said = log.read_text(errors="replace").split() if log.exists() else []
-        counts = {word: said.count(word) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
-        if any(counts.values()):
-            yield "unfinished: " + ", ".join(f"{n} {word}" for word, n in counts.items())
         return
     cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     red = [case for case in cases if any(part.tag in ("failure", "error") for part in case)]
     skipped = [case for case in cases if any(part.tag == "skipped" for part in case)]
     passed = len(cases) - len(red) - len(skipped)
-    yield f"{passed} passed, {len(red)} failed, {len(skipped)} skipped"
+    late = found.state.get("tests", {}).get("status") == "out of time"
+    ended = ", the others ran out of time" if late else ""
+    yield f"{passed} passed, {len(red)} failed, {len(skipped)} skipped{ended}"
     yield from (f"- failed: {case.get('classname')}::{case.get('name')}" for case in red[:FAILED])
 
 
@@ -212,6 +210,20 @@ def _base(
     version = "v1" if group == "peers" else record["version"]
     like = f"{record['pretrained']} {version} {than} "
     return next((blocks for name, blocks in cells.items() if name.startswith(like)), {})
+
+
+def attention(found: Evidence) -> Lines:
+    """Each format's fastest setting, and its bytes over the bandwidth."""
+    measured = [line for line in found.lines if line["group"] == "attention"]
+    for name in dict.fromkeys(line["name"] for line in measured):
+        its = [line for line in measured if line["name"] == name]
+        us, first = interval([[line["us"]] for line in its]), its[0]
+        line = f"- {name}, batch {first['batch_size']}, depth {first['depth']}: "
+        line += f"{_span(us.point, us.low, us.high)}, {first['bytes'] / 1e6:.4g} MB"
+        if found.read_gb_s:
+            least = first["bytes"] / found.read_gb_s / 1e3
+            line += f", share of the read bandwidth {least / us.point:.3f}"
+        yield line
 
 
 def launches(found: Evidence) -> Lines:

@@ -11,7 +11,9 @@ import numpy as np
 
 from kvbench.analysis import regression, scaling
 from kvbench.analysis.verdicts import judge
-from kvbench.stats.decisions import FASTER, SLOWER
+from kvbench.stats.decisions import FASTER, SLOWER, verdicts
+from kvbench.stats.paired import from_log_ratios
+from kvbench.stats.stopping import ALPHA, FIRST, next_round
 from kvbench.stats.windows import block_bootstrap_mean, document_mean
 from perf.validate.machines import Machine, decode_cells, plain, study
 
@@ -64,6 +66,7 @@ def scenarios() -> Iterator[Scenario]:
     yield from _crossings()
     yield from _gates()
     yield from _texts()
+    yield from _stopped()
 
 
 def wrong(rows: Sequence[Record]) -> float:
@@ -260,3 +263,20 @@ def _texts() -> Iterator[Scenario]:
             title = f"{windows} windows, documents of about {document}, by {by}"
             title += ", skewed" * skewed
             yield Scenario(title, "interval holds it 95 %", partial(held, by=by), 0.93, 0.97, 600)
+
+
+def _stopped() -> Iterator[Scenario]:
+    """Studies of identical versions that stop by the width of their intervals, 2 %, or at 40."""
+    for rows in (1, 4):
+        for sd in (0.016, 0.03):
+
+            def once(rng: Rng, rows: int = rows, sd: float = sd) -> float:
+                logs = rng.normal(0, sd, (rows, 40))
+                for n in range(FIRST, 41):
+                    found = [from_log_ratios(row[:n], MARGIN, 0.95) for row in logs.tolist()]
+                    if not next_round(found, 0.02).another:
+                        break
+                return float(any(v.word in (FASTER, SLOWER) for v in verdicts(found, ALPHA)))
+
+            title = f"stopped by width, identical, {rows} rows, spread {100 * sd:g} %"
+            yield Scenario(title, "any false word at most 5 %", once, 0, 0.05, 400)

@@ -170,8 +170,8 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):
-            asked = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
-            two = [latency.run(asked, None) | {"replicate": r} for r in (1, 2)]
+            one = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
+            two = [latency.run(one, None) | {"replicate": r} for r in (1, 2)]
             for sample in two:  # as in a queue, whose rounds follow one another
                 began = f"2026-01-05T10:0{sample['replicate']}:0{faster}+00:00"
                 sample["machine_state"]["began_at"] = began

@@ -15,6 +15,7 @@ from kvbench.stats.lines import break_even, fit_line
 from kvbench.stats.paired import at, compare, from_log_ratios, interval
 from kvbench.stats.samples import summary
 from kvbench.stats.shift import compare_beside
+from kvbench.stats.stopping import ALPHA, FIRST, half_width_of, next_round
 from kvbench.stats.windows import _resampled_means, block_bootstrap_mean, document_mean
 
 REPLICATES = 10  # the recommended count
@@ -163,6 +164,37 @@ def test_p_values_are_those_of_paired_t_tests_on_logs():
 def test_blocks_that_cannot_be_compared_are_refused(a, b, message):
     with pytest.raises(ValueError, match=message):
         compare(a, b)
+
+
+# When enough is measured
+
+
+def test_a_study_goes_on_until_its_intervals_are_narrow_or_its_time_is_over():
+    narrow, wide = ([from_log_ratios(x * np.arange(-2.0, 3), 0.02, 0.95)] for x in (0.002, 0.05))
+    assert not next_round(narrow, 0.02).another and next_round(wide, 0.02).another
+    assert "the widest interval is" in next_round(narrow + wide, 0.02).reason
+    early = [from_log_ratios([0.0, 1e-4, 2e-4, 1e-4], 0.02, 0.95)]
+    assert next_round(early, 0.02).reason == "4 rounds of at least 5"
+    assert not next_round(wide, 0.02, minutes_a_round=2, minutes_left=1.9).another
+    assert next_round(wide, 0.02, minutes_a_round=2, minutes_left=2).another
+    half = half_width_of(narrow[0])
+    assert half == pytest.approx(math.expm1(stats.t.isf(ALPHA / 2, 4) * narrow[0].error))
+    with pytest.raises(ValueError, match="half_width is 0"):
+        next_round(narrow, 0)
+    with pytest.raises(ValueError, match="no comparison"):
+        next_round([], 0.02)
+
+
+def test_stopping_by_the_width_keeps_false_words_rare():
+    rng, false = np.random.default_rng(0), 0
+    for _ in range(400):
+        logs = rng.normal(0, 0.03, 40)
+        for n in range(FIRST, 41):
+            found = [from_log_ratios(logs[:n], 0.0, 0.95)]
+            if not next_round(found, 0.03).another:
+                break
+        false += words(found, alpha=ALPHA) != ["inconclusive"]
+    assert false / 400 <= 0.06
 
 
 # Two studies measured apart

@@ -76,11 +76,11 @@ def document_mean(
     """Mean of per-window deltas whose interval takes documents, not windows, as independent.
 
     documents: the document of each window, (windows,). The variance is that of the sums of their
-    deviations by document (Liang and Zeger 1986), Student's t has the degrees of freedom of as many documents
-    of one size as weigh the same: (sum of sizes)^2 / sum of squared sizes, less 1. Coverage of
-    95 %, 400 simulated texts whose documents share half of the variance: documents of 4 windows
-    95.0 (64 windows), 93.8 (280); of 12 windows 95.0, 93.5; of 1 window 94.5; skewed (exponential)
-    deltas 90.8 to 96.0. `block` is the mean size of a document. Below two documents there is no
+    deviations by document (Liang and Zeger 1986). Student's t has the degrees of freedom of as many
+    documents of one size as weigh the same: (sum of sizes)^2 / sum of squared sizes, less 1.
+    Coverage of 95 %, 400 simulated texts whose documents share half of the variance: documents of 4
+    windows 95.0 (64 windows), 93.8 (280); of 12 windows 95.0, 93.5; of 1 window 94.5; skewed
+    (exponential) deltas 90.8 to 96.0. `block` is the mean size of a document. Below two documents there is no
     interval, only a reason.
     """
     check_share("level", level)

@@ -1,0 +1,171 @@
+"""Decode attention bound to a cache's tensors (`kernels.triton.attention`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+from kvbench.kernels.triton import attention, words
+from kvbench.kernels.triton.bound.launch import (
+    CODES,
+    KINDS,
+    WORD,
+    Launch,
+    check_like,
+    check_rows,
+)
+
+# (warps, keys, stages) by format: those near the fastest on an H200, head size 64, depth 1000.
+TILES: dict[int, list[tuple[int, int, int]]] = {
+    words.FP32.value: [(4, 2, 0), (2, 2, 0)],
+    words.BF16.value: [(4, 2, 3), (2, 4, 0), (4, 1, 3)],
+    words.FP16.value: [(4, 2, 3), (2, 4, 0), (4, 1, 3)],
+    words.INT8.value: [(2, 4, 0), (4, 1, 3), (2, 2, 3)],
+    words.INT4.value: [(2, 4, 1), (2, 2, 1), (4, 1, 3)],
+}
+FILLS = (1, 4)  # programs a multiprocessor that shares are made for
+MAX_SPLITS = 64
+
+
+@dataclass(frozen=True)
+class AttentionSetting:
+    """How `attend` runs: a tile is slots_a_warp * warps keys side by side, `keys` times in turn."""
+
+    warps: int = 4
+    keys: int = 1
+    stages: int = 0
+    splits: int = 1
+    rows: int = 1  # query heads of a group that a program takes
+    pdl: int = 0
+
+
+class Attention:
+    """Decode attention over one bound cache, appending the new token if it `owns` the rows.
+
+    k, v: (B, Hkv, S, D) contiguous floats; or int8 codes; or uint8 (B, Hkv, S, D/2) holding two
+    INT4 codes. Codes need fp32 scales (B, Hkv, S). `heads` are the query heads; `scale` is the
+    softmax's, 1/sqrt(D) by default. Raises ValueError where a tensor does not fit.
+    """
+
+    def __init__(
+        self,
+        heads: int,
+        k: Tensor,
+        v: Tensor,
+        k_scale: Tensor | None = None,
+        v_scale: Tensor | None = None,
+        scale: float | None = None,
+        owns: bool = True,
+    ) -> None:
+        check_rows("k", k)
+        check_like("v", v, k.dtype, k.shape, k.device)
+        for name, given in (("k_scale", k_scale), ("v_scale", v_scale)):
+            if (given is None) != (k.dtype not in CODES):
+                needs = "needs fp32" if given is None else "takes no"
+                raise ValueError(f"{name}: a cache of {k.dtype} {needs} scales (B, Hkv, S)")
+            if given is not None:
+                check_like(name, given, torch.float32, k.shape[:3], k.device)
+        if heads % k.size(1):
+            raise ValueError(f"heads is {heads}; allowed: a multiple of {k.size(1)}, those of k")
+        row_bytes = k.size(3) * k.element_size()
+        if row_bytes % WORD:
+            raise ValueError(f"k: a row of {row_bytes} bytes is not of whole words of {WORD}")
+        self.batch, self.kv_heads, self.capacity = k.shape[:3]
+        self.heads, self.group, self.owns = heads, heads // k.size(1), owns
+        self.size = k.size(3) * (2 if k.dtype is torch.uint8 else 1)
+        self.scale = self.size**-0.5 if scale is None else scale
+        self.kind, self.per = KINDS[k.dtype], self.size * WORD // row_bytes
+        self.k, self.v = k.view(torch.int32), v.view(torch.int32)
+        self.k_scale, self.v_scale = k_scale, v_scale
+        self.device = k.device
+        self.row_bytes = row_bytes
+        self.words = triton.next_power_of_2(row_bytes // WORD)
+        self.width = (heads + (2 * self.kv_heads if owns else 0)) * self.size
+
+    @property
+    def slots_a_warp(self) -> int:
+        """Keys that one warp reads side by side, 16 bytes a thread."""
+        return max(1, 32 * 4 // self.words)
+
+    def launch(
+        self,
+        qkv: Tensor,
+        position: Tensor,
+        out: Tensor,
+        setting: AttentionSetting | None = None,
+        turn: Tensor | None = None,
+    ) -> Launch:
+        """The kernel for one step: out (B, Hq * D) of qkv (B, width), fp32.
+
+        width is q's, then k's and v's where the rows are owned. position: the new token's index,
+        int64 (1,) on the device; it is not checked, since that would wait for the device. turn:
+        fp32 (2, D/2), cosines and sines, for rotary positions.
+        """
+        setting = setting or self.choices()[0]
+        expected = self.batch, self.width
+        if qkv.shape != expected or qkv.dtype is not torch.float32 or qkv.stride(1) != 1:
+            raise ValueError(f"qkv: expected fp32 {expected}, got {tuple(qkv.shape)}")
+        if out.shape != (self.batch, self.heads * self.size) or not out.is_contiguous():
+            like = (self.batch, self.heads * self.size)
+            raise ValueError(f"out: expected contiguous {like}, got {tuple(out.shape)}")
+        chunks = -(-self.group // setting.rows)
+        programs, splits = self.batch * self.kv_heads * chunks, setting.splits
+
+        def scratch(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(*shape, dtype=dtype, device=self.device)
+
+        shares = self.batch * self.heads * splits
+        part = scratch(shares, self.size) if splits > 1 else out
+        tops, sums = (scratch(shares) if splits > 1 else out for _ in "ts")
+        arrived = scratch(programs, dtype=torch.int32) if splits > 1 else position
+        args = (
+            qkv, qkv.stride(0), qkv if turn is None else turn,
+            self.k, self.v,
+            self.k if self.k_scale is None else self.k_scale,
+            self.v if self.v_scale is None else self.v_scale,
+            position, part, tops, sums, arrived, out, self.capacity, self.scale,
+        )  # fmt: skip
+        constants = {
+            "KV_HEADS": self.kv_heads,
+            "GROUP": self.group,
+            "ROWS": setting.rows,
+            "D": self.size,
+            "KIND": self.kind,
+            "PER": self.per,
+            "WORDS": self.words,
+            "SLOTS": self.slots_a_warp * setting.warps,
+            "KEYS": setting.keys,
+            "STAGES": setting.stages,
+            "SPLITS": splits,
+            "APPEND": self.owns,
+            "ROTARY": turn is not None,
+            "PDL": setting.pdl,
+        }
+        grid = (programs, splits)
+        return Launch(attention.attend, grid, args, constants, setting.warps, setting.pdl > 0)
+
+    def choices(self) -> list[AttentionSetting]:
+        """Settings worth measuring, the best guess first."""
+        rows = min(self.group, 2 if self.k_scale is not None else 4)  # more would spill registers
+        programs = self.batch * self.kv_heads * -(-self.group // rows)
+        sms = multiprocessors(self.device)
+        found = []
+        for warps, keys, stages in TILES[self.kind]:
+            tile = self.slots_a_warp * warps * keys
+            most = max(1, self.capacity // tile)
+            wanted = [min(most, max(1, fill * sms // programs), MAX_SPLITS) for fill in FILLS]
+            for splits in (*(1 << (n.bit_length() - 1) for n in wanted), 1):
+                one = AttentionSetting(warps, keys, stages, splits, rows)
+                if one not in found:
+                    found.append(one)
+        return found
+
+
+def multiprocessors(device: torch.device) -> int:
+    """Multiprocessors of a device; a few under the interpreter, so that splits are tested."""
+    if device.type != "cuda":
+        return 2
+    return torch.cuda.get_device_properties(device).multi_processor_count
