@@ -80,8 +80,8 @@ def document_mean(
     documents of one size as weigh the same: (sum of sizes)^2 / sum of squared sizes, less 1.
     Coverage of 95 %, 400 simulated texts whose documents share half of the variance: documents of 4
     windows 95.0 (64 windows), 93.8 (280); of 12 windows 95.0, 93.5; of 1 window 94.5; skewed
-    (exponential) deltas 90.8 to 96.0. `block` is the mean size of a document. Below two documents there is no
-    interval, only a reason.
+    (exponential) deltas 90.8 to 96.0. `block` is the mean size of a document. Below two documents
+    there is no interval, only a reason.
     """
     check_share("level", level)
     x = as_samples(deltas, "deltas")
