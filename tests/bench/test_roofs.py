@@ -3,8 +3,7 @@
 import pytest
 
 from kvbench.bench import roofs
-from kvbench.bench.meters import cpu_caches as hierarchy
-from kvbench.bench.meters import dram
+from kvbench.bench.meters import cpu_caches, dram
 
 PERF = """#!/bin/sh
 case "$*" in *sleep*) trap 'printf "{said}" >&2; exit 0' INT; while :; do sleep 0.01; done;; esac
@@ -32,9 +31,9 @@ def system(tmp_path):
 
 
 def test_caches_that_hold_data_are_listed_with_their_sizes(system):
-    found = hierarchy.caches("cpu", system)
+    found = cpu_caches.caches("cpu", system)
     assert found == [{"name": "L1", "size_bytes": 32 << 10}, {"name": "L2", "size_bytes": 1 << 20}]
-    assert hierarchy.caches("cpu", system / "absent") == []
+    assert cpu_caches.caches("cpu", system / "absent") == []
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def small(monkeypatch):
     monkeypatch.setattr(roofs, "SECONDS", 0.0)
     monkeypatch.setattr(roofs, "CACHE_SECONDS", 0.0)
     listed = [{"name": "L1", "size_bytes": 1 << 14}]
-    monkeypatch.setattr(hierarchy, "caches", lambda device: listed)
+    monkeypatch.setattr(cpu_caches, "caches", lambda device: listed)
 
 
 def test_the_read_roof_is_the_fastest_way_to_read(small):

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvbench.bench.meters import cpu_caches as hierarchy
-from kvbench.bench.meters import machine
+from kvbench.bench.meters import cpu_caches, machine
 from kvbench.job import devices
 from kvbench.kernels.cpu import bound
 from kvbench.kernels.cpu import library as native
@@ -42,7 +41,7 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
     device = machine.use_device(settings["device"], settings["threads"])
     with devices.device_lock(device) as held:
         watch = machine.Watch(device, settings["threads"])
-        caches, dtype, n = hierarchy.caches(device), DTYPES[settings["dtype"]], GEMM_N[device]
+        caches, dtype, n = cpu_caches.caches(device), DTYPES[settings["dtype"]], GEMM_N[device]
         size = max([BUFFER_BYTES[device], *(LARGER * cache["size_bytes"] for cache in caches)])
         source = torch.rand(size // 4, device=device)
         target = torch.empty_like(source)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.files import write_text
-from kvbench.kernels.cpu import build
-from kvbench.kernels.cpu import memory_account as account
+from kvbench.kernels.cpu import build, memory_account
 from kvbench.records.store import write_record
 
 
 def build_or_say_why(library: Path, record: Path, meter: Path) -> None:
     """The library, beside it how it was built, and the account; without a compiler all say so.
 
-    Cells then run on torch. Raises BuildError: a compiler that refuses the kernels is a defect. It
-    may refuse the account, which is of torch's headers, and the profiler takes its place.
+    Cells then run on torch. So they do where a compiler refuses the kernels. It may refuse the
+    account alone, which is of torch's headers, and the profiler takes its place.
     """
     try:
         write_record(record, build.build(library))
-    except build.NoCompiler as error:
+    except (build.NoCompiler, build.BuildError) as error:
         for path in (library, meter):
-            write_text(path, f"{unavailable.MARK}{error}\n")
+            write_text(path, f"{placeholder.MARK}{error}\n")
         write_record(record, {"reason": str(error)})
         return
     try:
-        account.build(meter)
+        memory_account.build(meter)
     except build.BuildError as error:
-        write_text(meter, f"{unavailable.MARK}{error}\n")
+        write_text(meter, f"{placeholder.MARK}{error}\n")
