@@ -47,9 +47,10 @@ runpy.run_path(given["script"], {"snakemake": job})
 
 def cell(settings: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a latency job's process, less those of the generations that it timed."""
-    config = resolve({"dtype": settings["dtype"], "device": "cpu"}, load_schema())
+    study = {"dtype": settings["dtype"], "device": "cpu", "benchmarks": ["latency"]}
     if "shape" in settings:
-        config |= {"model_config": settings["shape"]}
+        study |= {"pretrained": None, "model_config": settings["shape"]}
+    config = resolve(study, load_schema())
     preset = settings["preset"]
     one = cells.cell(config, "latency", preset, "v1", T=2)
     one = one.replace(num_warmup_runs=0, num_measure_runs=1, yardstick=False, energy_s=0.0)

@@ -15,7 +15,7 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.job import isolation
-from kvbench.job import log as job
+from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
 from kvbench.plan import cells, code_inputs, preflight, queue, resources, target_check, targets
@@ -27,7 +27,7 @@ from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
-job.import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
+import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
 if workflow.is_main_process:
     try:

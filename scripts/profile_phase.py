@@ -16,6 +16,7 @@ with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config
     write_text(cell, json.dumps(snakemake.params.cell))
     program = [f"{snakemake.scriptdir}/profile_decode_step.py", "--cell", str(cell)]
     command = [sys.executable, *program, "--weights", snakemake.input.weights]
+    command += ["--code", snakemake.input.program]
     metrics = read_record(snakemake.input.calibration)["metrics"]
     runner.check_permission()
     runner.write_run(run, runner.profile(runner.need(), metrics, command, report))

@@ -181,10 +181,10 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
         finally:
             _end(child)
 
-    beside = start(f"{step.name}-beside", step.beside, "nice") if step.beside else None
+    meanwhile = start(f"{step.name}-beside", step.meanwhile, "nice") if step.meanwhile else None
     rc = end(start(step.name, (step.module, *step.arguments)))
-    if beside:
-        end(beside)
+    if meanwhile:
+        end(meanwhile)
     status = "out of time" if rc is None else "done" if rc in step.done else "failed"
     return {"status": status, "rc": rc, "seconds": round(time.monotonic() - began, 1)}
 

@@ -85,8 +85,8 @@ def settled(cell: Cell, path: str | None) -> str:
 @torch.inference_mode()
 def compiled(cell: Cell, path: str | None) -> str:
     """Compile all choices of the step, without the device's lock: nothing is measured."""
-    told = (cell.model_config, cell.layer_owner, cell.dtype, path, cell.seed, cell.device)
-    model, tokens = build(*told), min(SHALLOW, cell.depth + 1)
+    cell_row = (cell.model_config, cell.layer_owner, cell.dtype, path, cell.seed, cell.device)
+    model, tokens = build(*cell_row), min(SHALLOW, cell.depth + 1)
     cache = make(cell.cache, model.config, cell.batch_size, tokens, model.lm_head.weight)
     token = torch.zeros(cache.batch, 1, dtype=torch.long, device=cache.device)
 

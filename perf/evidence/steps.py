@@ -28,7 +28,7 @@ class Step:
     arguments: tuple[str, ...]
     presets: tuple[str, ...] = ()
     done: tuple[int, ...] = (0,)
-    beside: tuple[str, ...] = ()  # a module and its arguments, run meanwhile; it may fail
+    meanwhile: tuple[str, ...] = ()  # a module and its arguments, run meanwhile; it may fail
 
 
 def _cells(group: str, number: int, limit_s: int, *presets: str) -> Step:

@@ -8,10 +8,11 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
-from kvbench.analysis import datasheet as peaks
+from kvbench.analysis import datasheet
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
-from kvbench.bench import roofline_counted as counted
+from kvbench.bench import roofline_counted
 from kvbench.cli import profile as program
+from kvbench.job.log import UndeclaredCode
 from kvbench.ncu import NcuError, command, parse, runner
 from kvbench.ncu.__main__ import main
 from kvbench.plan.cells import cell
@@ -38,7 +39,7 @@ def cell_of(version, phase="decode"):
 
 def profile_of(wanted, flop_ratio=1.0, bytes_ratio=1.0):
     """What an export could say of a cell: the model's FLOP and bytes, a little off."""
-    cost = counted.cell_cost(wanted)
+    cost = roofline_counted.cell_cost(wanted)
     flop, dram = round(cost.flop * flop_ratio), round(cost.bytes * bytes_ratio)
     kernel = {"name": "void ns::gemv<float, 4>(int)", "launches": 3, "time_ns": 60_000}
     totals = {"core_flop": flop, "tensor_flop": 0, "dram_bytes": dram, "time_ns": 80_000}
@@ -54,7 +55,7 @@ def profile_of(wanted, flop_ratio=1.0, bytes_ratio=1.0):
 
 def placed(version, phase="decode", **off):
     wanted = cell_of(version, phase)
-    return counted.run(wanted, profile_of(wanted, **off), ROOFS, "csv")
+    return roofline_counted.run(wanted, profile_of(wanted, **off), ROOFS, "csv")
 
 
 def made_up(**changes):
@@ -160,7 +161,7 @@ def test_an_arrow_is_one_optimisation():
 
 
 def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
-    roofs = peaks.with_datasheet(ROOFS)
+    roofs = datasheet.with_datasheet(ROOFS)
     cells = [placed(v, phase) for v in VERSIONS for phase in ("prefill", "decode")]
     for name in ("one.svg", "two.svg"):
         style.save(roofline.draw([*cells, roofs]), tmp_path / name)
@@ -175,10 +176,10 @@ def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
 
 
 def test_a_datasheet_is_of_the_whole_name_and_the_dtype():
-    assert peaks.with_datasheet(ROOFS)["datasheet"]["gflop_s"] == 989000
-    assert peaks.with_datasheet(ROOFS | {"dtype": "float32"})["datasheet"]["gflop_s"] is None
+    assert datasheet.with_datasheet(ROOFS)["datasheet"]["gflop_s"] == 989000
+    assert datasheet.with_datasheet(ROOFS | {"dtype": "float32"})["datasheet"]["gflop_s"] is None
     other = ROOFS | {"device_name": "NVIDIA GeForce RTX 4090 Laptop GPU"}
-    assert peaks.with_datasheet(other)["datasheet"] is None
+    assert datasheet.with_datasheet(other)["datasheet"] is None
 
 
 def test_sources_are_settled_and_checked_before_any_job(tmp_path, monkeypatch):
@@ -410,5 +411,9 @@ def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):
     program.main(["--cell", str(path)])
     ran = json.loads(capsys.readouterr().out)
     assert (ran["version"], ran["phase"], ran["P"]) == ("v2", "decode", 20)
+    (tmp_path / "code.sha256").write_text("0  src/kvbench/__init__.py\n")
+    with pytest.raises(UndeclaredCode, match=r"loaded kvbench\.\w"):
+        program.main(["--cell", str(path), "--code", str(tmp_path / "code.sha256")])
+    capsys.readouterr()
     program.main(["--version", "calibrate", "--device", "cpu", "--dtype", "float32"])
     assert json.loads(capsys.readouterr().out)["flop"] == 2 * 256**3

@@ -18,9 +18,8 @@ from kvbench.models.build import build
 from kvbench.plan.cells import cell, execution, modes, peer
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import queue_key, sample_queue
-from kvbench.report.figures import executions as executions_figure
+from kvbench.report.figures import executions, style
 from kvbench.report.figures import peers as peers_figure
-from kvbench.report.figures import style
 from kvbench.report.tables import publish
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 64, "block_size": 48, "vocab_size": 101}
@@ -171,16 +170,24 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):
-            found = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
-            two = [latency.run(found, None) | {"replicate": r} for r in (1, 2)]
+            one = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
+            two = [latency.run(one, None) | {"replicate": r} for r in (1, 2)]
+            for sample in two:  # as in a queue, whose rounds follow one another
+                began = f"2026-01-05T10:0{sample['replicate']}:0{faster}+00:00"
+                sample["machine_state"]["began_at"] = began
             for run in (run for sample in two for run in sample["runs"]):
                 run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
             found.append(pool(two) | {"kernel": mode.split("-")[1]})
     rows = runners.execution_rows(found)
     assert [row["step_ms"] for row in rows] == pytest.approx([6, 1.5, 6, 1.5])
     assert rows[1]["ran"] == "eager, native" and rows[1]["speedup"] == pytest.approx(4)
+    later = [{**cell, "processes": cell["processes"][1:]} for cell in found[2:]]
+    alone = runners.execution_rows(
+        [*({**c, "processes": c["processes"][:1]} for c in found[:2]), *later]
+    )
+    assert "no replicate in common" in alone[1]["remark"] and "speedup" not in alone[1]
     publish(runners.table(found, "executions"), tmp_path / "t.md", tmp_path / "t.csv")
-    style.save(executions_figure.draw(found), tmp_path / "f.svg")
+    style.save(executions.draw(found), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
     assert all(name in drawn for name in ("eager, native", "eager, torch", "INT8", "1.5"))
 

@@ -8,7 +8,7 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import BLOCK, layout_of, make, window
 from kvbench.caches.channel import quantise_channels
 from kvbench.kernels.reference import widen
-from kvbench.models import rotation as fold
+from kvbench.models import rotation
 from kvbench.models.build import build
 
 SIZES = {"n_layer": 2, "n_head": 4, "n_embd": 64, "block_size": 256, "vocab_size": 211}
@@ -37,7 +37,7 @@ def wide_awake(arch, layer_map="pairs", name=None):
             parameter.normal_(std=0.3 if "wte" in key else 0.15)
     folds = {found[v] for v in found if versions.cache_module(v) == name} - {None}
     for each in folds:
-        fold.FOLDS[each](model)
+        rotation.FOLDS[each](model)
     return model
 
 
@@ -162,4 +162,4 @@ def test_a_fold_changes_nothing_but_the_basis(arch):
     torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
     for a, b in zip(*heard.values(), strict=True):
         assert not torch.allclose(a, b, atol=1e-2)
-        torch.testing.assert_close(fold.unfolded(b, "values"), a.float(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(rotation.unfolded(b, "values"), a.float(), rtol=1e-5, atol=1e-5)

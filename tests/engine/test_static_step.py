@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from kvbench.bench import latency
-from kvbench.bench import roofline as decode_step
+from kvbench.bench import latency, roofline
 from kvbench.caches import make
 from kvbench.engine.backend import settle
 from kvbench.engine.fast_cache import PromptCache
@@ -280,5 +279,5 @@ def test_latency_and_roofline_cells_run_captured(execution):
     record = latency.run(cell_of("latency", "v2", on, T=8), None)
     assert (record["execution"], record["kernel"]) == (execution, kernel)
     assert record["capture_s"] > 0
-    point = decode_step.run(cell_of("roofline", "v4", on, phase="decode", P=20), None)
+    point = roofline.run(cell_of("roofline", "v4", on, phase="decode", P=20), None)
     assert point["execution"] == execution and point["time_ms_median"] > 0

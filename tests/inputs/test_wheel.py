@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.inputs.wheel import FetchError, fetch
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.plan import cells
@@ -93,11 +93,11 @@ def test_a_version_that_the_index_lacks_is_told_from_no_index_at_all(wheels, tmp
 def test_an_optional_input_that_cannot_be_had_says_so_down_to_the_cell(wheels, tmp_path):
     raw, made = tmp_path / "raw" / "model.gguf", tmp_path / "model.safetensors"
     fetch({**ENTRY, "version": "2.0", "optional": True}, raw)
-    with unavailable.passed_on(made):  # a conversion
-        unavailable.check(raw)
+    with placeholder.passed_on(made):  # a conversion
+        placeholder.check(raw)
 
     def run(cell, weights):
-        unavailable.check(weights)
+        placeholder.check(weights)
 
     cell = cells.cell(resolve({}, load_schema()), "perplexity", "nano", "v1")
     record = out_of_memory_is_a_result(run, cell, weights=str(made))

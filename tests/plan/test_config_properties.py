@@ -7,8 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvbench.plan import cells, queue
-from kvbench.plan import resources as demand
+from kvbench.plan import cells, queue, resources
 from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source
 
@@ -92,8 +91,8 @@ def plan(config):
     roofline_source(config)
     where = {"batch": "1", "T": "1", "depth": "1", "P": "1", "phase": "decode"}
     for preset in {*config["pretrained"], *quality_presets(config)}:
-        assert demand.memory_mb(config, {"preset": preset, **where}) > 0
-        assert demand.minutes(config, {"preset": preset, **where}) > 0
+        assert resources.memory_mb(config, {"preset": preset, **where}) > 0
+        assert resources.minutes(config, {"preset": preset, **where}) > 0
         for version in config["versions"]:
             path = cells.weights_file(config, preset, version)
             assert path.endswith(".safetensors") and path.isprintable()

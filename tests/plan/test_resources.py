@@ -3,7 +3,7 @@
 import pytest
 
 from kvbench.costs import forward as costs
-from kvbench.plan import resources as demand
+from kvbench.plan import resources
 from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
 
@@ -14,23 +14,23 @@ SMALL = {"preset": "gpt2", "version": "v1", "batch": "1", "T": "8"}
 @pytest.mark.parametrize("more", [{"preset": "gpt2-xl"}, {"batch": "64"}, {"T": "1000"}])
 def test_a_larger_cell_asks_for_more_memory_and_no_less_time(more):
     larger = SMALL | more
-    assert demand.memory_mb(CONFIG, larger) > demand.memory_mb(CONFIG, SMALL)
-    assert demand.minutes(CONFIG, larger) >= demand.minutes(CONFIG, SMALL)
+    assert resources.memory_mb(CONFIG, larger) > resources.memory_mb(CONFIG, SMALL)
+    assert resources.minutes(CONFIG, larger) >= resources.minutes(CONFIG, SMALL)
 
 
 def test_recomputing_asks_for_more_time_than_caching():
     long = SMALL | {"T": "512"}
-    assert demand.minutes(CONFIG, long | {"version": "v0"}) > 2 * demand.minutes(CONFIG, long)
+    assert resources.minutes(CONFIG, long | {"version": "v0"}) > 2 * resources.minutes(CONFIG, long)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_memory_holds_the_weights_twice_and_the_interpreter(preset):
     owner = range(PRESETS[preset]["n_layer"])
     weights = costs.weight_bytes(PRESETS[preset], owner, "float32")
-    assert demand.memory_mb(CONFIG, SMALL | {"preset": preset}) * 1e6 > 2 * weights + 1e9
+    assert resources.memory_mb(CONFIG, SMALL | {"preset": preset}) * 1e6 > 2 * weights + 1e9
 
 
 def test_a_node_to_itself_on_the_cpu_a_gpu_on_cuda():
-    assert (demand.gpus(CONFIG), demand.slurm_extra(CONFIG)) == (0, "--exclusive")
+    assert (resources.gpus(CONFIG), resources.slurm_extra(CONFIG)) == (0, "--exclusive")
     cuda = CONFIG | {"device": "cuda"}
-    assert (demand.gpus(cuda), demand.slurm_extra(cuda)) == (1, "")
+    assert (resources.gpus(cuda), resources.slurm_extra(cuda)) == (1, "")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.bench.meters import machine, throttling
 from kvbench.models import weights
 from kvbench.records import provenance
@@ -54,8 +54,8 @@ def test_a_job_without_weights_or_facts_has_none_of_these_parts(inputs):
 
 
 def test_a_record_of_weights_that_could_not_be_had_has_a_key_too(inputs, tmp_path):
-    with unavailable.passed_on(tmp_path / "hub.safetensors"):
-        raise unavailable.NotMeasured("no hub here")
+    with placeholder.passed_on(tmp_path / "hub.safetensors"):
+        raise placeholder.NotMeasured("no hub here")
     found = stamp(
         {"error": "not measured"}, {}, inputs | {"weights": str(tmp_path / "hub.safetensors")}
     )

@@ -11,8 +11,7 @@ import made
 import pytest
 from matplotlib import pyplot as plt
 
-from kvbench.analysis import regression as gate
-from kvbench.analysis import verdicts
+from kvbench.analysis import regression, verdicts
 from kvbench.records.gather import gather, gathered
 from kvbench.records.read import each_cell, read_cells
 from kvbench.records.store import IncompleteRecord, read_record, write_lines, write_record
@@ -138,5 +137,9 @@ def test_collecting_and_comparing_hold_one_record_at_a_time(tmp_path):
     at_first = peak(lambda: sum(1 for _ in each_cell([few])))
     assert peak(lambda: sum(1 for _ in each_cell([many]))) < 1.2 * at_first
     write_lines(many, lines(200))
-    held = peak(lambda: gate.against(gate.read_lines(many), gate.read_lines(many), margin=0.05))
+    held = peak(
+        lambda: regression.against(
+            regression.read_lines(many), regression.read_lines(many), margin=0.05
+        )
+    )
     assert held < 0.5 * 200 * size

@@ -23,6 +23,7 @@ from kvbench.bench.meters import machine
 from kvbench.bench.roofline import PHASES, cell_cost, phase_of, timed
 from kvbench.bench.setup import ready
 from kvbench.cell import Cell
+from kvbench.job.log import check_declared
 from kvbench.models.build import DTYPES
 from kvbench.plan import cells, config
 from kvbench.presets import PRESETS
@@ -50,6 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", default="auto", choices=values)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--weights", help="safetensors file; default: seeded random numbers")
+    parser.add_argument("--code", help="a rule's listing, which must hold every module loaded")
     given = parser.parse_args(arguments)
     most = PRESETS[given.model]["block_size"] - 1
     if not 1 <= given.P <= most:
@@ -91,6 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
         walls = [timed(setup, once)["wall_ms"] for _ in range(WARMUPS)]
         record = setup.record(P=cell.P, wall_ms_median=median(walls), wall_ms=walls)
         print(json.dumps(record | {"phase": cell.phase, **cell_cost(cell).to_dict()}))
+    if given.code:
+        check_declared(given.code)
 
 
 def _cell(given: argparse.Namespace) -> Cell:

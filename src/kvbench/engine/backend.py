@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.cell import Cell
-from kvbench.engine.stepped import settle_step
 from kvbench.records.store import read_record
 
 if TYPE_CHECKING:
     from kvbench.kernels.cpu.library import Native
 
+NO_STEP = "recomputing has no two steps of one shape"
+NOT_ROWS = "this cache does not keep one row a token"
+LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 # By name: code of CPUs alone.
 NATIVE = "kvbench.kernels.cpu.library"
 
@@ -70,7 +74,7 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
         return Choice(execution, kernel, reason=reason)
     if kernel == "torch":
         return PLAIN
-    if library is None or (reason := unavailable.reason(library)):
+    if library is None or (reason := placeholder.reason(library)):
         reason = reason if library else "no library of native kernels was given"
         if kernel == "native":
             raise RuntimeError(f"kernel: native, but {reason}; use auto or torch")
@@ -87,9 +91,10 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
 def can_prepack(dtype: str) -> bool:
     """Whether oneDNN packs weights of this dtype here, and it pays: packed, they are held twice.
 
-    bfloat16 needs a processor that has it. On AVX2 plain weights are read as fast (docs/speed.md).
+    It needs a processor with bfloat16. Plain float32 weights, and any on AVX2, are read as fast
+    (docs/speed.md).
     """
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+    if dtype == "float32" or torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     probe = torch.zeros(2, 2, dtype=getattr(torch, dtype))
     try:
@@ -97,3 +102,46 @@ def can_prepack(dtype: str) -> bool:
     except (RuntimeError, AttributeError):  # private: another torch may lack it
         return False
     return True
+
+
+def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
+    """(execution, kernel, reason) of a cell on CUDA, or of one that asks for more than eager.
+
+    A cell that cannot be run as asked (its version recomputes, its benchmark hooks into modules)
+    runs eagerly and says why. Raises RuntimeError where the device lacks what is asked for by name;
+    a CPU has Triton where TRITON_INTERPRET=1 asks for its interpreter.
+    """
+    execution, kernel = cell.execution, cell.kernel
+    cuda = device == "cuda"
+    if execution == "graph" and not cuda:
+        raise RuntimeError("execution: graph needs CUDA, which torch does not see; use auto")
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if (kernel == "triton" and not (cuda or interpreted)) or (kernel == "native" and cuda):
+        raise RuntimeError(f"kernel: {kernel} is not to be had on {device}; use auto")
+    if (execution != "eager" or kernel == "triton") and (reason := _why_eager(cell)):
+        quantised = cuda and kernel != "torch" and execution != "compile" and _coded_prompt(cell)
+        return "eager", "triton" if quantised else "torch", reason
+    if execution == "auto":
+        execution = "graph" if cuda else "eager"
+    if kernel == "auto" and execution == "graph":  # eager is the seed's mode: torch's own operators
+        if find_spec("triton"):
+            return execution, "triton", None
+        return execution, "torch", "there is no triton here"
+    return execution, "torch" if kernel == "auto" else kernel, None
+
+
+def _why_eager(cell: Cell) -> str | None:
+    """Why a cell can only be run operator by operator."""
+    if not cell.whole_steps or cell.phase == "prefill":
+        return LOOKED_INTO
+    if not cell.use_cache:
+        return NO_STEP
+    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
+    return None if hasattr(storage, "rows") else NOT_ROWS
+
+
+def _coded_prompt(cell: Cell) -> bool:
+    """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
+    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
+    coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
+    return cell.phase == "prefill" and coded and find_spec("triton") is not None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.files import write_text
-from kvbench.kernels.cpu import build
-from kvbench.kernels.cpu import memory_account as account
+from kvbench.kernels.cpu import build, memory_account
 from kvbench.records.store import write_record
 
 
@@ -21,10 +20,10 @@ def build_or_say_why(library: Path, record: Path, meter: Path) -> None:
         write_record(record, build.build(library))
     except (build.NoCompiler, build.BuildError) as error:
         for path in (library, meter):
-            write_text(path, f"{unavailable.MARK}{error}\n")
+            write_text(path, f"{placeholder.MARK}{error}\n")
         write_record(record, {"reason": str(error)})
         return
     try:
-        account.build(meter)
+        memory_account.build(meter)
     except build.BuildError as error:
-        write_text(meter, f"{unavailable.MARK}{error}\n")
+        write_text(meter, f"{placeholder.MARK}{error}\n")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.foreign import reading
 from kvbench.models.weights import WeightsError
 
@@ -59,7 +59,7 @@ def open_gguf(path: str | Path) -> gguf.GGUFReader:
             return super()._get(offset, dtype, count, override_order)
 
     with reading(path, "GGUF file", WeightsError):
-        unavailable.check(path)
+        placeholder.check(path)
         return Strict(path)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.files import replacing
 from kvbench.foreign import ForeignFile, reading
 from kvbench.vocabularies import VOCABULARIES
@@ -61,7 +61,7 @@ def load_encoding(ranks_path: Path, tokenizer: str) -> "tiktoken.Encoding":
     import tiktoken
     from tiktoken_ext.openai_public import r50k_pat_str
 
-    unavailable.check(ranks_path)
+    placeholder.check(ranks_path)
     n_vocab = VOCABULARIES[tokenizer]
     with reading(ranks_path, "ranks file of a tokenizer"):
         lines = ranks_path.read_bytes().splitlines()[: n_vocab - 1]
@@ -102,7 +102,7 @@ def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) ->
     `at_least`; NotMeasured where the text could not be had.
     """
     with reading(path, "token file"):
-        unavailable.check(path)
+        placeholder.check(path)
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = Tokens(arrays["tokens"], arrays["token_bytes"])
         if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,12 +73,8 @@ class LanguageModel(nn.Module):
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
 
-    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
-        """Logits (B, 1, vocab_size) of a forward without its Q, K and V projections.
-
-        x (B, T, C) stands for the embedded tokens; every layer asks layer 0's K/V of `cache` with
-        q (B, nh, T, hs). The work is most of a forward's, in its order; the logits mean nothing.
-        """
+    def blocks(self) -> Iterator[Any]:
+        """The blocks, in order; each has its feed-forward as `mlp`."""
         raise NotImplementedError
 
     def decoder(self) -> Decoder:

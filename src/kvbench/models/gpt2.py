@@ -153,13 +153,6 @@ class Model(LanguageModel):
             x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
         return self.lm_head(self.transformer["ln_f"](x))
 
-    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
-        for block in self.blocks():
-            y = cache.attend(0, q).transpose(1, 2).reshape_as(x)
-            x = block.ln_1(x) + block.attn.c_proj(y)
-            x = x + block.mlp(block.ln_2(x))
-        return self.lm_head(self.transformer["ln_f"](x[:, -1:]))
-
     def decoder(self) -> Decoder:
         if self.config.activation != "gelu_new":
             raise ValueError("fused kernels have the tanh GELU only: use kernel: torch")

@@ -173,13 +173,6 @@ class Model(LanguageModel):
             x = x[:, -1:]  # the head is a fifth of the weights: one row of it, not T
         return self.lm_head(self.transformer["norm_f"](x))
 
-    def forward_without_qkv(self, x: Tensor, q: Tensor, cache: Cache) -> Tensor:
-        for block in self.blocks():
-            y = cache.attend(0, q).transpose(1, 2).flatten(2)  # (B, T, nh * hs)
-            x = block.norm_1(x) + block.attn.c_proj(y)
-            x = x + block.mlp(block.norm_2(x))
-        return self.lm_head(self.transformer["norm_f"](x[:, -1:]))
-
     def decoder(self) -> Decoder:
         parts, config = self.transformer, self.config
         layers = [

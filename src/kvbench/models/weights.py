@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.files import replacing
 from kvbench.foreign import ABOUT, ForeignFile, reading, safetensors_header, unwrapped
 
@@ -122,7 +122,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"convert it once, python -m kvbench.models.convert {path} FILE.safetensors"
         )
     with reading(path, "safetensors file", WeightsError):
-        unavailable.check(path)
+        placeholder.check(path)
         about = safetensors_header(path, WeightsError).about
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

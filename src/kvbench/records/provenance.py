@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.foreign import safetensors_header
 from kvbench.records.record import Record
 
@@ -72,7 +72,7 @@ def weights_digest(path: str | Path) -> str:
 
     A file from elsewhere is read whole: half a second per gigabyte, before anything is timed.
     """
-    if Path(path).suffix == ".safetensors" and unavailable.reason(path) is None:
+    if Path(path).suffix == ".safetensors" and placeholder.reason(path) is None:
         about = safetensors_header(path).about
         if "sha256" in about:
             return about["sha256"]

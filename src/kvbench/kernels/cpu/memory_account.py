@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from kvbench import placeholder as unavailable
+from kvbench import placeholder
 from kvbench.kernels.cpu.build import find_compiler, run
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -48,7 +48,7 @@ def build(output: Path) -> None:
 
 def load(path: Path) -> ctypes.CDLL | None:
     """The account at `path`, once torch is imported; None where there is none for this torch."""
-    if not path.exists() or unavailable.reason(path):
+    if not path.exists() or placeholder.reason(path):
         return None
     library = ctypes.CDLL(str(path))
     library.account_torch.restype, library.account_split.restype = c_char_p, c_int64
