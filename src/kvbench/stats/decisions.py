@@ -157,5 +157,5 @@ def _detectable(sd: float, n: int, alpha: float, power: float, lost: float = 0.0
 
 def _noncentral(t: float, freedom: float, shift: float) -> float:
     """Distribution function of noncentral t."""
-    found = float(special.nctdtr(freedom, shift, t))  # a hundred times as fast, but not everywhere
-    return float(stats.nct.cdf(t, freedom, shift)) if np.isnan(found) else found
+    found = float(special.nctdtr(freedom, shift, t))
+    return 0.0 if np.isnan(found) else found  # it is no number where it underflows
