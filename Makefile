@@ -1,6 +1,6 @@
 # make all     the default study, from a fresh clone
-# make test    the same set-up, then lint and tests; test-slurm: on a Slurm of its own, as root;
-#              test-conda: with every job in an environment of its own
+# make test    the same set-up, then lint and tests; test-drills: kills, full disks, damaged files alone;
+#              test-slurm: on a Slurm of its own, as root; test-conda: each job in an environment of its own
 # make bench   the speed targets, half an hour; ROWS="int8-* cell" for some of them
 # make validate   the statistics' promises against simulated studies, ten minutes;
 #              ONLY="gate walk" for the scenarios whose names hold these words
@@ -20,7 +20,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick bench validate gpu-evidence gpu-kernels test lint clean test-slurm test-conda
+.PHONY: all quick bench validate gpu-evidence gpu-kernels test lint clean test-drills test-slurm test-conda
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -44,6 +44,10 @@ gpu-kernels: $(READY)
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# What goes wrong on real machines, done on purpose; a part of `make test`. As root, full disks too.
+test-drills: $(READY)
+	$(BIN)/pytest tests/workflow/test_drills.py
 
 # A real Slurm of one node, from Debian packages, as root.
 test-slurm: $(READY)

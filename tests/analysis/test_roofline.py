@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
 
 from kvbench.analysis import datasheet
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
@@ -83,10 +85,29 @@ def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
     assert {"roof_percent", "bound", "source", "bytes_modelled"} <= rows[0].keys()
 
 
-def test_a_profile_without_tensor_counters_falls_back_to_the_model():
-    record = placed("v1")
-    record["counted"]["tensor_flop"] = None
-    assert not point(record, ROOFS).roofline_counted and ratios(record) is None
+@pytest.mark.parametrize(
+    "lacking, flop_is, bytes_is, drawn",
+    [
+        ("tensor_flop", "modelled", "counted", "bytes are counted and FLOP modelled"),
+        ("dram_bytes", "counted", "modelled", "FLOP are counted and bytes modelled"),
+        (None, "counted", "counted", "filled points are counted"),
+    ],
+)
+def test_each_number_of_an_export_says_whether_it_was_counted(lacking, flop_is, bytes_is, drawn):
+    record = placed("v1", flop_ratio=1.1, bytes_ratio=1.2)
+    if lacking:
+        record["counted"][lacking] = None
+    row = tables.roofline({**record, "roofs": ROOFS})
+    assert (row["gflop_is"], row["mb_is"]) == (flop_is, bytes_is)
+    for key, kind, unit, of in (("flop", flop_is, 1e9, "gflop"), ("bytes", bytes_is, 1e6, "mb")):
+        off = {"flop": 1.1, "bytes": 1.2}[key] if kind == "counted" else 1
+        assert row[of] == pytest.approx(off * record[key] / unit, rel=1e-3)
+    assert (ratios(record) or {}).keys() == {
+        key for key, kind in (("flop", flop_is), ("bytes", bytes_is)) if kind == "counted"
+    }
+    figure = roofline.draw([record, ROOFS])
+    assert any(drawn in text.get_text() for text in figure.findobj(Text))
+    plt.close(figure)
 
 
 def test_a_profile_below_its_weights_is_doubted():

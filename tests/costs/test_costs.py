@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kvbench.caches import make
+from kvbench.caches import layout_of, make
 from kvbench.costs import forward as costs
 from kvbench.costs.layer_map import owners
 from kvbench.models.build import build
@@ -86,3 +86,25 @@ def test_the_ceiling_of_int8_grows_with_batch():
         for B in (1, 8, 32)
     ]
     assert ceilings == pytest.approx([1.07, 1.35, 1.64], abs=0.01)
+
+
+@pytest.mark.parametrize("turned", ["int4_hadamard", "window_int4"])
+@pytest.mark.parametrize("arch", ["gpt2", "llama"])
+def test_the_turns_of_rotated_rows_are_counted(turned, arch):
+    """As torch counts the products of one decode step."""
+    shape = SHAPES[arch]
+    size = costs.head_dim(shape)
+    counted, modelled = {}, {}
+    for name in ("int4", turned):
+        model = build(shape, dtype="float32", device="cpu")
+        cache = make(name, model.config, 2, 20, model.lm_head.weight)
+        idx = torch.zeros(2, 9, dtype=torch.long)
+        model(idx[:, :8], cache)
+        with FlopCounterMode(display=False) as counter:
+            model(idx[:, 8:], cache)
+        counted[name] = counter.get_total_flops()
+        kept = layout_of(name, size, 4)
+        modelled[name] = costs.forward(shape, range(3), "float32", 2, 8, 1, kept).flop
+    more = modelled[turned] - modelled["int4"]
+    rows = 3 * (shape["n_head"] + shape.get("n_kv_head", shape["n_head"]))
+    assert more == counted[turned] - counted["int4"] == 2 * 2 * rows * size**2

@@ -122,6 +122,22 @@ def test_a_sequence_longer_than_block_size_is_refused():
         model(prompts(1, 49), cache)
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-38, 1e-40, 5e-324])
+@pytest.mark.parametrize("top_k", [None, 5])
+def test_the_limit_of_a_low_temperature_is_greedy(temperature, top_k):
+    logits = torch.randn(64, 101, generator=torch.Generator().manual_seed(3)) * 30
+    for like in (logits, logits.bfloat16()):
+        assert torch.equal(Sampler(temperature, top_k)(like), greedy(like))
+
+
+def test_of_equal_logits_top_1_takes_the_first_as_greedy_does():
+    logits = torch.zeros(32, 9)
+    logits[:, 3:6] = 2.5
+    assert (Sampler(0.7, 1)(logits) == 3).all() and torch.equal(
+        greedy(logits), Sampler(0.7, 1)(logits)
+    )
+
+
 def test_an_unknown_sampling_setting_is_refused():
     with pytest.raises(ValueError, match="temperature"):
         Sampler(0.0)

@@ -103,3 +103,43 @@ def test_a_device_in_use_is_waited_for_and_the_line_names_who_has_it(machine):
     with devices.device_lock("cuda") as held:
         assert (held.name, held.index) == ("GPU-a", 0) and held.waited_s > 0
     assert said == ["waiting for GPU-a: process 12345 measures on it"]
+
+
+def in_the_way(path, what, precious):
+    if what == "a link":
+        path.symlink_to(precious)
+    elif what == "a hard link":
+        path.hardlink_to(precious)
+    elif what == "another file":
+        path.write_text("10 precious lines\n")
+    elif what == "a folder":
+        path.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("what", ["a link", "a hard link", "another file", "a folder", "a pipe"])
+def test_what_lies_in_a_lock_s_place_is_refused_and_left_as_it_was(tmp_path, monkeypatch, what):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    precious, path = tmp_path / "precious", devices.lock_path("cpu")
+    precious.write_text("10 precious lines\n")
+    in_the_way(path, what, precious)
+    with pytest.raises(devices.DeviceError) as refused, devices.device_lock("cpu"):
+        pass
+    assert str(path) in str(refused.value) and "remove it" in str(refused.value)
+    assert precious.read_text() == "10 precious lines\n"
+    assert path.is_dir() or path.is_fifo() or path.read_text() == "10 precious lines\n"
+
+
+def test_a_lock_lies_in_the_folder_of_locks_whatever_names_say(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("LOGNAME", "../../elsewhere")
+    for name in ("cpu", "MIG-GPU-a/1/2", "../x"):
+        assert devices.lock_path(name).parent == tmp_path
+
+
+def test_a_lock_names_who_holds_it_and_never_who_held_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    devices.lock_path("cpu").write_text("99999999999\n")
+    with devices.device_lock("cpu"):
+        assert devices.lock_path("cpu").read_text().split() == [str(os.getpid())]

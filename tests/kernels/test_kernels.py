@@ -15,7 +15,7 @@ from kvbench import placeholder
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account
-from kvbench.kernels.cpu.build import ISAS, BuildError, NoCompiler, build, source_sha256
+from kvbench.kernels.cpu.build import ISAS, NoCompiler, build, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
 
@@ -117,6 +117,23 @@ def test_large_and_tiny_magnitudes_keep_their_softmax(native, kind):
         out, expected = both(native, torch.randn(1, 2, 64), 700, *stored)
         # a score of 1e5 has fp32 steps of 0.01, and its exponential as many percent
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=max(1e-5, 1e-6 * magnitude))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("largest", [1e20, 1e30, 1e34, 1e37, 3e38])
+def test_rows_near_the_largest_float_stay_finite_and_equal_their_twin(native, kind, largest):
+    torch.manual_seed(5)
+    quantise = reference.quantise_int8 if kind == "int8" else reference.quantise_int4
+    k, v = torch.randn(2, 1, 2, 1100, 64)
+    v = v.clamp(-4, 4) / 4
+    v[:, :, 600:] *= largest  # the blocks before are ordinary
+    (k, ks), (v, vs) = quantise(k), quantise(v)
+    for n in (17, 600, 1100):
+        out, expected = both(native, torch.randn(1, 4, 64), n, k, v, ks, vs)
+        assert expected.isfinite().all()
+        torch.testing.assert_close(
+            out, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -321,7 +338,7 @@ def test_a_missing_or_broken_compiler_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", os.devnull)
     with pytest.raises(NoCompiler, match="install g"):
         build(output)
-    with pytest.raises(BuildError):
+    with pytest.raises(NoCompiler, match="/bin/false is no C"):
         build(output, "/bin/false")
     assert not list(tmp_path.iterdir())
     files = [tmp_path / name for name in ("kvbench.so", "kvbench.json", "account.so")]
@@ -329,3 +346,31 @@ def test_a_missing_or_broken_compiler_leaves_no_file(tmp_path, monkeypatch):
     for path in (files[0], files[2]):
         assert "install g++" in placeholder.reason(path)
     assert memory_account.load(files[2]) is None
+
+
+SH = "#!/bin/sh\n"
+KNOWN = "case $1 in --version) echo a compiler 1.0; exit;; -dumpmachine) echo x86_64; exit;; esac\n"
+
+
+@pytest.mark.parametrize(
+    "script, words",
+    [
+        ("exit 1\n", "is no C++ compiler"),
+        ("", "says no version"),
+        (KNOWN, "there is no library"),
+        (KNOWN + "echo error: refused >&2; exit 1\n", "refused"),
+    ],
+    ids=["false", "true", "makes nothing", "refuses the sources"],
+)
+def test_what_is_no_working_compiler_leaves_the_reason_for_cells_on_torch(
+    tmp_path, monkeypatch, script, words
+):
+    compiler = tmp_path / "c++"
+    compiler.write_text(SH + script)
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    files = [tmp_path / name for name in ("kvbench.so", "kvbench.json", "account.so")]
+    build_or_say_why(*files)
+    for path in (files[0], files[2]):
+        reason = placeholder.reason(path)
+        assert words in reason and "\n" not in reason

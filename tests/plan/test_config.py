@@ -5,14 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import for_preset, quality_presets, weights_source
 
 SCHEMA = load_schema()
 STUDIES = sorted(Path("config").glob("*.yaml"))
 
 
-def refusal(**given):
+ODD = {"n_embd": 9, "n_head": 3, "vocab_size": 60_000}
+
+
+def refusal(given):
     with pytest.raises(ConfigError) as error:
         resolve(given, SCHEMA)
     assert "\n" not in str(error.value)
@@ -43,6 +46,40 @@ def refusal(**given):
             "'perplexity.context'",
             "256, the block_size of nano",  # trained, so it is scored though it is not listed
         ),
+        (
+            {"perplexity": {"context": 16}},
+            "'perplexity.divergence.prompt_tokens' is 32",
+            "from 1 to 16, the perplexity.context of nano",
+        ),
+        ({"versions": ["v5"], "pretrained": None, "model_config": ODD}, "names v5", "an even one"),
+        ({"versions": ["v8"], "pretrained": None, "model_config": ODD}, "names v8", "an even one"),
+        ({"versions": ["v11"], "pretrained": None, "model_config": ODD}, "names v11", "power of 2"),
+        (
+            {"pretrained": None, "model_config": {"activation": "gelu"}, "device": "cuda"},
+            "'kernel' is auto",
+            "model_config.activation gelu: torch",
+        ),
+        ({"T_values": [8.5]}, "'T_values.0' is 8.5", "whole numbers from 1"),
+        ({"margin": float("nan")}, "'margin' is nan", "finite"),
+        ({"nano": {"muon_lr": float("inf")}}, "'nano.muon_lr' is inf", "finite"),
+        ({"seed": 2**64}, "'seed'", "to 4294967295"),
+        ({"threads": 10**9}, "'threads'", "to 1024"),
+        ({"replicates": 10**9}, "'replicates'", "to 1000"),
+        ({"T_values": [2**63]}, "'T_values.0'", "to 1048576"),
+        ({"T_values": [*range(1, 20_001)]}, "'replicates'", "200000 in one study"),
+        ({"perplexity": {"context": {"nanno": 8}}}, "'perplexity.context.nanno'", "'nano'"),
+        ({"study": "a\n"}, "'study'", "printable"),
+        ({"study": "a" * 300}, "'study'", "at most 100 letters"),
+        ({"weights": "w" * 5000}, "'weights'", "at most 1000 characters"),
+        ({"weights": "{w}.safetensors"}, "'weights'", "without braces"),
+        ({1: 2}, "the configuration has the key 1", "text"),
+        ({"seed": 2**2000}, "'seed' is a number of 2001 bits", "fewer"),
+        ({"log_file": "README.md"}, "'log_file'", "a .jsonl file under results/"),
+        ({"log_file": "config/schema.yaml"}, "'log_file'", "a .jsonl file under results/"),
+        ({"log_file": "src/kvbench/new.jsonl"}, "'log_file'", "lies within the project"),
+        ({"log_file": "results/mine/cells/x.jsonl"}, "'log_file'", "lies within the project"),
+        ({"log_file": "published/new.jsonl"}, "'log_file'", "lies within the project"),
+        ({"log_file": "/"}, "'log_file'", "a .jsonl file under results/"),
         ({"roofline": {"P": 1024}}, "'roofline.P'", "below 1024, the block_size of gpt2"),
         ({"model_config": {"n_embd": 100}}, "'model_config.n_embd'", "multiples of n_head, 12"),
         ({"weights": "nofile"}, "'weights'", "existing safetensors file"),
@@ -58,7 +95,7 @@ def refusal(**given):
     ],
 )
 def test_what_cannot_run_is_refused(given, key, allowed):
-    line = refusal(**given)
+    line = refusal(given)
     assert key in line and allowed in line
 
 
@@ -67,7 +104,7 @@ def test_numbers_from_the_command_line_arrive_as_strings():
     config = resolve(given, SCHEMA)
     assert (config["T_values"], config["T_star"]) == ([4, 8], 4)
     assert (config["temperature"], config["top_k"]) == (0.7, None)
-    assert "'seed' is 'x'" in refusal(seed="x")
+    assert "'seed' is 'x'" in refusal({"seed": "x"})
 
 
 def test_a_setting_may_differ_by_preset():
@@ -108,3 +145,47 @@ def test_every_study_in_config_is_valid(path):
 def test_the_default_study_states_the_schema_s_defaults():
     written = yaml.safe_load(Path("config/config.yaml").read_text())
     assert resolve(written, SCHEMA) == resolve({}, SCHEMA)
+
+
+@pytest.mark.parametrize("key, value", [("replicates", 3.0), ("seed", 42.0), ("T_star", "8.0")])
+def test_whole_numbers_with_a_point_are_whole_numbers(key, value):
+    found = resolve({key: value}, SCHEMA)[key]
+    assert found == float(value) and type(found) is int
+    lists = resolve({"T_values": [8.0, "16.0"], "controls": {"again": 2.0}}, SCHEMA)
+    assert [type(T) for T in lists["T_values"]] == [int, int]
+    assert type(lists["controls"]["again"]) is int
+
+
+def test_a_nested_configuration_without_end_is_refused():
+    endless = {}
+    endless["model_config"] = endless
+    assert "nested too deep" in refusal(endless)
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "n: {x: 1, x: 2}\n"])
+def test_a_key_given_twice_is_refused_with_its_place(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml gives config key '[ax]' 2 times"):
+        check_written(path)
+    path.write_text("a: &x {b: 1}\nc: *x\nd: [*x, *x]\n")
+    check_written(path)
+
+
+def test_a_log_file_may_be_new_or_hold_records_and_nothing_else(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for text in (None, "", '{"schema_version": 2, "benchmark_name": "phase"}\n'):
+        if text is not None:
+            path.write_text(text)
+        assert resolve({"log_file": str(path)}, SCHEMA)["log_file"] == str(path)
+    for text in ("precious\n", "{}\n", "[1]\n", "null\n"):
+        path.write_text(text)
+        assert "holds no records of kvbench" in refusal({"log_file": str(path)})
+        assert path.read_text() == text
+    (tmp_path / "link.jsonl").symlink_to("README.md")
+    assert "does not end in .jsonl" in refusal({"log_file": str(tmp_path / "link.jsonl")})
+    (tmp_path / "folder.jsonl").mkdir()
+    assert "holds no records" in refusal({"log_file": str(tmp_path / "folder.jsonl")})
+    path.write_text('{"schema_version": 2, "benchmark_name": "phase"}\n')
+    same = {"log_file": str(path), "compare": {"baseline": str(path)}}
+    assert "it is the baseline" in refusal(same)

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from kvbench.plan.preflight import hold
+from kvbench.plan.preflight import UnfitFolder, check_room, hold
 
 
 @pytest.fixture
@@ -38,3 +39,24 @@ def test_a_living_run_keeps_its_locks(folder):
         other.kill()
     with hold(folder):
         assert not list((folder / "locks").iterdir())
+
+
+@pytest.mark.parametrize(
+    "room, words",
+    [
+        ({"f_bavail": 1, "f_files": 9, "f_favail": 9}, "is on a full disk"),
+        ({"f_bavail": 2**30, "f_files": 9, "f_favail": 0}, "is on a full disk"),
+    ],
+    ids=["no bytes", "no files"],
+)
+def test_a_full_disk_is_told_before_snakemake_meets_it(tmp_path, monkeypatch, room, words):
+    check_room(tmp_path / ".snakemake")
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_frsize=4096, **room))
+    with pytest.raises(UnfitFolder, match=words):
+        check_room(tmp_path / ".snakemake")
+
+
+def test_a_place_where_no_folder_can_be_made_is_told(tmp_path):
+    (tmp_path / ".snakemake").write_text("a file")
+    with pytest.raises(UnfitFolder, match=r"\.snakemake cannot be made here"):
+        check_room(tmp_path / ".snakemake")

@@ -15,9 +15,11 @@ import time
 
 import pytest
 import torch
-from project import Running, command, environment, snakemake, toy
+from project import Running, command, copy, environment, snakemake, toy
 
 from kvbench.bench.meters import clock
+from kvbench.foreign import ForeignFile
+from kvbench.inputs.tokens import load_tokens
 from kvbench.job.devices import lock_path
 from kvbench.models.weights import WeightsError, load, save
 from kvbench.records.store import read_record, write_record
@@ -25,6 +27,16 @@ from kvbench.records.store import read_record, write_record
 STUDY = ("--configfile", "config/toy.yaml")
 CELL = "results/toy/vram/custom/v1/B1/T4.json"
 WAITING = "waiting for cpu: process 4242 measures on it"
+
+
+TINY = """
+pretrained: null
+model_config: {n_layer: 2, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 300}
+benchmarks: [vram]
+versions: [v1]
+kernel: torch
+execution: eager
+"""
 
 
 @pytest.fixture
@@ -238,3 +250,68 @@ def test_a_damaged_gguf_file_is_not_converted(folder):
     said = snakemake(folder, converted, *STUDY, "--allowed-rules", "convert_gguf", check=False)
     assert f"{raw.name} has sha256" in said and "delete it and run again" in said
     assert not (folder / converted).exists()
+
+
+def test_a_batch_above_memory_is_a_record_that_says_so(tmp_path):
+    """Of a study on torch's own operators, weighed by the profiler, in 8 GB of address space."""
+    copy(tmp_path)
+    (tmp_path / "config/tiny.yaml").write_text(TINY)
+    cell = "results/tiny/vram/custom/v1/B8000000/T8.json"
+    how = ("--configfile", "config/tiny.yaml", "--config", "batch_size=8000000")
+    done = subprocess.run(
+        ["bash", "-c", "ulimit -v 8000000; " + " ".join(command(cell, *how))],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = read_record(tmp_path / cell)
+    assert record["error"] == "out of memory" and record["T"] == 8
+
+
+def test_sigterm_lets_the_running_job_end_and_starts_no_other(folder, in_use, begin):
+    running = begin()
+    running.process.terminate()
+    running.wait_for("Will exit after finishing currently running jobs")
+    in_use.close()
+    running.end()
+    run(folder)
+    assert is_whole(folder)
+
+
+def test_without_a_compiler_cells_run_on_torch_and_say_why(tmp_path, monkeypatch):
+    copy(tmp_path)
+    (tmp_path / "config/tiny.yaml").write_text(TINY.replace("kernel: torch", "kernel: auto"))
+    monkeypatch.setenv("CXX", "/bin/false")
+    cell = "results/tiny/phase/custom/v1/B1/T8.json"
+    snakemake(tmp_path, cell, "--configfile", "config/tiny.yaml")
+    record = read_record(tmp_path / cell)
+    assert (
+        record["kernel"] == "torch" and "/bin/false is no C++ compiler" in record["kernel_reason"]
+    )
+    damaged = tmp_path / "resources/kernels/kvbench.so"
+    damaged.write_bytes(b"\x7fELF" + bytes(100))
+    (tmp_path / cell).unlink()
+    how = ("--configfile", "config/tiny.yaml", "--allowed-rules", "measure_phase")
+    assert "kvbench.so" in snakemake(tmp_path, cell, *how, check=False)
+    assert not (tmp_path / cell).exists()
+
+
+def test_damaged_tokens_are_refused_by_name(folder):
+    path = folder / "damaged.npz"
+    path.write_bytes(b"PK\3\4" + bytes(100))
+    with pytest.raises(ForeignFile, match=r"damaged\.npz is not a whole token file"):
+        load_tokens(path)
+
+
+def test_a_damaged_text_is_not_tokenised(folder):
+    ranks = folder / "resources/tokenizers/smollm2.tiktoken"
+    text = folder / "resources/text/mini-wiki.test.txt"
+    for path, data in ((ranks, b"YQ== 0\nYg== 1\n"), (text, b"ab\xff")):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    tokens = "resources/tokens/mini-wiki.test.smollm2.npz"
+    said = snakemake(folder, tokens, *STUDY, "--allowed-rules", "tokenize_text", check=False)
+    assert "mini-wiki.test.txt is not a whole text in UTF-8" in said
+    assert not (folder / tokens).exists()

@@ -16,7 +16,7 @@ from kvbench.records.gather import gather, gathered
 from kvbench.records.read import each_cell, read_cells
 from kvbench.records.store import IncompleteRecord, read_record, write_lines, write_record
 from kvbench.report import tables
-from kvbench.report.selection import doublings, spread
+from kvbench.report.selection import doublings, evenly_spaced
 
 BATCHES = [1, 2, 3, 4, 6, 8]
 LENGTHS = list(range(2, 62, 3))
@@ -91,8 +91,8 @@ def test_a_large_table_shows_a_few_rows_and_its_csv_has_all(cells, tmp_path):
 
 
 def test_a_few_of_many_hold_both_ends():
-    assert spread([3, 1, 2], 4) == [1, 2, 3]
-    assert spread(range(1, 101), 4) == [1, 34, 67, 100]
+    assert evenly_spaced([3, 1, 2], 4) == [1, 2, 3]
+    assert evenly_spaced(range(1, 101), 4) == [1, 34, 67, 100]
     assert doublings(range(2, 201, 2)) == [2, 4, 8, 16, 32, 64, 128]
     assert doublings([5, 7, 30]) == [5, 7]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from kvbench.records.record import Record
 
+COUNTED, MODELLED = "counted", "modelled"  # by the device; by the cost model
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 PLAUSIBLE = (0.9, 1.3)  # counted over modelled; outside, one of the two is wrong or worth a look
 WAITING = 1.5  # wall over kernel time from which a phase waits for something else than its kernels
@@ -30,6 +31,8 @@ class Point:
     roof_gflop_s: float
     roof_gb_s: float
     tensor: float | None = None  # share of the FLOP that tensor cores did, where counted
+    flop_is: str = MODELLED
+    bytes_is: str = MODELLED
 
     @property
     def intensity(self) -> float:
@@ -73,23 +76,32 @@ class Point:
 def point(cell: Record, roofs: Record) -> Point:
     """The point of a roofline record under a roofs record.
 
-    Counted where the profile holds FLOP, DRAM bytes and kernel time; modelled otherwise.
+    FLOP and bytes are each counted where the profile holds them, with kernel time, and modelled
+    otherwise.
     """
     runs = sorted(run["wall_ms"] for run in cell.get("runs", []))
     wall = cell.get("wall_ms_median") or (runs[len(runs) // 2] if runs else cell["time_ms_median"])
     roof = (roofs["gemm_gflop_s"], roofs["read_gb_s"])
     seen = cell.get("counted") or {}
-    if is_counted(cell):
-        flop, time_ms = counted_flop(cell), seen["time_ns"] / 1e6
-        tensor = seen["tensor_flop"] / flop
-        return Point(flop, seen["dram_bytes"], time_ms, wall, True, *roof, tensor)
-    return Point(cell["flop"], cell["bytes"], cell["time_ms_median"], wall, False, *roof)
+    flop, bytes_, tensor = cell["flop"], cell["bytes"], None
+    flop_is = bytes_is = MODELLED
+    if seen.get("time_ns"):
+        if has_flop(cell):
+            flop, flop_is = counted_flop(cell), COUNTED
+            tensor = seen["tensor_flop"] / flop
+        if seen.get("dram_bytes"):
+            bytes_, bytes_is = seen["dram_bytes"], COUNTED
+    counted, time_ms = flop_is == bytes_is == COUNTED, cell["time_ms_median"]
+    if COUNTED in (flop_is, bytes_is):
+        time_ms = seen["time_ns"] / 1e6
+    return Point(flop, bytes_, time_ms, wall, counted, *roof, tensor, flop_is, bytes_is)
 
 
 def companion(cell: Record, roofs: Record) -> Point:
     """Where the model puts a counted cell: its FLOP and bytes in the same kernel time."""
     seen = point(cell, roofs)
-    return replace(seen, flop=cell["flop"], bytes=cell["bytes"], counted=False, tensor=None)
+    model = {"flop": cell["flop"], "bytes": cell["bytes"], "flop_is": MODELLED}
+    return replace(seen, **model, bytes_is=MODELLED, counted=False, tensor=None)
 
 
 def counted_flop(cell: Record) -> float:
@@ -100,19 +112,26 @@ def counted_flop(cell: Record) -> float:
 
 
 def is_counted(cell: Record) -> bool:
-    """Whether a record's profile has all that a point needs: log axes have no place for 0 FLOP."""
+    """Whether a record's profile has all that a point needs."""
     seen = cell.get("counted") or {}
-    if any(seen.get(key) is None for key in ("core_flop", "tensor_flop")):
-        return False
-    return all((counted_flop(cell), seen.get("dram_bytes"), seen.get("time_ns")))
+    return has_flop(cell) and bool(seen.get("dram_bytes") and seen.get("time_ns"))
+
+
+def has_flop(cell: Record) -> bool:
+    """Whether a profile tells FLOP, and some: log axes have no place for none."""
+    seen = cell.get("counted") or {}
+    told = all(seen.get(key) is not None for key in ("core_flop", "tensor_flop"))
+    return told and counted_flop(cell) > 0
 
 
 def ratios(cell: Record) -> dict[str, float] | None:
-    """Counted over modelled, of FLOP and of bytes; None for a cell that was not counted."""
-    if not is_counted(cell):
-        return None
-    seen = cell["counted"]
-    return {"flop": counted_flop(cell) / cell["flop"], "bytes": seen["dram_bytes"] / cell["bytes"]}
+    """Counted over modelled, of FLOP and of bytes, where they are; None where neither is."""
+    seen, found = cell.get("counted") or {}, dict[str, float]()
+    if seen.get("time_ns") and has_flop(cell):
+        found["flop"] = counted_flop(cell) / cell["flop"]
+    if seen.get("time_ns") and seen.get("dram_bytes"):
+        found["bytes"] = seen["dram_bytes"] / cell["bytes"]
+    return found or None
 
 
 def plausible(ratio: float) -> bool:

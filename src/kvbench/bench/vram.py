@@ -50,9 +50,11 @@ def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
             meter.split()
 
     meter.start()
-    cache = setup.cache(setup.prompt.size(1) + T)
-    generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
-    meter.stop()
+    try:
+        cache = setup.cache(setup.prompt.size(1) + T)
+        generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
+    finally:
+        meter.stop()  # a profiler left running would take the process with it
     prefill, decode = meter.peaks
     peak, reserved = max(prefill, decode), cache.reserved_bytes()
     return {

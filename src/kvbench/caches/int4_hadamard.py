@@ -7,6 +7,8 @@ back, so it costs nothing. As QuaRot (Ashkboos et al. 2024, arXiv:2404.00456) do
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from kvbench.caches.coded import CodedRows
@@ -33,4 +35,4 @@ class KVCache(CodedRows):
 
     @classmethod
     def layout(cls, head_dim: int, itemsize: int) -> Layout:
-        return equal_rows(head_dim // 2 + 4)
+        return replace(equal_rows(head_dim // 2 + 4), rotated=True)

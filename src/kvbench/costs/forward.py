@@ -111,6 +111,7 @@ def forward(
     Layout where rows differ; None where there is no cache, and `depth` is then 0. A borrower reads
     its owner's rows again: sharing saves memory and K/V weights, not reads. An on-chip cache may
     serve that second read: without `reread`, shared rows count once, the strict lower bound.
+    Where rows are rotated, the products of Q and K with the rotation count as well.
     """
     return stepper(shape, owner, dtype, batch, row_bytes, reread)(depth, T)
 
@@ -132,10 +133,13 @@ def stepper(
     weights = touched * ITEMSIZE[dtype]
     written = kv_heads(shape, owner, batch) * kept.row
     heads = kv_heads(shape, range(L) if reread else owner, batch)
-    a = head_dim(shape) * shape["n_head"]
+    size = head_dim(shape)
+    a = size * shape["n_head"]
+    turned = L * shape["n_head"] + kv_heads(shape, owner, 1) if kept.rotated else 0  # rows a token
 
     def step(depth: int, T: int) -> Cost:
-        flop = 2 * batch * (T * matrices + d * V) + 4 * batch * a * kept.pairs(depth, T) * L
+        flop = 2 * batch * (T * (matrices + turned * size**2) + d * V)
+        flop += 4 * batch * a * kept.pairs(depth, T) * L
         return Cost(flop, weights, heads * kept.bytes(depth + T), T * written)
 
     return step

@@ -16,6 +16,7 @@ class Layout:
     With `block`, tokens are kept whole (`whole` bytes each) until the next block begins; then their
     block is settled, with `scales` bytes for it as one. With `first_whole` only the first block is
     kept whole, for good, and `scales` counts once. With `most`, no more tokens than that are kept.
+    `rotated`: each new row of Q and K is multiplied by a matrix of its head's size.
     """
 
     row: int
@@ -24,6 +25,7 @@ class Layout:
     scales: int = 0
     first_whole: bool = False
     most: int | None = None
+    rotated: bool = False
 
     def bytes(self, tokens: int) -> int:
         """Bytes that hold `tokens` tokens."""

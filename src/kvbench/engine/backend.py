@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from importlib import import_module
@@ -79,8 +80,10 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
             raise RuntimeError(f"kernel: native, but {reason}; use auto or torch")
         linear = "prepacked" if can_prepack(cell.dtype) else "plain"
         return Choice("eager", "torch", linear, reason, widened=cell.dtype == "bfloat16")
-    native = import_module(NATIVE).load(Path(library), threads=cell.threads)
     build = read_record(Path(library).with_suffix(".json"))
+    if hashlib.sha256(Path(library).read_bytes()).hexdigest() != build["sha256"]:
+        raise RuntimeError(f"{library} is not the library that was built: delete it and run again")
+    native = import_module(NATIVE).load(Path(library), threads=cell.threads)
     facts = ("compiler", "version", "flags", "sha256")
     return Choice("eager", "native", "panels", None, native, {key: build[key] for key in facts})
 

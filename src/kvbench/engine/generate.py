@@ -10,6 +10,7 @@ from torch import Tensor
 from kvbench.caches import Cache
 from kvbench.models.base import LanguageModel
 
+LOWEST = 1e-20  # a temperature below which two unlike logits leave the lower no chance in fp32
 Pick = Callable[[Tensor], Tensor]  # logits (B, vocab_size) -> tokens (B, 1)
 
 
@@ -33,6 +34,8 @@ class Sampler:
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def __call__(self, logits: Tensor) -> Tensor:
+        if self.top_k == 1 or self.temperature < LOWEST:
+            return greedy(logits)  # of equal ones the first, where a draw would take any
         logits = logits.float() / self.temperature
         if self.top_k is not None:
             kth = logits.topk(min(self.top_k, logits.size(-1))).values[:, -1:]

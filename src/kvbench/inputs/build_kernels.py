@@ -13,12 +13,12 @@ from kvbench.records.store import write_record
 def build_or_say_why(library: Path, record: Path, meter: Path) -> None:
     """The library, beside it how it was built, and the account; without a compiler all say so.
 
-    Cells then run on torch. Raises BuildError: a compiler that refuses the kernels is a defect. It
-    may refuse the account, which is of torch's headers, and the profiler takes its place.
+    Cells then run on torch. So they do where a compiler refuses the kernels. It may refuse the
+    account alone, which is of torch's headers, and the profiler takes its place.
     """
     try:
         write_record(record, build.build(library))
-    except build.NoCompiler as error:
+    except (build.NoCompiler, build.BuildError) as error:
         for path in (library, meter):
             write_text(path, f"{placeholder.MARK}{error}\n")
         write_record(record, {"reason": str(error)})

@@ -8,9 +8,10 @@ before torch is imported: the process then sees that device alone, as its first.
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import os
+import re
+import stat
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from kvbench.job.log import tell
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 HOLD = "KVBENCH_HELD_DEVICE"  # tells this process's children (a profiler's program) what it holds
 POLL_S = 0.1
+PID_WIDTH = 20  # of a process id in a lock file, so that one overwrites another
 
 
 class DeviceError(RuntimeError):
@@ -86,8 +88,29 @@ def names(indices: Sequence[int]) -> list[str]:
 
 
 def lock_path(name: str) -> Path:
-    """The lock file of one device of this machine."""
-    return Path(tempfile.gettempdir()) / f"kvbench-{getpass.getuser()}-{name}.lock"
+    """The lock file of one device of this machine, this user's own."""
+    plain = re.sub(r"[^\w.-]", "_", name)
+    return Path(tempfile.gettempdir()) / f"kvbench-{os.getuid()}-{plain}.lock"
+
+
+def _open_lock(name: str) -> IO[str]:
+    """The lock file, made if it is not there; what else may lie in its place is left alone.
+
+    Raises DeviceError for a link, a folder, a file of another user or one that is no lock.
+    """
+    path = lock_path(name)
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+    except OSError as error:
+        raise DeviceError(
+            f"{path} cannot be opened as a lock ({error.strerror}): remove it, or set TMPDIR"
+        ) from None
+    found = os.fstat(file.fileno())
+    own = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.getuid()
+    if not own or not re.fullmatch(r"(\d+\s*)?", file.read(PID_WIDTH + 2)):
+        file.close()
+        raise DeviceError(f"{path} is no lock of this user's: remove it, or set TMPDIR")
+    return file
 
 
 @contextmanager
@@ -147,7 +170,7 @@ def _first_free(called: Sequence[str], shared: bool) -> tuple[int, IO[str]]:
     announced = False
     while True:
         for place, name in enumerate(called):
-            file = open(lock_path(name), "a+")  # noqa: SIM115 (held past this scope)
+            file = _open_lock(name)
             try:
                 fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -155,8 +178,8 @@ def _first_free(called: Sequence[str], shared: bool) -> tuple[int, IO[str]]:
                 holder = file.read().strip() or "unknown"
                 file.close()
                 continue
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
+            file.seek(0)
+            file.write(f"{os.getpid():<{PID_WIDTH}}\n")
             file.flush()
             return place, file
         if not announced:

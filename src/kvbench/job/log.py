@@ -13,6 +13,8 @@ from pathlib import Path
 from kvbench.job import isolation
 from kvbench.records.provenance import PROJECT, listed
 
+# What torch says of memory that is not there, of more than a process can address, of a size.
+TOO_LARGE = ("can't allocate memory", "not enough memory", "storage size calculation overflowed")
 PACKAGE = __name__.split(".")[0]
 _terminal: int | None = None  # where `tell` writes, inside `logged`
 
@@ -84,5 +86,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or ("can't allocate memory" in words or "not enough memory" in words)
+        or any(said in words for said in TOO_LARGE)
     )

@@ -154,6 +154,8 @@ class Model(LanguageModel):
         return self.lm_head(self.transformer["ln_f"](x))
 
     def decoder(self) -> Decoder:
+        if self.config.activation != "gelu_new":
+            raise ValueError("fused kernels have the tanh GELU only: use kernel: torch")
         parts = self.transformer
         layers = [
             Layer(

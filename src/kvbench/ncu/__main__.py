@@ -2,6 +2,7 @@
 
 python -m kvbench.ncu FILE            of an export that is there
 python -m kvbench.ncu profile ...     of one phase, profiled now: python -m kvbench.ncu profile -h
+python -m kvbench.ncu metrics         the counters for this machine's GPU, for ncu --metrics
 """
 
 import argparse
@@ -9,7 +10,7 @@ import json
 import os
 import sys
 
-from kvbench.ncu import NcuError, command, parse
+from kvbench.ncu import NcuError, command, parse, runner
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,6 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["profile"]:
         return command.main(arguments[1:])
+    if arguments[:1] == ["metrics"]:
+        return _metrics(arguments[1:])
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="kvbench.ncu", description=__doc__, formatter_class=raw)
     parser.add_argument("file", help="output of: ncu --csv --page raw (or details, or a summary)")
@@ -37,6 +40,18 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(result, indent=2), flush=True)
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _metrics(told: list[str]) -> int:
+    """Print the names that `ncu --metrics` takes, parted by commas."""
+    parser = argparse.ArgumentParser(prog="kvbench.ncu metrics")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
+    try:
+        print(",".join(runner.query(runner.need(), parser.parse_args(told).dtype)))
+    except NcuError as error:
+        print(f"kvbench.ncu: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

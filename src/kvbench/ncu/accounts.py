@@ -24,6 +24,7 @@ class _Source:
     label: str
     terms: list[tuple[array, float]]
     over: array | None
+    times: list[array]
 
     def value(self, launch: int) -> float:
         """The quantity of one launch, NaN when a counter is missing: NaN passes through sums."""
@@ -32,6 +33,8 @@ class _Source:
             total += values[launch] * factor
         if self.over is not None:
             total = total / self.over[launch] if self.over[launch] else math.nan
+        for values in self.times:
+            total *= values[launch]
         return total
 
 
@@ -61,11 +64,12 @@ class Accounts:
 
     def _has(self, option: Option) -> bool:
         wanted = {name for name, _ in option.terms} | ({option.over} if option.over else set())
-        return wanted <= self._values.keys()
+        return wanted | set(option.times) <= self._values.keys()
 
     def _source(self, option: Option) -> _Source:
         terms = [(self._values[name], factor) for name, factor in option.terms]
-        return _Source(option.label, terms, self._values[option.over] if option.over else None)
+        over = self._values[option.over] if option.over else None
+        return _Source(option.label, terms, over, [self._values[name] for name in option.times])
 
     def families(self, launch: int) -> dict[str, float]:
         """FLOP of the CUDA cores of one launch by family: fp32, fp64, packed fp16."""

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from kvbench.ncu.values import BYTES, COUNT, CYCLES, RATE, TIME
+from kvbench.ncu.values import BYTE_RATE, BYTES, COUNT, CYCLES, PER_CYCLE, RATE, TIME
 
 QUANTITIES = ("dram_bytes", "l2_bytes", "l1_bytes", "time_ns", "core_flop", "tensor_flop")
 
@@ -20,9 +20,26 @@ _BYTES_FROM = {
         {"dram__bytes_read.sum": 1, "dram__bytes_write.sum": 1},
         {"dram__bytes_op_read.sum": 1, "dram__bytes_op_write.sum": 1},  # CC 12.0, ncu 2026
         {"dram__sectors_read.sum": _SECTOR_BYTES, "dram__sectors_write.sum": _SECTOR_BYTES},
+        {"dram__sectors.sum": _SECTOR_BYTES},
+        {"fbpa__dram_read_bytes.sum": 1, "fbpa__dram_write_bytes.sum": 1},  # before CC 8.0
+        {"dram_read_bytes": 1, "dram_write_bytes": 1},  # nvprof's names
     ),
-    "l2_bytes": ({"lts__t_bytes.sum": 1},),
-    "l1_bytes": ({"l1tex__t_bytes.sum": 1},),
+    "l2_bytes": ({"lts__t_bytes.sum": 1}, {"lts__t_sectors.sum": _SECTOR_BYTES}),
+    "l1_bytes": ({"l1tex__t_bytes.sum": 1}, {"l1tex__t_sectors.sum": _SECTOR_BYTES}),
+}
+_DRAM_RATE = "dram__bytes.sum.per_second"
+_PER_CYCLE = ".per_cycle_elapsed"  # what --set detailed, full and roofline print in place of sums
+# Cycles of a launch, in order of preference; of each unit that counts instructions alike.
+_CYCLES_FROM = ("smsp__cycles_elapsed.avg", _CYCLES, "sm__cycles_elapsed.max")
+_CLOCK = "smsp__cycles_elapsed.avg.per_second"
+_TIME = "gpu__time_duration.sum"
+# Counters of what this reads, by other names or in other forms: named where they stand alone.
+RELATED = {
+    "dram_bytes": re.compile(r"(fbpa__)?dram_*_?(bytes|sectors|read|write).*"),
+    "l2_bytes": re.compile(r"(lts__t_(bytes|sectors)|l2_).*"),
+    "l1_bytes": re.compile(r"l1tex__t_(bytes|sectors).*"),
+    "core_flop": re.compile(r"(derived__)?smsp?__.*_op_[dfh](add|mul|fma).*|flop_count_.*"),
+    "tensor_flop": re.compile(r"sm__(ops_path_tensor|inst_executed_pipe_tensor).*|.*hmma.*"),
 }
 # FLOP per thread instruction: a fused multiply-add is two, packed fp16 works on two values.
 # The second table is packed fp32, which only CC 10 and newer have.
@@ -30,6 +47,14 @@ _FAMILIES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "fp32": ({"fadd": 1, "fmul": 1, "ffma": 2}, {"fadd2": 2, "fmul2": 2, "ffma2": 4}),
     "fp64": ({"dadd": 1, "dmul": 1, "dfma": 2}, {}),
     "fp16": ({"hadd": 2, "hmul": 2, "hfma": 4}, {}),
+}
+# What to export for each quantity, where a file has it in a form that is not read.
+WANTED = {
+    "dram_bytes": "dram__bytes_read.sum and dram__bytes_write.sum",
+    "l2_bytes": "lts__t_bytes.sum",
+    "l1_bytes": "l1tex__t_bytes.sum",
+    "core_flop": "smsp__sass_thread_inst_executed_op_fadd_pred_on.sum, and of fmul and ffma",
+    "tensor_flop": "sm__ops_path_tensor_*.sum, as `python -m kvbench.ncu metrics` names them",
 }
 _SASS = "{prefix}__sass_thread_inst_executed_op_{op}_pred_on.sum"
 _TENSOR_OPS = re.compile(
@@ -39,6 +64,16 @@ _TENSOR_OPS = re.compile(
 
 _DIMENSIONS = {
     "gpu__time_duration.sum": TIME,
+    _DRAM_RATE: BYTE_RATE,
+    _CLOCK: RATE,
+    **dict.fromkeys(_CYCLES_FROM, CYCLES),
+    **{
+        _SASS.format(prefix=prefix, op=op) + _PER_CYCLE: PER_CYCLE
+        for prefix in ("smsp", "sm")
+        for tables in _FAMILIES.values()
+        for table in tables
+        for op in table
+    },
     _CYCLES: CYCLES,
     _RATE: RATE,
     _TENSOR_INST: COUNT,
@@ -68,11 +103,12 @@ def dimension(metric: str) -> str | None:
 
 @dataclass(frozen=True)
 class Option:
-    """One way to get a quantity: a weighted sum of counters, or a count over a rate."""
+    """One way to get a quantity: a weighted sum of counters, over one, or times some others."""
 
     label: str
     terms: tuple[tuple[str, float], ...]
     over: str | None = None
+    times: tuple[str, ...] = ()
 
 
 def _weighted(counters: dict[str, int]) -> tuple[tuple[str, float], ...]:
@@ -96,7 +132,20 @@ def time_options() -> tuple[Option, ...]:
 
 def byte_options(quantity: str) -> tuple[Option, ...]:
     """Bytes at one level of the memory hierarchy."""
-    return tuple(_sum_of(option) for option in _BYTES_FROM[quantity])
+    sums = tuple(_sum_of(option) for option in _BYTES_FROM[quantity])
+    if quantity != "dram_bytes":
+        return sums
+    return *sums, Option(f"{_DRAM_RATE} x {_TIME}", ((_DRAM_RATE, 1e-9),), times=(_TIME,))
+
+
+def _cycles(names: set[str]) -> tuple[tuple[str, ...], float, str] | None:
+    """The counters whose product is a launch's cycles, its factor, and its label."""
+    for name in _CYCLES_FROM:
+        if name in names:
+            return (name,), 1.0, name
+    if {_CLOCK, _TIME} <= names:
+        return (_CLOCK, _TIME), 1e-9, f"{_CLOCK} x {_TIME}"
+    return None
 
 
 def core_families(names: set[str]) -> tuple[dict[str, Option], str]:
@@ -115,8 +164,20 @@ def core_families(names: set[str]) -> tuple[dict[str, Option], str]:
         if whole:
             counters = {name: factor for name, factor in whole[0].items() if name in names}
             found[family] = Option(family, _weighted(counters))
-        elif any(name in names for table in tables for name in table):
+            continue
+        if any(name in names for table in tables for name in table):
             return {}, f"{family} needs the counters of {', '.join(required)}, all three"
+        rates = [{name + _PER_CYCLE: f for name, f in table.items()} for table in tables]
+        whole = [r for r in rates if all(name in names for name in list(r)[: len(required)])]
+        cycles = _cycles(names)
+        if whole and cycles:
+            times, factor, label = cycles
+            given = {name: f * factor for name, f in whole[0].items() if name in names}
+            terms = tuple((name, float(f)) for name, f in given.items())
+            found[family] = Option(f"{family} per cycle x {label}", terms, times=times)
+        elif any(name in names for rate in rates for name in rate):
+            wanted = "cycles, as sm__cycles_elapsed.max" if whole else "all three operations"
+            return {}, f"{family} is there per cycle, which needs {wanted}"
     return found, ""
 
 
@@ -125,9 +186,14 @@ def core_option(names: set[str]) -> tuple[Option | None, str]:
     found, why = core_families(names)
     if not found:
         return None, why
-    absent = [f for f in _FAMILIES if f not in found]
-    label = " + ".join(found) + (f" (not in the file: {', '.join(absent)})" if absent else "")
-    return Option(label, tuple(term for option in found.values() for term in option.terms)), ""
+    alike, *others = {option.times for option in found.values()}
+    if others:
+        return None, f"of {', '.join(found)} some are there as sums, some per cycle only"
+    label = " + ".join(option.label for option in found.values())
+    if absent := [family for family in _FAMILIES if family not in found]:
+        label += f" (not in the file: {', '.join(absent)})"
+    terms = tuple(term for option in found.values() for term in option.terms)
+    return Option(label, terms, times=alike), ""
 
 
 def _covers(a: dict, b: dict) -> bool:

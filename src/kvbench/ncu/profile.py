@@ -14,6 +14,7 @@ from kvbench.ncu.text import Text
 from kvbench.ncu.values import TIME, is_missing, whole
 
 _GPU_NAME = "device__attribute_display_name"
+_DEVICE = "Device"  # the column with a device's number
 # A summary has a row per metric of each group of launches; these columns are about the metric.
 _OF_METRIC = ("Section", "Metric", "Minimum", "Maximum", "Average", "Invocations", "Rule", "Est")
 # Facts of device and launch: some are versions, whose dots say nothing about the locale.
@@ -28,6 +29,8 @@ class Profile:
     layouts: list[Layout] = field(default_factory=list)
     remarks: Remarks = field(default_factory=Remarks)
     gpus: set[str] = field(default_factory=set)
+    devices: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)  # of all metrics, read or not
     sha256: str = ""
 
     def locales(self) -> Iterator[tuple[Table, str, bool]]:
@@ -78,7 +81,7 @@ def _launch(layout: Layout, table: Table) -> Callable[[list[str], int], int]:
     return of_group if layout.kind == "summary" else of_launch
 
 
-def _wide(layout: Layout, table: Table, gpus: set[str]) -> Callable[[list[str], int], None]:
+def _wide(layout: Layout, table: Table, profile: Profile) -> Callable[[list[str], int], None]:
     """Takes the rows of a raw page: a launch each, its counters in columns."""
     launch = _launch(layout, table)
     columns = list(enumerate(layout.fields))
@@ -89,6 +92,8 @@ def _wide(layout: Layout, table: Table, gpus: set[str]) -> Callable[[list[str], 
         if "__" in metric and not dimension(metric) and not metric.startswith(_NO_HINT)
     ]
     names = [layout.at[c] for c in (_GPU_NAME, "Device Name") if c in layout.at]
+    device = layout.at.get(_DEVICE)
+    profile.names.update(layout.fields)
 
     def take(row: list[str], line: int) -> None:
         index = launch(row, line)
@@ -97,22 +102,25 @@ def _wide(layout: Layout, table: Table, gpus: set[str]) -> Callable[[list[str], 
             table.put(index, metric, dim, row[i], units[i], line)
         for i in hints if not table.evidence.hint else ():
             table.evidence.take_hint(row[i])
-        gpus.update(row[i] for i in names if not is_missing(row[i]))
+        profile.gpus.update(row[i] for i in names if not is_missing(row[i]))
+        profile.devices.update([row[device]] if device is not None else [])
 
     return take
 
 
-def _long(layout: Layout, table: Table, gpus: set[str]) -> Callable[[list[str], int], None]:
+def _long(layout: Layout, table: Table, profile: Profile) -> Callable[[list[str], int], None]:
     """Takes the rows of a details page or a summary: a launch (or group) and a metric each."""
     launch = _launch(layout, table)
     at = layout.at
     name, unit, section = at["Metric Name"], at.get("Metric Unit"), at.get("Section Name")
-    device = at.get("Device Name")
+    device, number = at.get("Device Name"), at.get(_DEVICE)
 
     def take(row: list[str], line: int) -> None:
         index = launch(row, line)
         if device is not None and not is_missing(row[device]):
-            gpus.add(row[device])
+            profile.gpus.add(row[device])
+        profile.devices.update([row[number]] if number is not None else [])
+        profile.names.add(row[name].strip())
         metric, text = row[name].strip(), row[layout.value]
         dim = dimension(metric)
         if metric == DURATION and section is not None:
@@ -121,7 +129,7 @@ def _long(layout: Layout, table: Table, gpus: set[str]) -> Callable[[list[str], 
         if dim:
             table.put(index, metric, dim, text, row[unit] if unit is not None else "", line)
         elif metric == _GPU_NAME:
-            gpus.update([] if is_missing(text) else [text])
+            profile.gpus.update([] if is_missing(text) else [text])
         elif metric and not table.evidence.hint and not metric.startswith(_NO_HINT):
             table.evidence.take_hint(text)  # a rule's row has no metric name and no value
 
@@ -140,7 +148,7 @@ def read(path: str | Path, progress: bool = False) -> Profile:
             profile.layouts.append(layout)
             profile.tables.append(Table())
             rows = _wide if layout.kind == "wide" else _long
-            take = rows(layout, profile.tables[-1], profile.gpus)
+            take = rows(layout, profile.tables[-1], profile)
         take(row, line)
     for table in profile.tables:
         for column in table.columns.values():

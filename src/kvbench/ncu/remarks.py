@@ -8,6 +8,7 @@ PERMISSION = (
 )
 _DENIED = ("ERR_NVGPUCTRPERM", "permission to access NVIDIA GPU Performance Counters")
 _VERSION = re.compile(r"nsight[-_ ]compute\D{0,40}?(20\d\d\.\d+(?:\.\d+)*)", re.I)
+_PAGE = re.compile(r"Section: \w|Metric Name +Metric Unit +(Metric Value|Minimum)")
 _BANNER_VERSION = re.compile(r"Version (20\d\d\.\d+(?:\.\d+)*)")  # two lines below ncu's name
 
 
@@ -25,6 +26,7 @@ class Remarks:
         self._connected = False
         self._any_text = False
         self._is_report = False
+        self._is_page = False  # ncu's page for people to read
         self._banner = False
 
     def read(self, line: str) -> None:
@@ -34,6 +36,7 @@ class Remarks:
             return
         self._is_report |= not self._any_text and text.startswith("NVR\0")
         self._any_text = True
+        self._is_page |= _PAGE.match(text) is not None
         self._banner |= "Nsight Compute Command Line Profiler" in text
         denied = any(sign in text for sign in _DENIED)
         self._denied |= denied
@@ -59,6 +62,8 @@ class Remarks:
             return reported
         if self.header:
             return "the table has no rows"
+        if self._is_page:
+            return "this is ncu's text report: export it again with --csv --page raw"
         if self._connected:
             return "no table in the file: ncu connected, but printed no profile"
         if not self._any_text:

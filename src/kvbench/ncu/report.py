@@ -8,7 +8,7 @@ from pathlib import Path
 from kvbench.ncu.accounts import Accounts
 from kvbench.ncu.checks import is_tensor_gemm, read_plus_write
 from kvbench.ncu.errors import NcuError
-from kvbench.ncu.metrics import QUANTITIES
+from kvbench.ncu.metrics import QUANTITIES, RELATED, WANTED
 from kvbench.ncu.profile import Profile, read
 from kvbench.ncu.remarks import PERMISSION
 
@@ -72,7 +72,7 @@ class _Report:
     """Totals over all tables of a profile, per kernel and together, and notes on them."""
 
     def __init__(self, profile: Profile, flop_per_tensor_inst: float | None):
-        self.profile = profile
+        self.profile, self.given = profile, flop_per_tensor_inst
         self.all = _Sum()
         self.kernels: dict[str, _Sum] = {}
         self.families: Counter[str] = Counter()  # FLOP of the CUDA cores
@@ -133,6 +133,9 @@ class _Report:
                 yield "l1_bytes hold no copies by TMA, which go past L1 (compute capability 9.0 on)"
             if quantity in self.reasons:
                 yield f"{quantity}: {self.reasons[quantity]}"
+            elif not labels and (others := self._related(quantity)):
+                named = ", ".join(others[:3])
+                yield f"{quantity}: not known from {named}; export {WANTED[quantity]}"
             have, rows = self.all.have[quantity], self.all.rows
             if 0 < have < rows:
                 yield f"{quantity}: only {have} of {rows} launches have it, so there is no total"
@@ -142,7 +145,19 @@ class _Report:
         if self.all.total("flop") is None:
             yield "flop of a kernel needs both core_flop and tensor_flop"
 
+        if self.given and not any("x " + f"{self.given:g}" in label for _, label in self.used):
+            yield "flop_per_tensor_inst has no effect: tensor instructions are not in the table"
+
+    def _related(self, quantity: str) -> list[str]:
+        """Metrics of the file that are about a quantity, though it cannot be told from them."""
+        pattern = RELATED.get(quantity)
+        return sorted(name for name in self.profile.names if pattern and pattern.fullmatch(name))
+
     def _shape(self) -> Iterator[str]:
+        if len(devices := sorted(self.profile.devices)) > 1:
+            yield f"launches of {len(devices)} devices ({', '.join(devices)}) are added up"
+        if any("per cycle" in label for _, label in self.used):
+            yield "rates per cycle are rounded as printed, and so is what is worked out from them"
         if any(layout.kind == "summary" for layout in self.profile.layouts):
             yield "totals are Average x Invocations of a summary"
         if any(f.startswith("Range:") for layout in self.profile.layouts for f in layout.fields):

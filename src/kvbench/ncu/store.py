@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import repeat
 
 from kvbench.ncu.errors import NcuError
-from kvbench.ncu.values import BYTES, COUNT, CYCLES, RATE, Evidence, is_missing, readings, scale
+from kvbench.ncu.values import BYTES, COUNT, FALLBACKS, Evidence, is_missing, readings, scale
 
 
 class Column:
@@ -85,12 +85,12 @@ class Table:
         try:
             factor = scale(dim, unit)
         except NcuError as error:
-            if dim in (CYCLES, RATE):  # for a fallback that may never be asked for
+            if dim in FALLBACKS:  # for a fallback that may never be asked for
                 return
             raise NcuError(f"line {line}: {metric}: {error}") from None
         times = self.invocations[launch]
         english, european = values
-        self.scaled |= factor != 1 and dim not in (CYCLES, RATE)
+        self.scaled |= factor != 1 and dim not in FALLBACKS
         column = self.columns.get(metric)
         if column is None:
             column = self.columns[metric] = Column()
@@ -131,6 +131,6 @@ class Table:
         columns = [
             column
             for metric, column in self.columns.items()
-            if column.doubt and not (timed and metric.startswith("sm__cycles"))
+            if column.doubt and not (timed and metric.startswith(("sm__cycles", "smsp__cycles")))
         ]
         return min(columns, key=lambda c: c.doubt_is_grouping, default=None)

@@ -8,6 +8,9 @@ from functools import lru_cache
 from kvbench.ncu.errors import NcuError
 
 TIME, BYTES, COUNT, CYCLES, RATE = "time", "bytes", "count", "cycles", "cycles per second"
+PER_CYCLE, BYTE_RATE = "count per cycle", "bytes per second"
+FALLBACKS = (CYCLES, RATE, PER_CYCLE, BYTE_RATE)  # of these a quantity is made where all else lacks
+LARGEST, DIGITS = 1e30, 18  # beyond which no counter is: of a value, of a whole number
 
 _MISSING = re.compile(
     r"(\(!\).*|n/?a|[-+]?nan(\(ind\))?|[-+]?inf(inity)?|-?1\.#\w+|<?null>?|none|-)?", re.I
@@ -38,6 +41,10 @@ _UNITS = {
     CYCLES: {p + s: f for p, f in _PREFIX.items() for s in ("cycle", "cycles")},
     RATE: {p + "hz": f for p, f in _PREFIX.items()}
     | {f"cycle/{p}{s}": 1e9 / f for p, f in _SECONDS.items() for s in ("s", "second")},
+    PER_CYCLE: {
+        p + s: f for p, f in _PREFIX.items() for s in ("", "inst/cycle", "thread_inst/cycle")
+    },
+    BYTE_RATE: {f"{p}byte/{s}": f for p, f in _PREFIX.items() for s in ("s", "second")},
 }
 
 
@@ -49,8 +56,14 @@ def is_missing(text: str) -> bool:
 def readings(text: str) -> tuple[float, float] | None:
     """A number read the English and the European way, NaN where it cannot be; None: no number.
 
-    "1,234.5" is English only, "27.595.520" European only, "1.234" both, with unlike values.
+    "1,234.5" is English only, "27.595.520" European only, "1.234" both, with unlike values. What
+    no counter can be is no number either.
     """
+    found = _readings(text)
+    return None if found and any(value > LARGEST for value in found) else found
+
+
+def _readings(text: str) -> tuple[float, float] | None:
     if text.isdigit() and text.isascii():  # most values, and worth the short cut
         value = float(text)
         return value, value
@@ -60,7 +73,7 @@ def readings(text: str) -> tuple[float, float] | None:
     if english == english:
         return english, math.nan
     plain = _OTHER_GROUPS.sub("", _INSTANCES.sub("", text.strip()))
-    return readings(plain) if plain != text else None
+    return _readings(plain) if plain != text else None
 
 
 def whole(text: str) -> int | None:
@@ -69,10 +82,9 @@ def whole(text: str) -> int | None:
     Its separators can only be groups ("1,024", "1.024"), but for the ".0" of a program that
     took the column for floats when it saved the table again.
     """
-    if text.isdecimal():
-        return int(text)
     text = text.strip().removesuffix(".0")
-    return int(re.sub(r"\D", "", text)) if _WHOLE.fullmatch(text) else None
+    digits = text if text.isdecimal() else re.sub(r"\D", "", text)
+    return int(digits) if _WHOLE.fullmatch(text) and len(digits) <= DIGITS else None
 
 
 @lru_cache(maxsize=256)

@@ -29,7 +29,8 @@ from kvbench.vocabularies import VOCABULARIES
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
-EVEN = ("int4", "int4_channel")  # caches that pack two codes of a row into a byte
+PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark
+EVEN = ("int4", "int4_channel", "int4_centred")  # caches that pack two codes of a row into a byte
 
 
 class ConfigError(ValueError):
@@ -102,6 +103,23 @@ def check_together(config: dict[str, Any]) -> None:
                 f"config key 'perplexity.context' is {context}; allowed: whole numbers from 2 to "
                 f"{block_size}, the block_size of {preset}, or null"
             )
+        if "perplexity" in config["benchmarks"]:
+            _check_windows(config, preset, context or block_size, block_size)
+
+
+def _check_windows(config: dict[str, Any], preset: str, context: int, block_size: int) -> None:
+    """Windows that hold a prompt to diverge on, and a block_size that holds the probes."""
+    prompt = config["perplexity"]["divergence"]["prompt_tokens"]
+    if prompt > context:
+        raise ConfigError(
+            f"config key 'perplexity.divergence.prompt_tokens' is {prompt}; allowed: whole numbers "
+            f"from 1 to {context}, the perplexity.context of {preset}"
+        )
+    if block_size < PROBE_TOKENS:
+        raise ConfigError(
+            f"config key 'benchmarks' has perplexity, but {preset} has a block_size of "
+            f"{block_size}; its probes need {PROBE_TOKENS}"
+        )
 
 
 def _is_file(path: str) -> bool:
@@ -202,6 +220,12 @@ def _check_execution(config: dict[str, Any]) -> None:
         raise ConfigError(
             "config key 'kernel' is native, which is code for a CPU; "
             "allowed on a GPU: auto, triton, torch; or set device: cpu"
+        )
+    exact = CUSTOM in config["pretrained"] and config["model_config"]["activation"] == "gelu"
+    if exact and cuda and kernel != "torch":
+        raise ConfigError(
+            f"config key 'kernel' is {kernel}, whose step on a GPU has the tanh GELU; allowed with "
+            "model_config.activation gelu: torch"
         )
     if execution == "compile" and kernel in ("native", "triton"):
         raise ConfigError(

@@ -13,15 +13,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records.store import COMPLETE, IncompleteRecord, read_record, write_lines
 
 SUFFIX = ".jsonl"
 FROM = "cell"  # the key of a line that names the file its record was read from
 LINES = "lines"  # the only key of the last line: how many are before it
-KINDS = {"latency": "latency_vs_T", "vram": "vram_vs_T", "controls": "latency_vs_T"}
+KINDS = {"controls": "latency"}  # folders of another name than their benchmark's
 SIZES = {"B": "batch_size", "T": "T", "D": "depth", "P": "P", "r": "replicate"}
 PLACE = re.compile(
-    r"results/[^/]+/(?:samples/)?(?P<kind>\w+)/(?P<pretrained>[^/]+)/(?:(?P<mode>(?:eager|graph|compile)-\w+)/)?"
+    r"results/[^/]+/(?:samples/)?(?P<kind>\w+)/(?P<pretrained>[^/]+)/"
+    r"(?:(?P<mode>(?:eager|graph|compile)-\w+)/)?"
     r"(?P<version>[^/]+?)(?:_(?P<phase>prefill|decode))?(?P<sizes>(?:/[BTDPr]\d+)*)\.json"
 )
 
@@ -57,7 +59,8 @@ def check_place(path: str | Path, record: dict[str, Any]) -> None:
     expected: dict[str, Any] = {
         key: found[key] for key in ("pretrained", "mode", "version", "phase")
     }
-    expected["benchmark_name"] = KINDS.get(found["kind"], found["kind"])
+    if (kind := KINDS.get(found["kind"], found["kind"])) in BENCHMARKS:
+        expected["benchmark_name"] = record_name(kind)
     for size in found["sizes"].split("/")[1:]:
         expected[SIZES[size[0]]] = int(size[1:])
     for key, value in expected.items():

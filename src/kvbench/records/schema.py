@@ -14,6 +14,24 @@ from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 
+# What the project that this one grew out of calls otherwise -> what to read here.
+MOVED = {
+    "T_star": "`T` of `phase`",
+    "n_samples": "the runs in `processes`",
+    "time_total_ms_mean": "the mean of `time_total_ms` over the runs in `processes`",
+    "time_per_token_ms_std": "`time_total_ms_std` / `T`",
+    "n_outliers_removed": "0: no run is ever left out; `disturbed` counts processes to look at",
+    "dataset": "`text`",
+    "eval_mode": "`modes.teacher_forced` and `modes.cached`, both in one record",
+    "num_tokens_evaluated": "`n_tokens`",
+    "capacity_T": "`T` of `capacity`",
+    "max_batch_size": "`predicted_batch`",
+    "peak_memory_gb": "`peak_memory_bytes` of `sides` or of the record, in bytes",
+    "peak_memory_bytes": "of `capacity`: in `sides`, for each batch that was tried",
+    "per_phase_timing": "benchmark `phase`",
+    "max_batch_capacity": "benchmark `capacity`",
+}
+
 PATH = Path(__file__).with_name("record.schema.json")
 
 
@@ -70,6 +88,18 @@ def markdown() -> str:
         names = which.get("enum", [which.get("const")])
         title = " and ".join(f"`{name}`" for name in names)
         parts += [f"## {title}", *_table(rule["then"]["properties"], schema["$defs"])]
+    parts += [
+        "## Keys of other names",
+        "The keys above are those of the project that this one grew out of, but for these. Keys of "
+        "a GPU, `gpu_name` and `gpu_total_vram`, are null on a CPU.",
+        "\n".join(
+            [
+                "| there | here |",
+                "| --- | --- |",
+                *(f"| `{old}` | {new} |" for old, new in MOVED.items()),
+            ]
+        ),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -59,10 +59,21 @@ def find_compiler(cxx: str | None = None) -> str:
 def has_compiler() -> bool:
     """Whether there is a C++ compiler to build with."""
     try:
-        find_compiler()
+        version_of(find_compiler())
     except NoCompiler:
         return False
     return True
+
+
+def version_of(compiler: str) -> str:
+    """The first line of a compiler's `--version`; raises NoCompiler for what is none."""
+    try:
+        said = run([compiler, "--version"]).splitlines()
+    except (BuildError, OSError) as error:
+        raise NoCompiler(f"{compiler} is no C++ compiler ({error}): correct CXX") from None
+    if not said:
+        raise NoCompiler(f"{compiler} is no C++ compiler (it says no version): correct CXX")
+    return said[0]
 
 
 def build(output: Path, cxx: str | None = None) -> dict:
@@ -73,7 +84,7 @@ def build(output: Path, cxx: str | None = None) -> dict:
     """
     output = Path(output)
     compiler = find_compiler(cxx)
-    version = run([compiler, "--version"]).splitlines()[0]
+    version = version_of(compiler)
     source = source_sha256()
     x86 = run([compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
     isas = {
@@ -100,6 +111,8 @@ def build(output: Path, cxx: str | None = None) -> dict:
         library = Path(folder, output.name)
         objects = [f"{folder}/{unit}.o" for unit in units]
         run([compiler, *flags, "-shared", *objects, "-o", str(library)])
+        if not library.is_file():
+            raise BuildError(f"{compiler} says that it compiled, but there is no library")
         with library.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(library, output)

@@ -10,7 +10,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from kvbench.analysis.roofline import companion, is_counted, plausible, point, predecessors, ratios
+from kvbench.analysis.roofline import (
+    COUNTED,
+    MODELLED,
+    companion,
+    is_counted,
+    plausible,
+    point,
+    predecessors,
+    ratios,
+)
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
@@ -22,6 +31,7 @@ from kvbench.report.figures.roofline_panel import (
     draw_roofs,
     draw_shares,
     few_ticks,
+    filling,
     limits,
     log_axes,
     name_axes,
@@ -31,6 +41,12 @@ from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced, shown_of
 
 MOST = 4  # batches that are drawn
+FILLS = {  # what FLOP and bytes of a point are -> how it is drawn
+    (COUNTED, COUNTED): "filled points are counted by the device",
+    (MODELLED, COUNTED): "of points filled to the right bytes are counted and FLOP modelled",
+    (COUNTED, MODELLED): "of points filled above FLOP are counted and bytes modelled",
+    (MODELLED, MODELLED): "hollow points are modelled bytes (lower bound)",
+}
 WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
 KEYED = 5.0  # height of the panels over that of their key
 
@@ -162,7 +178,7 @@ def _key(row: SubFigure, cells: list[Record], roofs: Record, phases: list[str]) 
                     ls="",
                     marker=SHAPES[phase],
                     markersize=8,
-                    markerfacecolor=colour if p.counted else "white",
+                    **filling(p, colour),
                     markeredgecolor=colour,
                     markeredgewidth=1.8,
                     label=text,
@@ -180,10 +196,10 @@ def _counters(row: SubFigure, cells: list[Record], roofs: Record) -> None:
 
 
 def _what(batches: dict[int, list[Record]]) -> str:
-    counted = {is_counted(cell) for mine in batches.values() for cell in mine}
-    named = {True: "filled points are counted by the device"}
-    named[False] = "hollow points are modelled bytes (lower bound)"
-    return ", ".join(named[kind] for kind in sorted(counted, reverse=True))
+    cells = [cell for mine in batches.values() for cell in mine]
+    nowhere = {"gemm_gflop_s": 1.0, "read_gb_s": 1.0}
+    kinds = {(p.flop_is, p.bytes_is) for p in (point(cell, nowhere) for cell in cells)}
+    return ", ".join(text for kind, text in FILLS.items() if kind in kinds)
 
 
 def _foot(cells: list[Record], roofs: Record) -> str:

@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 
-from kvbench.analysis.roofline import Point, companion, point, predecessors
+from kvbench.analysis.roofline import COUNTED, Point, companion, point, predecessors
 from kvbench.records.record import Record
 from kvbench.report.figures import style
 
@@ -121,13 +121,21 @@ def _pen(line: str) -> dict[str, Any]:
     return {"color": colour, "lw": width, "zorder": 1}
 
 
+def filling(p: Point, colour: Any) -> dict[str, Any]:
+    """A marker full where FLOP and bytes are counted, half where one is, hollow where none is."""
+    if p.flop_is == p.bytes_is:
+        return {"markerfacecolor": colour if p.counted else "white"}
+    half = "top" if p.flop_is == COUNTED else "right"  # FLOP go up, bytes across
+    return {"fillstyle": half, "markerfacecolor": colour, "markerfacecoloralt": "white"}
+
+
 def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float = 8) -> None:
-    """One marker per cell: colour is the version, shape the phase, filled means counted bytes."""
+    """One marker per cell: colour is the version, shape the phase, the fill what was counted."""
     for cell in cells:
         p, colour = point(cell, roofs), style.look(cell["version"])[0]
         axes.plot(
             *(p.intensity, p.gflop_s, SHAPES[cell["phase"]]),
-            markerfacecolor=colour if p.counted else "white",
+            **filling(p, colour),
             markeredgecolor=colour,
             markeredgewidth=1.8,
             markersize=size,

@@ -87,6 +87,7 @@ void scores(const float* q, const char* k, int keys, int size, float* s) {
 
 struct Softmax {
   float top, total;
+  float unit = 1.0f;  // what acc is of, where its sums would not fit a float
 };
 
 // One block of one head's online softmax: scores s become weights of values, 0 from keys up to a
@@ -115,7 +116,26 @@ __attribute__((noinline)) void softmax(float* s, int keys, const float* k_scale,
   for (int j = keys; j < padded; ++j) s[j] = 0.0f;
   const float fade = vexp(F{} + (state->top - top))[0];
   for (int i = 0; i < size; i += W) store(acc + i, load<F>(acc + i) * fade);
-  *state = {top, state->total * fade + sum(total)};
+  *state = {top, state->total * fade + sum(total), state->unit};
+}
+
+// Weights of values that, with their scales, would make sums too large are made smaller, as is acc.
+// A code may weigh 2^28 and there may be as many keys as 2^20: a sum stays below 2^128.
+constexpr float kLarge = 0x1p76f, kSmaller = 0x1p-48f;
+
+inline void fit(float* s, int keys, Softmax* state, float* acc, int size) {
+  const int padded = (keys + 15) / 16 * 16;
+  F most = load<F>(s);
+  for (int j = W; j < padded; j += W) {
+    F x = load<F>(s + j);
+    most = x > most ? x : most;
+  }
+  if (state->unit == 1.0f && max(most) > kLarge) {
+    state->unit = kSmaller;
+    for (int i = 0; i < size; i += W) store(acc + i, load<F>(acc + i) * kSmaller);
+  }
+  if (state->unit != 1.0f)
+    for (int j = 0; j < padded; j += W) store(s + j, load<F>(s + j) * kSmaller);
 }
 
 // acc[g] += sum over j of p[g][j] v[j], in N vectors from the first on; p is 0 past the last key.
@@ -188,6 +208,9 @@ void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int hea
       for (int g = 0; g < G; ++g)
         softmax(s + g * kBlock, keys, Row::scaled ? c.k_scale + j : nullptr,
                 Row::scaled ? c.v_scale + j : nullptr, state + h + g, a + g * size, size);
+      if (Row::scaled)
+        for (int g = 0; g < G; ++g)
+          fit(s + g * kBlock, keys, state + h + g, a + g * size, size);
       constexpr int N = G > 1 ? 2 : W == 16 ? 4 : 8;
       int i = 0;
       for (; i + N <= size / W; i += N) values<Row, G, N>(s, c.v + j * bytes, keys, size, i, a);
@@ -199,7 +222,7 @@ void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int hea
     const int64_t at = (batch * c.kv_heads * c.group + head + h) * size;
     for (int i = 0; i < size; ++i)
       write(y.out, at + Row::column(i / W, i % W), y.io,
-            acc[h * size + i] / state[h].total * Row::unit(i / W));
+            acc[h * size + i] / state[h].total * (Row::unit(i / W) / state[h].unit));
   }
 }
 

@@ -1,0 +1,120 @@
+"""Every command that README and the docs print, in an empty copy of the project: it is understood.
+
+Snakemake plans (`--dry-run`), make says what it would do, our own programs show their help or read
+a published file. Commands of other programs are left out by name.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from project import ROOT, copy, environment
+
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
+OTHERS = ("docker", "pip", "ncu", "METRICS=$(python")
+# What is no plan of an empty clone, and why.
+LEFT_OUT = {
+    "--report": "a report is of results",
+    "config/ten_thousand.yaml": "planned by `make bench ROWS='plan-*'`, a minute of it",
+    "FILE": "a place for a name",
+}
+
+
+def commands(page):
+    """The commands of a page: lines after a `$`, and what stands as one in the text."""
+    text = (ROOT / page).read_text()
+    joined = re.sub(r"\\\n\s*", " ", text)
+    found = re.findall(r"^\$ (.*?)(?:\s{2,}#.*|\s+\.\.\.)?$", joined, re.M)
+    found += re.findall(r"`((?:snakemake --cores|make|python -m) [^`]*)`", joined)
+    return [command.strip() for command in found]
+
+
+EVERY = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
+SNAKEMAKE = [command for command in EVERY if command.startswith("snakemake")]
+MAKE = [command for command in EVERY if command.startswith("make")]
+PYTHON = [command for command in EVERY if command.startswith("python")]
+
+
+def test_every_command_is_of_a_known_kind():
+    assert len(SNAKEMAKE) > 25 and len(MAKE) > 4 and len(PYTHON) > 4
+    rest = [c for c in EVERY if c not in {*SNAKEMAKE, *MAKE, *PYTHON}]
+    assert all(command.startswith(OTHERS) for command in rest), rest
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A copy with what the commands name: a published study, a folder of exports."""
+    folder = copy(tmp_path_factory.mktemp("empty"))
+    published = "published/cpu-amd-epyc-avx2/results.jsonl"
+    (folder / published).parent.mkdir(parents=True)
+    shutil.copy(ROOT / published, folder / published)
+    (folder / "mine").mkdir()
+    (folder / "mine/roofs.json").write_text("{}")
+    shutil.copy(ROOT / "Makefile", folder)
+    return folder
+
+
+def said(folder, *command, code=0):
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", SNAKEMAKE)
+def test_snakemake_plans_it_at_once(empty, command):
+    for word, why in LEFT_OUT.items():
+        if word in command:
+            pytest.skip(why)
+    words = shlex.split(command)
+    if "conda" in words and not shutil.which("conda"):
+        pytest.skip("needs conda")
+    if "profiles/slurm" in words and not find_spec("snakemake_executor_plugin_slurm"):
+        pytest.skip("needs Snakemake's plugin for Slurm")
+    if "--default-resources" in words:
+        words = words[: words.index("--default-resources")]
+    shutil.rmtree(empty / ".snakemake", ignore_errors=True)
+    ask = [sys.executable, "-m", "snakemake", *words[1:], "--dry-run"]
+    if "source: ncu" in command and not shutil.which("ncu"):
+        assert "there is no ncu on PATH" in said(empty, *ask, code=1)
+    elif words[-1] == "compare":
+        assert "'compare.baseline' is null" in said(empty, *ask, code=1)
+    else:
+        assert "This was a dry-run" in said(empty, *ask)
+
+
+@pytest.mark.parametrize("command", MAKE)
+def test_make_knows_it(empty, command):
+    words = [word for word in shlex.split(command) if not word.endswith("=...")]
+    assert said(empty, words[0], "--dry-run", "--assume-old=.venv/.ready", *words[1:]).strip()
+
+
+@pytest.mark.parametrize("command", PYTHON)
+def test_our_own_programs_take_it(command, tmp_path):
+    words = shlex.split(command)
+    program, options = words[1:3], words[3:]
+    if words[1] != "-m":
+        program, options = words[1:2], words[2:]
+    if "kvbench.records.schema" in program:
+        options = ["published/cpu-amd-epyc-avx2/results.jsonl"] * bool(options)
+    elif "kvbench.versions" in program or "--list" in options:
+        pass
+    elif "kvbench.ncu" in program and options[:1] not in (["profile"], ["metrics"]):
+        options = ["--help"]
+    elif options[:1] in (["profile"], ["metrics"]):
+        options = [options[0], "--help"]
+    else:
+        options = ["--help"]
+    done = subprocess.run(
+        [sys.executable, *program, *options],
+        cwd=ROOT,
+        env=environment(tmp_path) | {"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
