@@ -373,6 +373,7 @@ def test_the_replicates_needed_are_the_fewest_that_show_it():
     assert smallest_detectable(controls, n).relative <= 0.02
     assert smallest_detectable(controls, n - 1).relative > 0.02
     assert replicates_needed(0.001, 0.5) is None
+    assert replicates_needed(0.001, 0.005, 0.00125, most=1000) > 300
 
 
 def test_a_correction_s_degrees_of_freedom_widen_the_interval():

@@ -11,11 +11,12 @@ and, in brackets, by the only difference among forty cells, for a spread of bloc
 So ten for a study that is to see 5 %, five for a first look, three only for large effects.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from kvbench.stats.paired import Comparison, at, check_share
 
@@ -135,8 +136,9 @@ def replicates_needed(
     relative: float, sd: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
 ) -> int | None:
     """Fewest blocks that find a `relative` slow-down at this spread; None if above `most`."""
-    enough = (n for n in range(2, most + 1) if _detectable(sd, n, alpha, power) <= relative)
-    return next(enough, None)
+    counts = range(2, most + 1)  # the more blocks, the less is found
+    n = bisect_left(counts, True, key=lambda n: _detectable(sd, n, alpha, power) <= relative)
+    return counts[n] if n < len(counts) else None
 
 
 def _detectable(sd: float, n: int, alpha: float, power: float, lost: float = 0.0) -> float:
@@ -145,9 +147,15 @@ def _detectable(sd: float, n: int, alpha: float, power: float, lost: float = 0.0
     if n < 2:
         raise ValueError(f"replicates is {n}; a paired test needs at least 2")
     freedom = n - 1 - lost
-    critical = stats.t.isf(alpha / 2, freedom)
-    # Under an effect d the t statistic is noncentral t with noncentrality d sqrt(n) / spread.
+    critical = -special.stdtrit(freedom, alpha / 2)
+    # Under an effect d the t statistic is noncentral t with noncentrality d sqrt(n) / sd.
     shift = optimize.brentq(
-        lambda shift: stats.nct.sf(critical, freedom, shift) - power, 0, 10 * critical + 10
+        lambda shift: 1 - _noncentral(critical, freedom, shift) - power, 0, 10 * critical + 10
     )
     return float(np.expm1(min(shift * sd / np.sqrt(n), 700)))  # JSON knows no infinity
+
+
+def _noncentral(t: float, freedom: float, shift: float) -> float:
+    """Distribution function of noncentral t."""
+    found = float(special.nctdtr(freedom, shift, t))
+    return 0.0 if np.isnan(found) else found  # it is no number where it underflows
