@@ -40,6 +40,11 @@ def frame(cell, benchmark="latency_vs_T"):
     return kept | {key: getattr(cell, key) for key in same}
 
 
+def ran(replicate):
+    """The state of a process of one round: rounds are an hour apart."""
+    return {"disturbed": False, "began_at": f"2026-01-01T{replicate % 24:02}:00:00+00:00"}
+
+
 def step(cell, depth, draw):
     """Milliseconds of one step."""
     batch, version = cell.batch_size, cell.version
@@ -58,10 +63,10 @@ def latency(config, version, batch, T, draw=random):
             total = {"time_total_ms": sum(steps) + 0.1 * T, "ttft_ms": steps[0]}
             runs.append(total | {"step_ms": steps, "sampling_ms": 0.1 * T})
         tpot = sum(steps[1:]) / (T - 1) if T > 1 else None
-        about = {"T": T, "runs": runs, "replicate": replicate, "place_in_line": 1}
+        about = {"T": T, "runs": runs, "replicate": replicate, "place_in_line": replicate}
         about |= {"ttft_ms_median": steps[0], "tpot_ms_median": tpot}
         about |= {"sampling_ms_median": 0.1 * T, "overflow_steps": 0}
-        samples.append(frame(cell) | about | {"machine_state": {"disturbed": False}})
+        samples.append(frame(cell) | about | {"machine_state": ran(replicate)})
     return pool(samples)
 
 
@@ -73,7 +78,11 @@ def decode(config, version, batch, depth, draw=random):
         times = [step(cell, depth, draw) for _ in range(config["num_measure_runs"])]
         runs = [{"tpot_ms": ms, "step_ms": [ms] * 8, "wall_ms": 8 * ms} for ms in times]
         about = {"depth": depth, "steps": 8, "tpot_ms_median": times[0], "runs": runs}
-        about |= {"replicate": replicate, "place_in_line": 1, "machine_state": {"disturbed": False}}
+        about |= {
+            "replicate": replicate,
+            "place_in_line": replicate,
+            "machine_state": ran(replicate),
+        }
         samples.append(frame(cell) | about)
     return pool(samples)
 

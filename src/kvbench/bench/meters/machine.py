@@ -66,6 +66,7 @@ class Watch:
         }
         return {
             "began_at": self.began_at,
+            "boot_id": boot_id(),
             "load_before": self.load_before,
             "load_after": os.getloadavg()[0],
             "cpu_share": share,
@@ -74,6 +75,14 @@ class Watch:
             "disturbed": any(why.values()),
             "disturbed_by": [name for name, true in why.items() if true],
         }
+
+
+def boot_id() -> str | None:
+    """What names the machine's run since it was started; None where the system tells none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
 
 
 def _switches() -> int:
