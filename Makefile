@@ -2,6 +2,8 @@
 # make test    the same set-up, then lint and tests; test-drills: kills, full disks, damaged files alone;
 #              test-slurm: on a Slurm of its own, as root; test-conda: each job in an environment of its own
 # make bench   the speed targets, half an hour; ROWS="int8-* cell" for some of them
+# make validate   the statistics' promises against simulated studies, ten minutes;
+#              ONLY="gate walk" for the scenarios whose names hold these words
 # make gpu-evidence   what one GPU shows, nine minutes, by PYTHON where there is no .venv;
 #              EVIDENCE="--steps facts,tests" for options, --help for all of them
 # make gpu-kernels    compile every GPU kernel for compute capability 8.0, 9.0 and 10.0, without a GPU
@@ -11,13 +13,14 @@ PYTHON ?= python3
 CORES ?= 1
 ROWS ?=
 EVIDENCE ?=
+ONLY ?=
 PIP_ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick bench gpu-evidence gpu-kernels test lint clean test-drills test-slurm test-conda
+.PHONY: all quick bench validate gpu-evidence gpu-kernels test lint clean test-drills test-slurm test-conda
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -29,6 +32,9 @@ quick: $(READY)
 bench: $(READY)
 	$(BIN)/snakemake $(BENCH) --cores $(CORES) --quiet
 	$(BIN)/python -m perf $(ROWS)
+
+validate: $(READY)
+	$(BIN)/python -m perf.validate $(ONLY)
 
 gpu-evidence:
 	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) scripts/gpu_evidence.py $(EVIDENCE)

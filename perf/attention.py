@@ -53,8 +53,6 @@ def over_sdpa(settings: dict[str, Any]) -> dict[str, Any]:
         turns = {name: repeated(work) for name, work in works.items()}
         samples = alternate(turns, settings["seconds"])
         where = f"batch {batch}, depth {depth}"
-        return {
-            "pairs": {where: samples.pair("fused", "ours")},
-            "ran": choice.facts(),
-            **by(samples),
-        }
+        pairs = {where: samples.pair("fused", "ours")}
+        least = sum(x.nbytes for layer in coded for pair in layer for x in pair)
+        return {"pairs": pairs, "bytes": least, "ran": choice.facts(), **by(samples)}

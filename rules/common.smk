@@ -114,8 +114,10 @@ def check_asked():
         ROOT / "Snakefile"
     ):
         try:
-            asked = target_check.asked_for()
-            target_check.check_targets(asked, workflow.rules, config, targets.offered(config))
+            asked, others = target_check.asked_for()
+            target_check.check_targets(
+                asked, workflow.rules, config, targets.offered(config), others
+            )
             if config["compare"]["baseline"] and any("compare" in target for target in asked):
                 schema.check_file(config["compare"]["baseline"])  # before anything is measured
         except (target_check.NoSuchTarget, schema.NotARecord) as refusal:

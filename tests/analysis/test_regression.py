@@ -34,29 +34,58 @@ def words(record):
     return {row["version"]: row["verdict"] for row in record["rows"]}
 
 
+VERSIONS = ("v0", "v1", "v2", "v3", "v4")
+
+
+def unchanged(seed, *lengths, slower=1.0):
+    """Cells of five versions at lengths of their own, of code that nobody touched."""
+    return [latency(v, 100 * slower + seed / 1e6, T) for v in VERSIONS for T in lengths]
+
+
 def test_the_words_are_those_of_the_differences_put_in():
-    before = named("old", *(latency(v, 100) for v in ("v0", "v1", "v2", "v3", "v4")))
+    before = named("old", *(latency(v, 100) for v in VERSIONS), *unchanged(1, 32, 64))
     now = named(
         "new",
         latency("v0", 80),
         latency("v1", 110),
         latency("v2", 100.2),
         latency("v3", 103, noise=0.2),
-        latency("v4", 102.5, noise=0.001),
+        latency("v4", 102.2),
+        *unchanged(2, 32, 64),
     )
     record = regression.against(now, before, margin=0.02)
-    assert words(record) == {
+    assert {row["version"]: row["verdict"] for row in record["rows"][:5]} == {
         "v0": "faster",
         "v1": "slower",
         "v2": "equivalent",
         "v3": "inconclusive",
         "v4": "slower",
     }
-    assert [row["version"] for row in record["rows"] if row["regression"]] == ["v1", "v4"]
-    wider = regression.against(now, before, margin=0.05)
-    assert [row["version"] for row in wider["rows"] if row["regression"]] == ["v1"]
+    # v4 is slower, but not shown to be so by more than the margin.
+    assert [row["version"] for row in record["rows"] if row["regression"]] == ["v1"]
+    assert record["rows"][4]["low"] < 1.02 < record["rows"][4]["ratio"]
     with pytest.raises(regression.RegressionError, match=r"v1 of gpt2 .*T 16\) is .* % slower"):
-        regression.check(wider)
+        regression.check(record)
+
+
+def test_a_slower_day_is_told_apart_and_closes_no_gate():
+    before = named("old", *unchanged(1, 16, 32, 64))
+    now = named("new", *unchanged(2, 16, 32, 64, slower=1.15))
+    record = regression.against(now, before, margin=0.05)
+    assert record["shift"]["ratio"] == pytest.approx(1.15, rel=0.01)
+    assert record["shift"]["low"] < 1.15 < record["shift"]["high"]
+    assert not [row for row in record["rows"] if row["regression"]]
+    regression.check(record)
+    assert any("All 15 timed cells together: 1.1" in line for line in regression.notes(record))
+    now[3] = ("new, changed", latency("v1", 100 * 1.15 * 1.12, 16))
+    record = regression.against(now, before, margin=0.05)
+    assert [row["version"] for row in record["rows"] if row["regression"]] == ["v1"]
+    few = regression.against(
+        named("new", latency("v1", 150), latency("v2", 100)), before, margin=0.05
+    )
+    assert few["shift"] is None and few["rows"][0]["verdict"] == "slower"
+    regression.check(few)
+    assert any("fewer than 3: nothing tells a slower day" in line for line in regression.notes(few))
 
 
 def test_bytes_are_compared_exactly():

@@ -77,7 +77,7 @@ def test_the_bound_is_a_word_for_what_holds_the_phase():
 
 def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
     good, odd = placed("v1"), placed("v2", bytes_ratio=1.5)
-    assert point(good, ROOFS).roofline_counted and point(good, ROOFS).time_ms == 0.08
+    assert point(good, ROOFS).counted and point(good, ROOFS).time_ms == 0.08
     assert ratios(odd) == {"flop": pytest.approx(1), "bytes": pytest.approx(1.5, rel=1e-3)}
     assert plausible(1.29) and not plausible(1.31) and not plausible(0.89)
     rows = tables.table([good, odd, ROOFS], "roofline").rows

@@ -172,12 +172,20 @@ def test_ways_to_run_a_step_are_told_apart(tmp_path):
         for version in ("v1", "v2"):
             one = execution(CONFIG, "custom", "eager-torch", version, **WHERE).replace(mode=mode)
             two = [latency.run(one, None) | {"replicate": r} for r in (1, 2)]
+            for sample in two:  # as in a queue, whose rounds follow one another
+                began = f"2026-01-05T10:0{sample['replicate']}:0{faster}+00:00"
+                sample["machine_state"]["began_at"] = began
             for run in (run for sample in two for run in sample["runs"]):
                 run["device_ms"], run["ttft_ms"] = 30.0 / faster + 1, 1.0  # five steps
             found.append(pool(two) | {"kernel": mode.split("-")[1]})
     rows = runners.execution_rows(found)
     assert [row["step_ms"] for row in rows] == pytest.approx([6, 1.5, 6, 1.5])
     assert rows[1]["ran"] == "eager, native" and rows[1]["speedup"] == pytest.approx(4)
+    later = [{**cell, "processes": cell["processes"][1:]} for cell in found[2:]]
+    alone = runners.execution_rows(
+        [*({**c, "processes": c["processes"][:1]} for c in found[:2]), *later]
+    )
+    assert "no replicate in common" in alone[1]["remark"] and "speedup" not in alone[1]
     publish(runners.table(found, "executions"), tmp_path / "t.md", tmp_path / "t.csv")
     style.save(executions.draw(found), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()

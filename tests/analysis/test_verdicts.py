@@ -1,5 +1,6 @@
 """Verdicts, controls and lines over depth, on records with known effects."""
 
+import math
 import random
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import pytest
 
 from kvbench.analysis import attribution, scaling
 from kvbench.analysis import drift as steady
+from kvbench.analysis.rounds import NotSideBySide, rounds
 from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
@@ -28,10 +30,16 @@ BYTES_PER_TOKEN = {"v0": 0, "v1": 24 * 768 * 4, "v2": 24 * 12 * 68, "v3": 12 * 7
 def cell(version, ms, replicates=8, T=16, noise=0.002, **more):
     """A pooled latency record whose processes take about `ms`, on a machine that drifts."""
     draw = random.Random(f"{version} {T}")
+    second = 10 * int(version[1])
     processes = [
         {
             "replicate": r,
+            "place_in_line": 10 * r + int(version[1]),
             "runs": [{"time_total_ms": ms * (1 + r / 50) * (1 + draw.gauss(0, noise))}],
+            "machine_state": {
+                "began_at": f"2026-01-05T10:{r:02}:{second:02}+00:00",
+                "device_id": "cpu",
+            },
         }
         for r in range(1, replicates + 1)
     ]
@@ -131,6 +139,116 @@ def test_processes_are_paired_by_replicate():
     assert judge([v1, v2], 0.02)["rows"][0]["replicates"] == 7
 
 
+def again(made, day, **state):
+    """The same record with its processes on another day of the month."""
+    processes = [
+        p | {"machine_state": p["machine_state"] | {"began_at": began.replace("-05T", f"-{day}T")}}
+        for p in made["processes"]
+        for began in [p["machine_state"]["began_at"]]
+    ]
+    for process in processes:
+        process["machine_state"] |= state
+    return made | {"processes": processes}
+
+
+def test_a_version_of_another_day_gets_no_word():
+    v1, v2, later = cell("v1", 100), cell("v2", 150), again(cell("v3", 150), "06")
+    record = judge([v1, v2, later], 0.02)
+    assert words(record)["v2"] == "slower"
+    said = words(record)["v3"]
+    assert said.startswith("not side by side: other rounds ran between them (replicates 1, 2,")
+    assert "ratio" not in record["rows"][1]
+    with pytest.raises(NotSideBySide, match="two devices"):
+        rounds(v1, again(cell("v2", 1), "05", device_id="GPU-2"))
+    with pytest.raises(NotSideBySide, match="started anew"):
+        rounds(v1, again(cell("v2", 1), "05", boot_id="another"))
+    with pytest.raises(NotSideBySide, match="two devices"):
+        rounds(v1, cell("v2", 1) | {"device_uuid": "another"})
+    with pytest.raises(NotSideBySide, match="no time of beginning"):
+        rounds(v1, again(cell("v2", 1), "05", began_at=None))
+
+
+def test_rounds_that_were_broken_off_or_swapped_are_left_out_and_named():
+    v1, v2 = cell("v1", 100, noise=0), cell("v2", 100, noise=0)
+    v2["processes"][3]["machine_state"]["began_at"] = "2026-01-06T10:04:00+00:00"
+    v2["processes"][7]["machine_state"]["began_at"] = "2026-01-05T20:08:00+00:00"
+    found = rounds(v1, v2)
+    assert found.replicates == [1, 2, 3, 5, 6, 7]
+    assert "between them (replicate 4)" in found.remark and "10 hours apart" in found.remark
+    row = judge([v1, v2], 0.02)["rows"][0]
+    assert row["replicates"] == 6 and row["remark"] == found.remark
+    swapped = cell("v2", 100)
+    for process, replicate in zip(swapped["processes"], (3, 2, 1, 4, 5, 6, 7, 8), strict=True):
+        process["replicate"] = replicate
+    assert rounds(v1, swapped).replicates == [2, 4, 5, 6, 7, 8]
+    for number, process in enumerate(swapped["processes"]):  # beginnings alike, places not
+        process["machine_state"]["began_at"] = "2026-01-05T10:00:00+00:00"
+        v1["processes"][number]["machine_state"]["began_at"] = "2026-01-05T10:00:00+00:00"
+    assert rounds(v1, swapped).replicates == [2, 4, 5, 6, 7, 8]
+
+
+def test_replicates_that_no_two_versions_share_are_named_and_cost_no_other_row():
+    early, late = cell("v1", 100), cell("v2", 100)
+    for process in late["processes"]:
+        process["replicate"] += 8
+    record = judge([early, late, cell("v3", 200)], 0.02)
+    assert words(record)["v3"] == "slower"
+    assert "no replicate in common (v2 has 9, 10," in words(record)["v2"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, 0, -1.0, None, math.inf])
+def test_a_time_that_is_none_is_named_with_its_cell(bad):
+    v1, v2 = drifting("v1", 100), drifting("v2", 100)
+    v2["processes"][4]["yardstick_ms"][3] = bad
+    with pytest.raises(
+        ValueError, match=r"v2 at batch 1, T 16, replicate 5: a reading of the yard"
+    ):
+        judge([v1, v2], 0.02)
+    v1["processes"][0]["runs"][2]["time_total_ms"] = bad
+    with pytest.raises(
+        ValueError, match=r"v1 at batch 1, T 16, replicate 1: a run took .* ms; all"
+    ):
+        judge([v1, v2], 0.02)
+
+
+def test_other_kernels_and_disturbed_processes_are_told_beside_the_word():
+    v1 = cell("v1", 100, kernel="native", execution="eager", disturbed=1)
+    v2 = cell("v2", 150, kernel="torch", execution="eager", disturbed=2)
+    row = judge([v1, v2], 0.02)["rows"][0]
+    assert row["disturbed"] == 3 and row["verdict"] == "slower"
+    ran = "ran eager with torch kernels, its baseline eager with native kernels"
+    assert row["remark"] == f"not of caches alone: {ran}"
+
+
+def test_the_table_says_what_it_can_see_alone_and_as_a_family_and_what_would_halve_it():
+    cells = [cell(v, 100, 3, T) for v in ("v1", "v2", "v3") for T in (8, 16, 32, 64)]
+    record = judge(cells, 0.02)
+    seen = record["detectable"]
+    assert seen["family"]["of"] == 8 and seen["alone"]["of"] == 1
+    assert seen["family"]["relative"] > 2.5 * seen["alone"]["relative"]
+    assert {row["smallest_detectable"] for row in record["rows"]} == {seen["family"]["relative"]}
+    assert seen["replicates_to_halve"] in (4, 5) and seen["minutes_to_halve"] >= 0
+    assert "for the only difference among 8 rows" in notes(record)[-1]
+    few = judge([cell("v1", 100, 1), cell("v2", 100, 1)], 0.02)
+    assert few["detectable"] is None and "unknown" in notes(few)[-1]
+
+
+def test_an_exponent_without_support_stays_near_none_and_shared_ones_cost_little():
+    steadily, noise = drifting("v1", 100), drifting("v2", 100)
+    draw = random.Random(0)
+    for process in noise["processes"]:
+        process["runs"] = [{"time_total_ms": draw.lognormvariate(4, 0.5)} for _ in range(12)]
+        process["yardstick_ms"] = [draw.lognormvariate(1, 0.01) for _ in range(13)]
+    (alone,) = steady.exponents([noise]).values()
+    assert abs(alone.values[0]) < 0.2
+    one, other = drifting("v3", 100), steadily
+    of = steady.exponents([one, other])
+    (found,) = of.values()
+    assert found.values == pytest.approx([0.8, 0.8], abs=0.1)
+    compared = steady.compare_cells(one, other, of)
+    assert 6 < compared.freedom < 7  # of seven
+
+
 def test_a_version_out_of_memory_keeps_its_row():
     lost = {"version": "v2", "batch_size": 1, "T": 16, "pretrained": "gpt2", "error": "no memory"}
     record = judge([cell("v1", 100), lost], margin=0.02)
@@ -157,12 +275,10 @@ def test_controls_say_what_the_machine_can_see():
         "v1-again": "yes",
         "v1-plus5": "yes",
     }
-    assert 0 < record["detectable"]["relative"] < 0.01
-    assert "not measured" in notes(judge(made[:1] + [cell("v2", 100)], 0.02))[-1]
-    few = judge([cell(name, 100, replicates=3) for name in ("v1", "v2")], 0.02, record)
-    assert few["rows"][0]["smallest_detectable"] == few["detectable"]["relative"]
-    assert few["detectable"]["relative"] > 2 * record["detectable"]["relative"]
-    assert "at 3 replicates" in notes(few)[-1]  # the study's own number, not the controls'
+    alone, family = (record["detectable"][kind] for kind in ("alone", "family"))
+    assert alone == family and family["of"] == 1 and 0 < alone["relative"] < 0.01
+    pair = [cell(name, 100, replicates=3) for name in ("v1", "v2")]
+    assert notes(judge(pair, 0.02, record))[-3:-1] == notes(record)[-3:-1]  # the controls' counts
     assert "v1 against itself: 0 of 1 called different." in notes(record)
     assert "A known delay of 5%: 1 of 1 found." in notes(record)
     longer = [one | {"T": 32} for one in made]
@@ -234,7 +350,7 @@ def test_lines_over_depth_find_slope_intercept_and_break_even():
     assert v1["slope_us_low"] < 20 * 1.025 < v1["slope_us_high"]
     assert v1["intercept_ms"] == pytest.approx(10 * 1.025)
     assert v2["break_even"] == pytest.approx(200) and v2["remark"] is None
-    assert v3["break_even"] is None and v3["remark"] == "none within the context"
+    assert v3["break_even"] is None and v3["remark"] == "beyond the context"
     assert v1["modelled_slope_us"] == pytest.approx(BYTES_PER_TOKEN["v1"] / 10e3)
     assert v3["modelled_slope_us"] == pytest.approx(v1["modelled_slope_us"] / 2)
     assert scaling.rows(made, None)[0]["modelled_slope_us"] is None
@@ -295,6 +411,47 @@ def test_lines_from_decode_cells_find_break_even_in_depth_and_in_batch():
     assert by_batch[799, "v2"]["remark"] == "extrapolated"  # from batch 0.63, and 1 was the least
     modelled = scaling.batch_rows(made, {"read_gb_s": 10.0})[0]
     assert modelled["modelled_slope_us"] == pytest.approx(101 * BYTES_PER_TOKEN["v1"] / 1e4)
+
+
+def test_depth_lines_go_by_the_pace_that_verdicts_go_by():
+    """v2 is 10 % slower at every depth, on a machine that the clock alone cannot see through."""
+    made = []
+    for tokens in (64, 128, 256):
+        for version, factor in (("v1", 1.0), ("v2", 1.1)):
+            one = drifting(version, factor * (10 + 0.01 * tokens), seed=tokens)
+            for process in one["processes"]:
+                for run in process["runs"]:
+                    run["tpot_ms"] = run.pop("time_total_ms")
+            del one["T"]
+            made.append(one | {"benchmark_name": "decode", "depth": tokens, "execution": "eager"})
+    judged = judge(made, 0.02)["rows"]
+    assert {row["verdict"] for row in judged} == {"slower"}
+    v1, v2 = scaling.rows(made, None)
+    assert v2["remark"] in ("never", "beyond the context") and v2["break_even"] is None
+    assert v1["slope_us_low"] < 10 < v1["slope_us_high"]
+    blind = [{**cell, "kernel": cell["version"]} for cell in made]  # no yardstick in common
+    assert scaling.rows(blind, None)[1]["remark"] == "too close to tell"
+
+
+def test_a_slope_below_its_bytes_is_a_fault_of_measuring_with_what_was_disturbed():
+    cells = [
+        at_depth("v1", 20 - 0.01 * tokens, tokens, disturbed=2, noise=0.001)
+        for tokens in (64, 256, 512)
+    ]
+    (row,) = scaling.rows(cells, {"read_gb_s": 10.0})
+    assert row["flag"] == "error: slope below what its bytes take, 6 of 24 processes disturbed"
+    assert scaling.rows(cells, None)[0]["flag"] == row["flag"]  # below nothing at all
+    (fair,) = scaling.rows([at_depth("v1", 20 + t / 50, t) for t in (64, 256, 512)], None)
+    assert fair["flag"] is None and fair["disturbed"] == 0
+
+
+def test_a_line_is_of_rounds_that_its_versions_shared():
+    made = [at_depth(v, 10 + t / 99, t) for v in ("v1", "v2") for t in (64, 256)]
+    moved = [again(c, "06") if c["version"] == "v2" else c for c in made]
+    v1, v2 = scaling.rows(moved, None)
+    assert v1["replicates"] == 8 and v2["remark"].startswith("not side by side: other rounds")
+    made[3]["processes"] = made[3]["processes"][2:]
+    assert [row["replicates"] for row in scaling.rows(made, None)] == [6, 6]
 
 
 def test_the_parts_of_a_step_add_up_to_it():

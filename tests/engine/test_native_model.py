@@ -86,6 +86,8 @@ def test_int4_rows_are_appended_and_attended_to_natively(choice):
 @pytest.mark.parametrize("dtype", APART, ids=str)
 @pytest.mark.parametrize("cache_name", ["dense", "int8"])
 def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_name, matrix_units):
+    # The order of a sum decides its last bit, which may move one code of thousands to the next.
+    apart = max(APART[dtype], 2e-4 if cache_name == "int8" else 0.0)
     plain, tokens = small_model("pairs", 3, dtype, arch), prompts(2, 30)
     model = packed(plain, choice)
     like = plain.lm_head.weight
@@ -93,7 +95,7 @@ def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_n
     ours = with_native_attention(make(cache_name, plain.config, 2, 30, like), choice.native)
     for part in tokens.split([9, 1, 1, 4, *[1] * 15], 1):  # prefill, decode, chunks
         found, expected = model(part, ours).float(), plain(part, theirs).float()
-        assert (found - expected).norm() <= APART[dtype] * expected.norm()
+        assert (found - expected).norm() <= apart * expected.norm()
     assert ours.length == theirs.length == 30 and ours.used_bytes() == theirs.used_bytes()
 
 
@@ -116,6 +118,16 @@ def test_matrix_units_keep_plain_weights_for_many_rows(choice):
     for rows in (1, 33):
         x = torch.randn(rows, 64)
         torch.testing.assert_close(both(x), F.linear(x, linear.weight), rtol=1e-5, atol=1e-5)
+
+
+def test_float32_weights_stay_plain_without_a_compiler_on_every_processor(monkeypatch):
+    for capability in ("AVX2", "AVX512", "DEFAULT"):
+        monkeypatch.setattr(
+            torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability
+        )
+        assert not can_prepack("float32")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not can_prepack("bfloat16")
 
 
 def test_prepacked_weights_give_the_plain_logits_and_are_counted():
@@ -173,7 +185,7 @@ def test_without_a_compiler_torch_runs_and_the_record_says_why(tmp_path):
     asked = cell_of("decode", "v2", depth=9)
     record = decode.run(asked, None, str(missing))
     assert (record["kernel"], record["kernel_reason"]) == ("torch", "no C++ compiler found")
-    assert record["linear"] == ("prepacked" if can_prepack("float32") else "plain")
+    assert record["linear"] == "plain"
     with pytest.raises(RuntimeError, match="native, but no C"):
         settle(asked.replace(kernel="native"), "cpu", str(missing))
 

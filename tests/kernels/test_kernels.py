@@ -15,6 +15,7 @@ from kvbench import placeholder
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account
+from kvbench.kernels.cpu.bound import STREAMS
 from kvbench.kernels.cpu.build import ISAS, NoCompiler, build, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
@@ -196,10 +197,12 @@ def test_threads_change_no_bit(library):
         one, two = (load(library, threads=threads) for threads in (1, 2))
     except ValueError as error:
         pytest.skip(str(error))
-    q, stored, w = torch.randn(2, 6, 64), cache(BF16, 2, 3, 90, 64), torch.randn(200, 64)
+    q, stored, w = torch.randn(2, 6, 64), cache(BF16, 2, 3, 90, 64), torch.randn(475, 64)
     outs = [native.attention(*stored)(q, 90, torch.empty_like(q)) for native in (one, two)]
     assert torch.equal(*outs)
-    assert torch.equal(*(n.linear(w)(q[0], torch.empty(6, 200)) for n in (one, two)))
+    for weights, x in product((w, w.bfloat16()), (q[0], q[0, :2], q[0, :1])):
+        x = x.to(weights.dtype)
+        assert torch.equal(*(n.linear(weights)(x, x.new_empty(len(x), 475)) for n in (one, two)))
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
@@ -234,7 +237,8 @@ def test_codes_and_scales_give_back_the_rows():
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
 def test_linear_equals_its_twin(native, dtype):
     torch.manual_seed(3)
-    for rows, (inputs, outputs) in product((1, 2, 3, 5, 8, 33), ((2, 1), (64, 33), (770, 96))):
+    shapes = ((2, 1), (64, 33), (770, 96), (6, 475))  # 475: 15 panels of 32, 30 of 16, 60 of 8
+    for rows, (inputs, outputs) in product((1, 2, 3, 4, 5, 8, 33), shapes):
         x, w = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
         bias = torch.randn(outputs).to(dtype)
         for b, gelu in ((None, False), (bias, True)):
@@ -274,9 +278,11 @@ def test_gelu_is_finite_far_from_zero(native):
 
 
 def test_read_sum_reads_every_element(native):
-    for count in (1, 31, 1000):
-        assert native.read_sum(torch.ones(count)) == count
-        assert native.read_sum(torch.ones(count), times=3) == 3 * count
+    for count, streams in product((1, 31, 255, 256, 1000, 4097), STREAMS):
+        assert native.read_sum(torch.ones(count), streams=streams) == count
+        x = torch.arange(count) % 7 + 1.0
+        read = native.read_sum(at_the_end_of_memory(x), times=3, streams=streams)
+        assert read == 3 * x.sum()
 
 
 def refused(call, *words):
@@ -313,6 +319,8 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(library):
     refused(lambda: native.linear(torch.randn(8, 63)), "K even")
     refused(lambda: linear(torch.randn(2, 62), torch.empty(2, 8)), "x:", "(2, 64)")
     refused(lambda: linear(torch.randn(2, 64), torch.empty(8, 2).T), "out:", "contiguous")
+    refused(lambda: native.read_sum(q, streams=3), "streams", "1, 8 or 16", "3")
+    refused(lambda: native.read_sum(q.double()), "x:", "float32")
 
 
 def test_an_instruction_set_can_be_chosen_and_an_unknown_one_is_refused(library, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -43,6 +44,16 @@ def test_every_row_is_measured_or_says_why_not(name, library):
         assert row["measured"] > 0 and row["low"] <= row["measured"] <= row["high"]
     assert set(report.KEYS) <= set(row)
     assert row["machine"]["cpu_name"] and row["target"] == TARGETS[name].reach
+
+
+def test_attention_is_bound_by_its_codes_and_scales_at_the_bandwidth_of_its_process(library):
+    target = small(TARGETS["attention-bf16"])
+    found = sample(target, settings(target, library))
+    head, rows = SHAPE["n_embd"] // SHAPE["n_head"], 2 * 2 * SHAPE["n_head"] * 24  # K, V; batch 2
+    assert found["bytes"] == SHAPE["n_layer"] * rows * (head + 4)
+    row, fused = judge.judged("r", target, [found]), found["pairs"]["batch 2, depth 24"]["above"]
+    best_ms = found["bytes"] / max(found["machine"]["read_gb_s"]) / 1e6
+    assert row["bound"] == pytest.approx(median(fused["wall"]) / best_ms)
 
 
 def test_caches_weigh_what_the_closed_form_says():

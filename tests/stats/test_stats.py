@@ -10,11 +10,13 @@ import pytest
 from scipy import stats
 from scipy.signal import lfilter
 
-from kvbench.stats.decisions import smallest_detectable, verdicts
+from kvbench.stats.decisions import replicates_needed, smallest_detectable, verdicts
 from kvbench.stats.lines import break_even, fit_line
-from kvbench.stats.paired import at, compare, compare_apart, from_log_ratios, interval
+from kvbench.stats.paired import at, compare, from_log_ratios, interval
 from kvbench.stats.samples import summary
-from kvbench.stats.windows import _resampled_means, block_bootstrap_mean
+from kvbench.stats.shift import compare_beside
+from kvbench.stats.stopping import ALPHA, FIRST, half_width_of, next_round
+from kvbench.stats.windows import _resampled_means, block_bootstrap_mean, document_mean
 
 REPLICATES = 10  # the recommended count
 SPREAD = 0.015  # block log ratios of a desktop at rest
@@ -164,27 +166,92 @@ def test_blocks_that_cannot_be_compared_are_refused(a, b, message):
         compare(a, b)
 
 
-@pytest.mark.parametrize("replicates", [3, 10])
-def test_the_ratio_interval_of_unpaired_processes_covers_the_truth(replicates):
-    rng = np.random.default_rng(replicates)
-    found = [
-        compare_apart(
-            np.exp(0.095 + 0.02 * heavy(rng, (replicates, 1))).tolist(),
-            np.exp(0.01 * heavy(rng, (replicates + 2, 1))).tolist(),
-        )
-        for _ in range(500)
+# When enough is measured
+
+
+def test_a_study_goes_on_until_its_intervals_are_narrow_or_its_time_is_over():
+    narrow, wide = ([from_log_ratios(x * np.arange(-2.0, 3), 0.02, 0.95)] for x in (0.002, 0.05))
+    assert not next_round(narrow, 0.02).another and next_round(wide, 0.02).another
+    assert "the widest interval is" in next_round(narrow + wide, 0.02).reason
+    early = [from_log_ratios([0.0, 1e-4, 2e-4, 1e-4], 0.02, 0.95)]
+    assert next_round(early, 0.02).reason == "4 rounds of at least 5"
+    assert not next_round(wide, 0.02, minutes_a_round=2, minutes_left=1.9).another
+    assert next_round(wide, 0.02, minutes_a_round=2, minutes_left=2).another
+    half = half_width_of(narrow[0])
+    assert half == pytest.approx(math.expm1(stats.t.isf(ALPHA / 2, 4) * narrow[0].error))
+    with pytest.raises(ValueError, match="half_width is 0"):
+        next_round(narrow, 0)
+    with pytest.raises(ValueError, match="no comparison"):
+        next_round([], 0.02)
+
+
+def test_stopping_by_the_width_keeps_false_words_rare():
+    rng, false = np.random.default_rng(0), 0
+    for _ in range(400):
+        logs = rng.normal(0, 0.03, 40)
+        for n in range(FIRST, 41):
+            found = [from_log_ratios(logs[:n], 0.0, 0.95)]
+            if not next_round(found, 0.03).another:
+                break
+        false += words(found, alpha=ALPHA) != ["inconclusive"]
+    assert false / 400 <= 0.06
+
+
+# Two studies measured apart
+
+
+def apart(rng, cells, replicates, shift=0.0, changes=(), sd=0.016):
+    """Cells of two studies whose second is exp(shift) as long; the first few change besides."""
+    made = []
+    for i in range(cells):
+        own = shift + (changes[i] if i < len(changes) else 0.0)
+        one, other = (np.exp(sd * rng.normal(size=(replicates, 1)) + x).tolist() for x in (own, 0))
+        made.append((dict(enumerate(one)), dict(enumerate(other))))
+    return made
+
+
+@pytest.mark.parametrize(("cells", "replicates"), [(4, 5), (45, 3), (45, 5)])
+def test_a_cell_beside_the_others_is_covered_whatever_the_shift(cells, replicates):
+    rng = np.random.default_rng(cells + replicates)
+    held = []
+    for _ in range(60 if cells > 9 else 300):
+        made = apart(rng, cells, replicates, rng.normal(0, 0.1), [0.1])
+        shift, found = compare_beside(made, 0.05)
+        held += [
+            c.low <= math.exp(true) <= c.high for c, true in zip(found[:2], (0.1, 0.0), strict=True)
+        ]
+        assert shift.cells == cells and shift.low < shift.ratio < shift.high
+    assert 0.92 <= np.mean(held) <= 0.99
+
+
+def test_what_a_whole_round_met_is_taken_out_of_many_cells():
+    rng = np.random.default_rng(0)
+    made = apart(rng, 20, 5)
+    pace = np.exp([0.0, 0.5, -0.5, 0.3, 0.1])
+    drifted = [
+        ({r: [ms * pace[r] for ms in blocks] for r, blocks in a.items()}, b) for a, b in made
     ]
-    assert 0.90 <= np.mean([c.low <= math.exp(0.095) <= c.high for c in found]) <= 0.98
+    (_, calm), (_, rough) = compare_beside(made, 0.05), compare_beside(drifted, 0.05)
+    assert [c.error for c in rough] == pytest.approx([c.error for c in calm], rel=0.1)
 
 
-def test_unpaired_p_values_are_those_of_welch_s_t_test():
-    a, b = np.random.default_rng(0).uniform(1, 1.1, (2, 5, 3))
-    c = compare_apart(a.tolist(), b[:4].tolist())
-    logs = np.log(np.median(a, axis=1)), np.log(np.median(b[:4], axis=1))
-    welch = stats.ttest_ind(*logs, equal_var=False)
-    assert (c.p_difference, c.freedom) == pytest.approx((welch.pvalue, welch.df))
-    assert (c.low, c.high) == pytest.approx(tuple(np.exp(welch.confidence_interval())))
-    assert at(c, 0.02, 0.8).low > c.low
+def test_cells_lend_one_another_degrees_of_freedom_as_far_as_they_agree():
+    rng = np.random.default_rng(1)
+    alike = compare_beside(apart(rng, 10, 3), 0.05)[1]
+    assert min(c.freedom for c in alike) > 20
+    wild = apart(rng, 5, 3) + apart(rng, 5, 3, sd=0.3)
+    assert max(c.freedom for c in compare_beside(wild, 0.05)[1]) < 12
+    errors = [c.error for c in compare_beside(wild, 0.05)[1]]
+    assert min(errors[5:]) > 2 * max(errors[:5])
+
+
+def test_few_cells_and_single_processes_tell_no_shift():
+    rng = np.random.default_rng(0)
+    shift, found = compare_beside(apart(rng, 2, 5, shift=0.5), 0.05)
+    assert shift is None and found[0].ratio == pytest.approx(math.exp(0.5), rel=0.1)
+    shift, found = compare_beside(apart(rng, 5, 1), 0.05)
+    assert shift is None and {c.low for c in found} == {None}
+    assert at(compare_beside(apart(rng, 4, 5), 0.05)[1][0], 0.02, 0.8).level == 0.8
 
 
 # Words
@@ -287,8 +354,39 @@ def test_controls_with_more_replicates_weigh_more():
     assert (seen.sd, seen.replicates) == (pytest.approx(0.01 * math.sqrt(2 / 4)), 2)
 
 
+def test_the_only_difference_of_a_family_is_found_four_times_in_five_where_said():
+    rng, of, n = np.random.default_rng(0), 8, 5
+    table = [from_log_ratios(row, 0.02, 0.95) for row in rng.normal(0, 0.02, (400, n))]
+    seen = smallest_detectable(table, of=of)
+    assert seen.relative > 1.5 * smallest_detectable(table).relative
+    found = 0
+    for _ in range(400):
+        logs = rng.normal(0, 0.02, (of, n))
+        logs[0] += math.log1p(seen.relative)
+        found += words([from_log_ratios(row, 0.0, 0.95) for row in logs])[0] == "slower"
+    assert found / 400 == pytest.approx(0.8, abs=0.05)
+
+
+def test_the_replicates_needed_are_the_fewest_that_show_it():
+    controls = [from_log_ratios([0.015, 0.0, -0.015], 0.02, 0.95)]
+    n = replicates_needed(0.02, 0.015)
+    assert smallest_detectable(controls, n).relative <= 0.02
+    assert smallest_detectable(controls, n - 1).relative > 0.02
+    assert replicates_needed(0.001, 0.5) is None
+    assert replicates_needed(0.001, 0.005, 0.00125, most=1000) > 300
+
+
+def test_a_correction_s_degrees_of_freedom_widen_the_interval():
+    logs = [0.01, -0.01, 0.02, 0.0, 0.03]
+    paid, free = from_log_ratios(logs, 0.02, 0.95, lost=1.0), from_log_ratios(logs, 0.02, 0.95)
+    assert (paid.freedom, paid.ratio) == (3, free.ratio)
+    assert paid.error == pytest.approx(free.error * math.sqrt(4 / 3)) and paid.high > free.high
+    with pytest.raises(ValueError, match="lost is 4"):
+        from_log_ratios(logs, 0.02, 0.95, lost=4.0)
+
+
 def test_no_spread_can_be_told_from_single_replicates():
-    with pytest.raises(ValueError, match="no A/A control with two or more replicates"):
+    with pytest.raises(ValueError, match="no comparison with two or more replicates"):
         smallest_detectable([from_log_ratios([0.1], 0.02, 0.95)])
 
 
@@ -328,8 +426,8 @@ def test_one_disturbed_step_does_not_tilt_the_line():
     assert (line.slope, line.intercept) == pytest.approx((0.002, 10))
 
 
-def exact(intercept, slope):
-    wobble = np.linspace(0.99, 1.01, 5)[:, None]
+def exact(intercept, slope, still=False):
+    wobble = np.linspace(1 if still else 0.99, 1 if still else 1.01, 5)[:, None]
     return fit_line(DEPTHS, wobble * (intercept + slope * DEPTHS))
 
 
@@ -354,7 +452,7 @@ def test_break_even_of_an_always_faster_version_is_zero():
 
 def test_break_even_beyond_the_context_is_none():
     got = break_even(exact(10, 0.001), exact(8, 0.002), 1024)  # would be 2000
-    assert (got.depth, got.high, got.reason) == (None, None, "none within the context")
+    assert (got.depth, got.high, got.reason) == (None, None, "beyond the context")
     assert break_even(exact(10, 0.002), exact(10, 0.002), 1024).depth is None
 
 
@@ -368,6 +466,49 @@ def test_a_version_that_is_faster_only_at_first_has_no_break_even():
     assert got.reason == "faster only below 500"
 
 
+def wobbling(start, gain, size):
+    """A line pair's first line whose start scatters by `size` over five blocks."""
+    errors = size * np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    return fit_line(DEPTHS, [10 + start + error + gain * DEPTHS for error in errors])
+
+
+@pytest.mark.parametrize(
+    ("start", "gain", "size", "reason"),
+    [
+        (1.0, 0.0, 0.1, "beyond the context"),  # parallel: nothing is said of what lies beyond
+        (1.0, 0.001, 0.1, "never"),
+        (-1.0, 0.004, 0.1, "faster only below 250"),
+        (0.0, 0.0, 0.1, "too close to tell"),
+        (0.1, -0.0005, 1.0, "too close to tell"),  # the point crosses, the data do not say so
+        (1.0, -0.0012, 0.5, "too close to tell"),  # slower at first, undecided at the context
+        (-1.0, 0.0008, 0.5, "too close to tell"),
+        (1.0, -0.002, 0.1, None),
+        (-1.0, 0.0, 0.1, None),
+    ],
+)
+def test_the_words_of_a_break_even_follow_from_the_interval_alone(start, gain, size, reason):
+    got = break_even(wobbling(start, gain, size), exact(10, 0.0, still=True), 1024)
+    assert got.reason == reason
+    assert (got.depth is None) == (reason is not None)
+    if reason is None:
+        assert got.low <= got.depth <= got.high < 1024
+    if reason in ("never", "beyond the context") or "only" in (reason or ""):
+        assert (got.low, got.high) == (None, None)
+    if reason == "too close to tell":
+        assert got.high is None
+
+
+def test_degrees_of_freedom_lost_widen_a_line_and_its_break_even():
+    times = [10 + e - 0.002 * DEPTHS + 0.5 for e in (-0.1, 0.0, 0.1, 0.05)]
+    free, paid = fit_line(DEPTHS, times), fit_line(DEPTHS, times, lost=0.8)
+    assert paid.intercept_high > free.intercept_high and paid.slope == free.slope
+    other = exact(10, 0.0, still=True)
+    four = fit_line(DEPTHS, [np.full(DEPTHS.size, 10.0)] * 4)
+    assert break_even(paid, four, 1024).high > break_even(free, four, 1024).high
+    with pytest.raises(ValueError, match="differ in blocks"):
+        break_even(paid, other, 1024)
+
+
 def test_lines_too_close_to_call_leave_the_break_even_open():
     rng = np.random.default_rng(0)
     a = fit_line(DEPTHS, times_over_depth(rng, np.ones(4), 10.0, 0.00100))
@@ -379,7 +520,7 @@ def test_lines_too_close_to_call_leave_the_break_even_open():
 def test_a_version_that_may_be_faster_at_first_is_not_said_to_be():
     a = fit_line(DEPTHS, [10 + start + 0.0011 * DEPTHS for start in (-0.3, 0.1, 0.1)])
     got = break_even(a, fit_line(DEPTHS, [10 + 0.001 * DEPTHS] * 3), 1024)
-    assert (got.depth, got.reason) == (None, "the lines are too close to tell")
+    assert (got.depth, got.reason) == (None, "too close to tell")
 
 
 def test_lines_of_one_replicate_have_no_interval():
@@ -442,6 +583,25 @@ def test_blocks_see_the_dependence_that_single_windows_hide():
     x = lfilter([1], [1, -0.8], np.random.default_rng(0).normal(size=500))
     single, blocks = (block_bootstrap_mean(x, block, seed=1) for block in (1, 25))
     assert blocks.high - blocks.low > 1.8 * (single.high - single.low)
+
+
+@pytest.mark.parametrize("size", [1, 4, 12])
+def test_the_mean_over_windows_of_documents_is_covered_by_document(size):
+    rng, of = np.random.default_rng(size), np.repeat(np.arange(280 // size), size)
+    texts = rng.normal(size=(600, of.max() + 1))[:, of] + rng.normal(size=(600, of.size))
+    found = [document_mean(x, of) for x in texts]
+    assert 0.92 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.98
+    assert {m.block for m in found} == {size}
+
+
+def test_documents_of_one_window_are_windows_and_few_documents_say_so():
+    x = np.random.default_rng(0).normal(size=20)
+    got, half = document_mean(x, range(20)), stats.t.isf(0.025, 19) * x.std(ddof=1) / math.sqrt(20)
+    assert (got.low, got.high) == pytest.approx((x.mean() - half, x.mean() + half))
+    assert "one document:" in document_mean(x, [3] * 20).reason
+    assert "nearly all" in document_mean(x, [3] * 19 + [4]).reason
+    with pytest.raises(ValueError, match="3 for 20 windows"):
+        document_mean(x, [1, 2, 3])
 
 
 def test_the_seed_alone_decides_the_interval():

@@ -98,7 +98,7 @@ def test_what_a_target_lacks_is_said(target, given, words):
     with pytest.raises(NoSuchTarget) as refusal:
         check_targets([target], rules, config, [figure])
     assert all(word in str(refusal.value) for word in words) and "\n" not in str(refusal.value)
-    check_targets([figure, "README.md"], rules, config, [])
+    check_targets([figure, "README.md"], rules, config, [], others=["figure", "decode"])
 
 
 def made(folder):

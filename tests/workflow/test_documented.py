@@ -21,6 +21,7 @@ LEFT_OUT = {
     "--report": "a report is of results",
     "config/ten_thousand.yaml": "planned by `make bench ROWS='plan-*'`, a minute of it",
     "FILE": "a place for a name",
+    "prefill": "the benchmark that a recipe adds",
 }
 
 
@@ -53,7 +54,11 @@ def empty(tmp_path_factory):
     (folder / published).parent.mkdir(parents=True)
     shutil.copy(ROOT / published, folder / published)
     (folder / "mine").mkdir()
-    (folder / "mine/roofs.json").write_text("{}")
+    exports = [
+        f"gpt2_v{n}_{phase}_B1_P512.csv" for n in range(5) for phase in ("prefill", "decode")
+    ]
+    for name in ("roofs.json", *exports):
+        (folder / "mine" / name).touch()
     shutil.copy(ROOT / "Makefile", folder)
     return folder
 

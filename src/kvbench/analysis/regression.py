@@ -1,13 +1,14 @@
 """This study against another one's `results.jsonl`: what got slower, what got larger.
 
-The two were measured on two days, so that their processes are not paired: what differed between the
-days (heat, neighbours, a new kernel) is in the ratio and in no interval. The gate therefore closes
-only where a difference is shown and larger than the margin.
+The two were measured on two days, so that their processes are not paired. What differed between the
+days (heat, neighbours, a new kernel) moves all cells alike; it is reported apart, and each cell is
+judged against it. The gate closes where a cell is shown to be worse by more than the margin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kvbench.records.read import MixedRecords
 from kvbench.records.record import Record, is_error, times_ms
 from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
 from kvbench.stats.decisions import SLOWER, verdicts
-from kvbench.stats.paired import Comparison, compare_apart
+from kvbench.stats.shift import FEWEST, Processes, compare_beside
 
 Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
@@ -60,16 +61,15 @@ def against(
 
     Both are read once, and of `before` only what is compared is kept.
 
-    Times are compared as two independent sets of processes (Welch's t on logs), one family;
-    memory, which repeats to the byte, by its peak. Raises MixedRecords, naming both records, where
-    a pair differs in device, dtype, threads or weights and `allow` does not name the key, and
-    ValueError where the two have no cell in common.
+    Times are compared by `stats.shift`, one family; memory, which repeats to the byte, by its peak.
+    Raises MixedRecords, naming both records, where a pair differs in device, dtype, threads or
+    weights and `allow` does not name the key, and ValueError where the two have no cell in common.
     """
     earlier = {
         _place(record): (name, _kept(record)) for name, record in before if _compared(record)
     }
     rows: list[Record] = []
-    timed: list[tuple[Record, Comparison]] = []
+    timed: list[tuple[Record, tuple[Processes, Processes]]] = []
     alone = 0
     for name, record in now:
         if not _compared(record):
@@ -81,18 +81,20 @@ def against(
         _check_comparable(name, record, other_name, other, set(allow))
         row = {"benchmark": record["benchmark_name"], **_where(record)}
         if record["benchmark_name"] in TIMED:
-            timed.append((row, compare_apart(_times(record), other["times"], margin)))
+            timed.append((row, (times_ms(record), other["times"])))
         else:
             row |= _bytes(record, other)
         rows.append(row)
     if not rows:
         raise ValueError("the two studies have no cell in common: nothing to compare")
-    words = verdicts([comparison for _, comparison in timed], ALPHA)
+    shift, compared = compare_beside([cell for _, cell in timed], margin)
+    words = verdicts(compared, ALPHA)
     for (row, _), verdict in zip(timed, words, strict=True):
         row |= {"ratio": verdict.ratio, "low": verdict.low, "high": verdict.high}
         row |= {"verdict": verdict.word, "replicates": verdict.replicates}
     for row in rows:
-        row["regression"] = row["verdict"] in (SLOWER, LARGER) and row["ratio"] > 1 + margin
+        worse = row["verdict"] in (SLOWER, LARGER) and row["low"] > 1 + margin
+        row["regression"] = worse and (shift is not None or row["verdict"] == LARGER)
     about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
     return {
         "benchmark_name": "compare",
@@ -100,6 +102,8 @@ def against(
         "level": words[0].level if words else 1 - ALPHA,
         "allowed": sorted(allow),
         "unmatched": alone,
+        "timed": len(timed),
+        "shift": None if shift is None else asdict(shift),
         "now": about[0],
         "before": about[1],
         "rows": rows,
@@ -113,13 +117,29 @@ def notes(record: Record) -> list[str]:
         f"ratio: now over before, below 1 is faster or smaller. now: commit {now['commit']}, torch "
         f"{now['pytorch_version']}; before: commit {before['commit']}, torch "
         f"{before['pytorch_version']}.",
-        f"low, high: {100 * record['level']:.4g} % intervals of two independent sets of processes, "
-        "adjusted for all rows. What differed between the two days is in the ratio and in no "
-        f"interval: the gate closes where a difference is shown and above "
+        _shift_says(record),
+        f"low, high: {100 * record['level']:.4g} % intervals of independent sets of processes, "
+        "adjusted for all rows. The gate closes where a whole interval lies above "
         f"{100 * record['margin']:.3g} %.",
         f"{record['unmatched']} cells have no counterpart and were not compared."
         + (f" Allowed to differ: {', '.join(record['allowed'])}." if record["allowed"] else ""),
     ]
+
+
+def _shift_says(record: Record) -> str:
+    """What all cells moved by, and what that hides."""
+    shift = record["shift"]
+    if shift is None:
+        return (
+            f"{record['timed']} timed cells of several processes are fewer than {FEWEST}: nothing "
+            "tells a slower day from slower code, so that no time closes the gate."
+        )
+    return (
+        f"All {shift['cells']} timed cells together: {shift['ratio']:.4g} "
+        f"[{shift['low']:.4g}, {shift['high']:.4g}] times as long as before. Ratios of times are "
+        "over that of the other cells: a day, or a change that slows all code alike, is in this "
+        "line and in no row."
+    )
 
 
 def check(record: Record) -> None:
@@ -142,7 +162,7 @@ def _kept(record: Record) -> Record:
     """What a later study is compared with: not every step of every run."""
     kept = {key: record.get(key) for key in ("provenance", *MUST_AGREE, *ABOUT)}
     if record["benchmark_name"] in TIMED:
-        return kept | {"times": _times(record)}
+        return kept | {"times": times_ms(record)}
     return kept | {"peak_memory_bytes": record["peak_memory_bytes"]}
 
 
@@ -152,10 +172,6 @@ def _place(record: Record) -> tuple[Any, ...]:
 
 def _where(record: Record) -> Record:
     return {key: record[key] for key in PLACE if record.get(key) is not None}
-
-
-def _times(record: Record) -> list[list[float]]:
-    return list(times_ms(record).values())
 
 
 def _bytes(now: Record, before: Record) -> Record:

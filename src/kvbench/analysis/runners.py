@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvbench.analysis.rounds import NotSideBySide, rounds
 from kvbench.analysis.table import Table
-from kvbench.records.record import Record, Row, by, is_error, measured, paired_times
-from kvbench.stats.paired import Comparison, Interval, compare, interval
+from kvbench.records.record import Record, Row, by, is_error, measured, times_ms
+from kvbench.stats.paired import Interval, compare, interval
 
 BASELINES = {"peers": "v1", "executions": "eager-torch"}
 NOTES = {
     "peers": "`v1_speedup` is the runner's time over v1's: above 1, v1 is faster. 95 % intervals, "
-    "paired by process. Tokens are compared with those v1 generates from the same weights.",
+    "paired by round. Tokens are compared with those v1 generates from the same weights.",
     "executions": "`speedup` is the step's time run eagerly by torch, over this way's. The step is "
     "the forward and the pick of a token, whatever runs it; preparing it once is apart.",
 }
@@ -22,14 +23,14 @@ def step_ms(run: dict[str, Any]) -> float:
     return (run["device_ms"] - run["ttft_ms"]) / (len(run["step_ms"]) - 1)
 
 
-def step_times(cell: Record) -> list[list[float]]:
-    """The step's time (ms) in every run of every process."""
-    return [[step_ms(run) for run in process["runs"]] for process in cell["processes"]]
+def step_times(cell: Record) -> dict[int, list[float]]:
+    """The step's time (ms) in every run, by process."""
+    return {p["replicate"]: [step_ms(run) for run in p["runs"]] for p in cell["processes"]}
 
 
 def step_interval(cell: Record) -> Interval:
     """The step's time with its interval over processes."""
-    return interval(step_times(cell))
+    return interval(list(step_times(cell).values()))
 
 
 def ways(cell: Record) -> str:
@@ -54,7 +55,7 @@ def peer_rows(records: list[Record]) -> list[Row]:
             row |= {"total_ms_high": ends["high"], "tpot_ms": cell["tpot_ms_median"]}
             row |= {"tokens_per_s": 1e3 * batch * T / cell["time_total_ms_median"]}
             if v1:
-                row |= _ratio("v1_speedup", compare(*paired_times(cell, v1)))
+                row |= _ratio("v1_speedup", times_ms(cell), times_ms(v1), cell, v1)
             row["tokens"] = _tokens(cell)
             rows.append(row)
     return rows
@@ -74,7 +75,7 @@ def execution_rows(records: list[Record]) -> list[Row]:
             row |= {"ran": ways(cell), "step_ms": found.point, "step_ms_low": found.low}
             row |= {"step_ms_high": found.high}
             if base:
-                row |= _ratio("speedup", compare(step_times(base), step_times(cell)))
+                row |= _ratio("speedup", step_times(base), step_times(cell), base, cell)
             row |= {key: cell[key] for key in ("compile_s", "capture_s") if key in cell}
             rows.append(row)
     return rows
@@ -87,8 +88,17 @@ def table(records: list[Record], kind: str) -> Table:
     return Table(f"{title} {records[0]['pretrained']}", rows, [NOTES[kind]], records)
 
 
-def _ratio(name: str, found: Comparison) -> dict[str, float | None]:
-    return {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
+def _ratio(
+    name: str, a_ms: dict[int, list[float]], b_ms: dict[int, list[float]], a: Record, b: Record
+) -> Row:
+    """The ratio of two cells' times over the rounds that both ran in, or why there is none."""
+    try:
+        shared = rounds(a, b)
+    except NotSideBySide as reason:
+        return {"remark": str(reason)}
+    found = compare([a_ms[r] for r in shared.replicates], [b_ms[r] for r in shared.replicates])
+    row: Row = {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row | ({"remark": shared.remark} if shared.remark else {})
 
 
 def _tokens(cell: Record) -> str:

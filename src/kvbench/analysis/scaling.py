@@ -7,27 +7,34 @@ cells; over batch from decode cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 from kvbench.analysis.bounds import step_cost
+from kvbench.analysis.drift import Paced, to_round_pace
+from kvbench.analysis.rounds import NotSideBySide, rounds
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, apart, by, measured
-from kvbench.stats.lines import BreakEven, Line, break_even, fit_line
+from kvbench.stats.lines import BEYOND, BreakEven, Line, break_even, fit_line
 
 MOST = 64  # depths fitted: Theil and Sen's line takes the slope of every two of them
 LEVEL = 0.95
+BELOW = "error: slope below what its bytes take"
 FAR = 1024  # cached tokens, over which the modelled slope is taken
 
 
 @dataclass(frozen=True)
 class Points:
-    """One version's times: x (depths or batch sizes), and per process the ms at each x."""
+    """One version's times: x (depths or batch sizes), and per process the ms at each x.
+
+    Times are at the pace of their round; lost: degrees of freedom that this took.
+    """
 
     x: list[int]
     times: dict[int, list[float]]
-    cell: Record  # any of the cells, for what they share
+    cells: list[Record]
+    lost: float
 
 
 def table(records: Sequence[Record], axis: str) -> Table:
@@ -45,22 +52,25 @@ def rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
     `roofs` is the record of this machine's bandwidths, which the compulsory bytes are divided by.
     """
     whole = measured(cells)
-    found = []
+    found, pace = [], _pace(whole)
     for batch, here in by([c for c in whole if "T" in c], "batch_size").items():
         longest = {c["version"]: c for c in sorted(here, key=lambda c: c["T"])}
-        points = {name: _of_generation(longest[name]) for name in by(here, "version")}
+        points = {name: _of_generation(longest[name], pace) for name in by(here, "version")}
         found += _fitted(points, {"batch_size": batch, "from": "generation"}, roofs, "depth")
     for batch, here in by([c for c in whole if "depth" in c], "batch_size").items():
-        points = {name: _of_steps(own, "depth") for name, own in by(here, "version").items()}
+        points = {name: _of_steps(own, "depth", pace) for name, own in by(here, "version").items()}
         found += _fitted(points, {"batch_size": batch, "from": "decode"}, roofs, "depth")
     return found
 
 
 def batch_rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
     """One row per depth and version of decode cells: what a sequence adds, and break-even batch."""
-    found = []
-    for depth, here in by(measured(cells), "depth").items():
-        points = {name: _of_steps(own, "batch_size") for name, own in by(here, "version").items()}
+    whole = measured(cells)
+    found, pace = [], _pace(whole)
+    for depth, here in by(whole, "depth").items():
+        points = {
+            name: _of_steps(own, "batch_size", pace) for name, own in by(here, "version").items()
+        }
         found += _fitted(points, {"depth": depth}, roofs, "batch_size")
     return found
 
@@ -80,52 +90,111 @@ def notes(roofs: Record | None, axis: str = "depth") -> list[str]:
         f"{100 * LEVEL:.4g} % intervals over processes; one process has none.",
         floor,
         f"break_even: the {axis.removesuffix('_size')} from which the version is faster than v1, "
-        f"up to {limit}; low, high: what the data allow, an empty high end meaning beyond it.",
+        f"up to {limit}, where the data say that it is; low, high: what they allow, an empty high "
+        "end meaning beyond it. too close to tell: they say neither; beyond: slower all the way; "
+        "never: slower, and ever more so.",
+        "Times are those of the clock, each brought to the pace of its round by the yardstick "
+        "where the verdicts are, so that versions met the same machine; what rounds have apart is "
+        "in the intervals. A slope below what its bytes take by more than its error is flagged.",
     ]
 
 
-def _of_generation(cell: Record) -> Points:
+def _pace(cells: Sequence[Record]) -> dict[int, Paced]:
+    """What brings each cell's runs to their round's pace, by the cell's identity."""
+    return {id(cell): paced for cell, paced in zip(cells, to_round_pace(cells), strict=True)}
+
+
+def _of_generation(cell: Record, pace: dict[int, Paced]) -> Points:
     """At most MOST steps, evenly spread; step i attends to prompt_length + i tokens."""
     last = min(cell["T"] - 1, cell["model_config"]["block_size"] - cell["prompt_length"])
     n = min(last, MOST)
     steps = [1 + round(k * (last - 1) / (n - 1)) for k in range(n)] if n > 1 else []
+    own = pace[id(cell)]
     times = {
-        process["replicate"]: [median(run["step_ms"][i] for run in process["runs"]) for i in steps]
-        for process in cell["processes"]
+        r: [median(step) for step in zip(*runs, strict=True)]
+        for r, runs in _scaled(cell, own, lambda run: [run["step_ms"][i] for i in steps]).items()
     }
-    return Points([cell["prompt_length"] + i for i in steps], times, cell)
+    return Points([cell["prompt_length"] + i for i in steps], times, [cell], own.lost)
 
 
-def _of_steps(cells: Sequence[Record], axis: str) -> Points:
+def _of_steps(cells: Sequence[Record], axis: str, pace: dict[int, Paced]) -> Points:
     """Decode cells along one axis; a step over D cached tokens attends to D + 1."""
     line = sorted(cells, key=lambda cell: cell[axis])
     of = [
-        {p["replicate"]: median(run["tpot_ms"] for run in p["runs"]) for p in cell["processes"]}
+        {
+            r: median(ms for (ms,) in runs)
+            for r, runs in _scaled(cell, pace[id(cell)], lambda run: [run["tpot_ms"]]).items()
+        }
         for cell in line
     ]
     shared = set.intersection(*map(set, of))
     x = [cell[axis] + (axis == "depth") for cell in line]
-    return Points(x, {r: [times[r] for times in of] for r in sorted(shared)}, line[-1])
+    times = {r: [times[r] for times in of] for r in sorted(shared)}
+    return Points(x, times, line, fmean(pace[id(cell)].lost for cell in line))
+
+
+def _scaled(
+    cell: Record, pace: Paced, times_of: Callable[[Record], list[float]]
+) -> dict[int, list[list[float]]]:
+    """Per process, the times of each run at the pace of its round."""
+    return {
+        p["replicate"]: [
+            [float(ms * factor) for ms in times_of(run)]
+            for run, factor in zip(p["runs"], pace.factors[p["replicate"]], strict=True)
+        ]
+        for p in cell["processes"]
+        if p["replicate"] in pace.factors
+    }
 
 
 def _fitted(
     points: dict[str, Points], about: Record, roofs: Record | None, axis: str
 ) -> list[Record]:
-    """A row per version with two points or more, over the processes that all of them have."""
+    """A row per version with two points or more, over the rounds that all of them have.
+
+    A version whose processes ran in no round of v1's (or of the first version's) gets no line.
+    """
     points = {name: p for name, p in points.items() if len(p.x) > 1}
-    blocks = sorted(set.intersection(*(set(p.times) for p in points.values()))) if points else []
-    if not blocks:
+    if not points:
         return []
-    lines = {n: fit_line(p.x, [p.times[r] for r in blocks], LEVEL) for n, p in points.items()}
+    first = points.get("v1") or next(iter(points.values()))
+    shared, lost = {}, {}
+    for name, own in points.items():
+        try:
+            in_round = [rounds(first.cells[0], cell).replicates for cell in own.cells]
+            shared[name] = set(own.times).intersection(*in_round)
+        except NotSideBySide as reason:
+            lost[name] = str(reason)
+    blocks = sorted(set.intersection(*shared.values())) if shared else []
+    lines = {
+        name: fit_line(p.x, [p.times[r] for r in blocks], LEVEL, p.lost if len(blocks) > 2 else 0)
+        for name, p in points.items()
+        if name in shared and blocks
+    }
     found = []
-    for name, line in lines.items():
-        cell, crossing = points[name].cell, None
-        if "v1" in lines and name != "v1":
-            reach = cell["model_config"]["block_size"] if axis == "depth" else max(points[name].x)
-            crossing = break_even(line, lines["v1"], reach)
+    for name, own in points.items():
+        cell, crossing = own.cells[-1], None
         row = about | {"version": name} | ({"T": cell.get("T")} if axis == "depth" else {})
-        found.append(row | _shown(line, axis) | _modelled(cell, roofs, axis) | _when(crossing))
+        if name not in lines:
+            found.append(row | {"remark": lost.get(name, "no round in common with the others")})
+            continue
+        line = lines[name]
+        if "v1" in lines and name != "v1":
+            reach = cell["model_config"]["block_size"] if axis == "depth" else max(own.x)
+            crossing = break_even(line, lines["v1"], reach)
+        row |= _shown(line, axis) | _modelled(cell, roofs, axis) | _when(crossing, axis)
+        processes = sum(len(cell["processes"]) for cell in own.cells)
+        row["disturbed"] = sum(cell.get("disturbed", 0) for cell in own.cells)
+        row["flag"] = _impossible(row, processes)
+        found.append(row)
     return found
+
+
+def _impossible(row: Record, processes: int) -> str | None:
+    """A fault of measuring: a slope that is below what the bytes take by more than its error."""
+    if row["slope_us_high"] is None or row["slope_us_high"] >= (row["modelled_slope_us"] or 0):
+        return None
+    return f"{BELOW}, {row['disturbed']} of {processes} processes disturbed"
 
 
 def _shown(line: Line, axis: str) -> Record:
@@ -161,10 +230,12 @@ def _modelled(cell: Record, roofs: Record | None, axis: str) -> Record:
     }
 
 
-def _when(found: BreakEven | None) -> Record:
+def _when(found: BreakEven | None, axis: str) -> Record:
     if found is None:
         return {"break_even": None, "break_even_low": None, "break_even_high": None, "remark": None}
     remark = "extrapolated" if found.extrapolated else found.reason
+    if remark == BEYOND and axis != "depth":
+        remark = "beyond the largest batch measured"
     return {
         "break_even": found.depth,
         "break_even_low": found.low,

@@ -11,15 +11,23 @@ from dataclasses import asdict
 from typing import Any
 
 from kvbench.analysis.bounds import cell_costs
-from kvbench.analysis.drift import Exponents, compare_cells, exponents, uses_yardstick
+from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
+from kvbench.analysis.rounds import NotSideBySide, minutes_a_round, rounds
 from kvbench.analysis.table import Table
 from kvbench.costs.forward import generation_ceiling
-from kvbench.records.record import Record, apart, is_error, measured, paired_times
-from kvbench.stats.decisions import FASTER, SLOWER, smallest_detectable, verdicts
-from kvbench.stats.paired import Comparison, compare, from_log_ratios
+from kvbench.records.record import Record, apart, is_error, measured
+from kvbench.stats.decisions import (
+    FASTER,
+    SLOWER,
+    replicates_needed,
+    smallest_detectable,
+    verdicts,
+)
+from kvbench.stats.paired import Comparison
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
+MOST = 1000  # replicates beyond which nobody measures
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
 
 
@@ -34,7 +42,9 @@ def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
 def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
-    `controls` is a record of `judge_controls`. Ratios are the version's time over its baseline's.
+    `controls` is a record of `judge_controls`, whose counts are told beside. Ratios are the
+    version's time over its baseline's, of processes that ran in one round; a pair without such a
+    round gets no ratio and no word, but the reason.
     """
     rows, compared, limits = [], [], []
     drift = exponents(cells)
@@ -46,10 +56,8 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
             lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
-            else:
-                pair = of[version], of[baseline], drift
-                row["clock_ratio"] = _by_clock(*pair)
-                compared.append((row, compare_cells(*pair, margin)))
+            elif comparison := _compared(row, of[version], of[baseline], drift, margin):
+                compared.append((row, comparison))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
             rows.append(row)
     level = attach_verdicts(compared, margin)
@@ -58,11 +66,13 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
         row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
         beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
-    fewest = min((comparison.replicates for _, comparison in compared), default=0)
-    seen = _detectable(controls["log_ratios"], fewest) if controls else None
+    seen = _detectable([comparison for _, comparison in compared], cells)
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
-        row["smallest_detectable"] = seen["relative"] if seen else None
-    return _record("verdicts", cells, rows, level, margin) | {"detectable": seen}
+        row["smallest_detectable"] = seen["family"]["relative"] if seen else None
+    return _record("verdicts", cells, rows, level, margin) | {
+        "detectable": seen,
+        "controls": _counted(controls["rows"]) if controls else [],
+    }
 
 
 def table(records: Sequence[Record], margin: float) -> Table:
@@ -106,23 +116,22 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
     control's steps are longer. `detectable` is what this machine finds four times in five, from
     the spread of v1 against itself (`log_ratios`, per process); None for one replicate.
     """
-    compared, drift = [], exponents(cells)
+    rows, compared, drift = [], [], exponents(cells)
     for where, here in by_place(measured(cells)):
         of = {cell["version"]: cell for cell in here}
         for control in (name for name in of if name != "v1" and "v1" in of):
             row = {"control": control, **where, "delay": of[control]["delay"]}
             row["expected"] = SLOWER if row["delay"] else "no difference"
-            pair = of[control], of["v1"], drift
-            row["clock_ratio"] = _by_clock(*pair)
-            compared.append((row, compare_cells(*pair, margin)))
+            if comparison := _compared(row, of[control], of["v1"], drift, margin):
+                compared.append((row, comparison))
+            rows.append(row)
     level = attach_verdicts(compared, margin)
-    rows = [row for row, _ in compared]
     for row in rows:
-        none_shown = row["verdict"] not in (FASTER, SLOWER)
+        none_shown = "ratio" in row and row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
         row["as_expected"] = "yes" if good else "no"
-    same = [c.log_ratios for row, c in compared if not row["delay"]]
-    found = {"detectable": _detectable(same, max(map(len, same), default=0)), "log_ratios": same}
+    same = [comparison for row, comparison in compared if not row["delay"]]
+    found = {"detectable": _detectable(same, cells), "log_ratios": [c.log_ratios for c in same]}
     return _record("controls", cells, rows, level, margin) | found
 
 
@@ -156,9 +165,10 @@ def notes(record: Record) -> list[str]:
                 f"{row['ceiling']:.3g}. The measurement or the code is wrong until something "
                 "outside the model explains it."
             )
+    counted = record.get("controls") or []
     if record["benchmark_name"] == "controls":
-        lines += _counted(record["rows"])
-    return [*lines, smallest(record["detectable"])]
+        counted = _counted(record["rows"])
+    return [*lines, *counted, smallest(record["detectable"])]
 
 
 def _counted(rows: Sequence[Record]) -> list[str]:
@@ -173,33 +183,82 @@ def _counted(rows: Sequence[Record]) -> list[str]:
 
 
 def smallest(found: Record | None) -> str:
-    """One sentence on the smallest difference the machine could have shown."""
+    """What this table could have shown, as one row and as the only difference in it."""
     if found is None:
-        return "Smallest detectable difference: not measured (target `controls` measures it)."
-    least = "above 100 %" if found["relative"] > 1 else f"{100 * found['relative']:.1f} %"
+        return "Smallest detectable difference: unknown, as one process a cell has no spread."
+    alone, family = found["alone"], found["family"]
+    line = (
+        f"Smallest detectable difference, {100 * alone['power']:.0f} % of the time at "
+        f"{alone['replicates']} replicates with the spread seen here: {_percent(alone)} for a row "
+        f"of its own, {_percent(family)} for the only difference among {family['of']} rows"
+    )
+    if found["minutes_to_halve"] is None:
+        return f"{line}."
     return (
-        f"Smallest detectable difference: {least} at {found['replicates']} replicates, "
-        f"{100 * found['power']:.0f} % of the time, from the controls."
+        f"{line}; {found['replicates_to_halve']} replicates, some "
+        f"{found['minutes_to_halve']:.0f} minutes more, would halve the latter."
     )
 
 
-def _by_clock(a: Record, b: Record, of: Exponents) -> float | None:
-    """The ratio of the times as they are, where another is judged."""
-    return compare(*paired_times(a, b)).ratio if uses_yardstick(a, b, of) else None
+def _percent(found: Record) -> str:
+    return "above 100 %" if found["relative"] > 1 else f"{100 * found['relative']:.1f} %"
 
 
-def _detectable(log_ratios: Sequence[Sequence[float]], replicates: int) -> Record | None:
-    """What `replicates` processes show, by the log ratios of v1 over itself; None where unknown."""
-    controls = [from_log_ratios(logs, 0, 1 - ALPHA) for logs in log_ratios if len(logs) > 1]
-    if not controls or replicates < 2:
+def _compared(
+    row: Record, a: Record, b: Record, drift: dict[Work, Exponents], margin: float
+) -> Comparison | None:
+    """The comparison of two cells; None where they do not compare, and the row says why.
+
+    What a reader must know of a pair is put into `row`: disturbed processes, rounds left out, other
+    kernels.
+    """
+    try:
+        shared = rounds(a, b)
+    except NotSideBySide as reason:
+        row["verdict"] = str(reason)
         return None
-    return asdict(smallest_detectable(controls, replicates, ALPHA))
+    comparison = compare_cells(a, b, drift, margin)
+    at_one_pace = uses_yardstick(a, b, drift)
+    clock = compare_cells(a, b, drift, by_clock=True) if at_one_pace else None
+    row["clock_ratio"] = clock.ratio if clock else None
+    ways = [tuple(cell.get(key) for key in ("execution", "kernel")) for cell in (a, b)]
+    remarks = [shared.remark] if shared.remark else []
+    if ways[0] != ways[1]:
+        ran = ["{} with {} kernels".format(*way) for way in ways]
+        remarks.append(f"not of caches alone: ran {ran[0]}, its baseline {ran[1]}")
+    row["disturbed"] = a.get("disturbed", 0) + b.get("disturbed", 0)
+    row["remark"] = "; ".join(remarks) or None
+    return comparison
+
+
+def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:
+    """What these rows can show, alone and as a family, and what would halve it; None where unknown.
+
+    The spread is that of the rows themselves.
+    """
+    several = [c for c in compared if c.replicates > 1]
+    if not several:
+        return None
+    alone, family = (smallest_detectable(several, alpha=ALPHA, of=n) for n in (1, len(several)))
+    half = family.relative / 2
+    wanted = replicates_needed(half, family.sd, ALPHA / len(several), most=MOST)
+    a_round = minutes_a_round(cells)
+    more = None
+    if wanted is not None and a_round is not None:
+        more = a_round * max(0, wanted - family.replicates)
+    return {
+        "alone": asdict(alone),
+        "family": asdict(family),
+        "replicates_to_halve": wanted,
+        "minutes_to_halve": more,
+    }
 
 
 def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
     """Write each comparison's word and interval into its row; the level they all have."""
     found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
     for (row, _), verdict in zip(compared, found, strict=True):
+        last = {key: row.pop(key) for key in ("disturbed", "remark")}
         row |= {
             "ratio": verdict.ratio,
             "low": verdict.low,
@@ -208,6 +267,7 @@ def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float
             "verdict": verdict.word,
             "replicates": verdict.replicates,
             "p_adjusted": verdict.p_adjusted,
+            **last,
         }
     return found[0].level if found else 1 - ALPHA
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
     """Measure the roofs for one dtype. GB/s and GFLOP/s are 1e9; a roof is its best run.
 
     A roof is the fastest of the ways that a version may go: reading once by torch's sum, its dot
-    product and, with `library`, the native kernels' file, their sum; multiplying by torch or them.
+    product and, with `library`, the native kernels' file, their sum in one stream and in several;
+    multiplying by torch or them.
     """
     device = machine.use_device(settings["device"], settings["threads"])
     with devices.device_lock(device) as held:
@@ -84,8 +86,18 @@ def ways_to_read(source: Tensor, device: str, library: str | None) -> dict[str, 
     """Ways to read every byte of `source` once."""
     ways: dict[str, Callable] = {"torch sum": source.sum, "torch dot": lambda: source.dot(source)}
     if kernels := _native(device, library):
-        ways["native sum"] = lambda: kernels.read_sum(source)
+        ways |= _native_reads(kernels, source)
     return ways
+
+
+def _native_reads(kernels: native.Native, x: Tensor, times: int = 1) -> dict[str, Callable]:
+    """The native sum in one stream, fastest from a near cache, and in several, from memory."""
+    return {
+        "native sum" if streams == 1 else f"native sum, {streams} streams": partial(
+            kernels.read_sum, x, times, streams
+        )
+        for streams in bound.STREAMS
+    }
 
 
 def _ways_to_multiply(a: Tensor, b: Tensor, kernels: native.Native | None) -> dict[str, Callable]:
@@ -113,7 +125,7 @@ def _cache(cache: dict[str, Any], device: str, kernels: native.Native | None) ->
     rows = buffer.expand(again, -1)  # the same bytes in each: one call reads them many times
     ways: dict[str, Callable] = {"torch sum": lambda: rows.sum(1)}
     if kernels:
-        ways["native sum"] = lambda: kernels.read_sum(buffer, again)
+        ways |= _native_reads(kernels, buffer, again)
     times = {way: _times(read, device, CACHE_SECONDS) for way, read in ways.items()}
     best, rates = _rates(4 * rows.numel(), times)
     return {**cache, "buffer_bytes": 4 * len(buffer), "read_gb_s": rates[best], "read_by": best}

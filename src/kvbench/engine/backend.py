@@ -91,9 +91,10 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
 def can_prepack(dtype: str) -> bool:
     """Whether oneDNN packs weights of this dtype here, and it pays: packed, they are held twice.
 
-    bfloat16 needs a processor that has it. On AVX2 plain weights are read as fast (docs/speed.md).
+    It needs a processor with bfloat16. Plain float32 weights, and any on AVX2, are read as fast
+    (docs/speed.md).
     """
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+    if dtype == "float32" or torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     probe = torch.zeros(2, 2, dtype=getattr(torch, dtype))
     try:

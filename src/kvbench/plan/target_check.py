@@ -24,26 +24,33 @@ class NoSuchTarget(ValueError):
     """A target that makes nothing: why, and what comes near it, in one line."""
 
 
-def asked_for() -> list[str]:
-    """The targets of this command line, and what else it names as one (`--forcerun`, `--until`)."""
+def asked_for() -> tuple[list[str], list[str]]:
+    """The targets of this command line, and the rules and files that its other options name."""
     from snakemake.cli import get_argument_parser
 
     given = get_argument_parser().parse_known_args()[0]
-    named = (given.targets, given.forcerun, given.until, given.omit_from, given.prioritize)
-    return sorted({target for targets in named for target in targets or ()})
+    options = (given.forcerun, given.until, given.omit_from, given.prioritize)
+    return sorted(given.targets), sorted({name for names in options for name in names or ()})
 
 
 def check_targets(
-    targets: Iterable[str], rules: Iterable[Any], config: dict[str, Any], files: Iterable[str]
+    targets: Iterable[str],
+    rules: Iterable[Any],
+    config: dict[str, Any],
+    files: Iterable[str],
+    others: Iterable[str] = (),
 ) -> None:
     """Raise NoSuchTarget for the first of `targets` that no rule makes, or that makes nothing.
 
-    `rules` are Snakemake's, `files` the paths that are offered for a misspelt one.
+    `rules` are Snakemake's, `files` the paths that are offered for a misspelt one. `others` are
+    what options such as `--until` name: any rule, or a file as well.
     """
     by_name = {rule.name: rule for rule in rules}
-    for target in targets:
+    wanted = list(targets)
+    for target in [*wanted, *others]:
         if target in by_name:
-            _check_rule(by_name[target], config)
+            if target in wanted:
+                _check_rule(by_name[target], config)
         elif not os.path.isabs(target):
             path = os.path.relpath(target)
             if not (Path(path).exists() or any(r.is_producer(path) for r in by_name.values())):

@@ -11,11 +11,12 @@ and, in brackets, by the only difference among forty cells, for a spread of bloc
 So ten for a study that is to see 5 %, five for a first look, three only for large effects.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from kvbench.stats.paired import Comparison, at, check_share
 
@@ -39,13 +40,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Detectable:
-    """`relative` (0.03 is 3 %) is found with probability `power` at `replicates` blocks."""
+    """`relative` (0.03 is 3 %) is found with probability `power` at `replicates` blocks.
+
+    It is the only difference among `of` comparisons.
+    """
 
     relative: float
     sd: float
     replicates: int
     alpha: float
     power: float
+    of: int = 1
 
 
 def verdicts(
@@ -101,36 +106,56 @@ def _read(c: Comparison, level: float, p_adjusted: float | None) -> Verdict:
 
 
 def smallest_detectable(
-    controls: Sequence[Comparison],
+    comparisons: Sequence[Comparison],
     replicates: int | None = None,
     alpha: float = 0.05,
     power: float = 0.8,
+    of: int = 1,
 ) -> Detectable:
-    """Smallest slow-down that this machine finds with probability `power`.
+    """Smallest slow-down that comparisons with this spread find with probability `power`.
 
-    The spread (standard deviation of block log ratios) is pooled over the A/A `controls`; what
-    is found is a paired t test at `alpha`, in the right direction, at `replicates` blocks (the
-    fewest of the controls if None). Divide alpha by the number of cells for the worst case of
-    `verdicts`. Raises ValueError if no control has two blocks.
+    The spread is the standard error of one block's log ratio, pooled over the `comparisons`; what
+    is found is a paired t test at alpha / `of`, in the right direction, at `replicates` blocks (the
+    fewest of the comparisons if None). That is what `verdicts` ask of the only difference among
+    `of` comparisons; with more differences the level is milder. Raises ValueError if no comparison
+    has two blocks.
     """
-    controls = [c for c in controls if c.replicates > 1]
-    if not controls:
-        raise ValueError("no A/A control with two or more replicates to take the spread from")
-    freedom = np.array([c.replicates - 1 for c in controls])
-    variances = np.array([np.var(c.log_ratios, ddof=1) for c in controls])
+    several = [c for c in comparisons if c.replicates > 1]
+    if not several:
+        raise ValueError("no comparison with two or more replicates to take the spread from")
+    blocks = np.array([c.replicates for c in several])
+    freedom = np.array([c.freedom for c in several], dtype=float)
+    variances = blocks * np.array([c.error for c in several], dtype=float) ** 2
     sd = float(np.sqrt(np.average(variances, weights=freedom)))
-    n = min(c.replicates for c in controls) if replicates is None else replicates
-    return Detectable(_detectable(sd, n, alpha, power), sd, n, alpha, power)
+    n = int(blocks.min()) if replicates is None else replicates
+    lost = float((blocks - 1 - freedom).mean())
+    return Detectable(_detectable(sd, n, alpha / of, power, lost), sd, n, alpha, power, of)
 
 
-def _detectable(sd: float, n: int, alpha: float, power: float) -> float:
+def replicates_needed(
+    relative: float, sd: float, alpha: float = 0.05, power: float = 0.8, most: int = 100
+) -> int | None:
+    """Fewest blocks that find a `relative` slow-down at this spread; None if above `most`."""
+    counts = range(2, most + 1)  # the more blocks, the less is found
+    n = bisect_left(counts, True, key=lambda n: _detectable(sd, n, alpha, power) <= relative)
+    return counts[n] if n < len(counts) else None
+
+
+def _detectable(sd: float, n: int, alpha: float, power: float, lost: float = 0.0) -> float:
     check_share("alpha", alpha)
     check_share("power", power)
     if n < 2:
         raise ValueError(f"replicates is {n}; a paired test needs at least 2")
-    critical = stats.t.isf(alpha / 2, n - 1)
-    # Under an effect d the t statistic is noncentral t with noncentrality d sqrt(n) / spread.
+    freedom = n - 1 - lost
+    critical = -special.stdtrit(freedom, alpha / 2)
+    # Under an effect d the t statistic is noncentral t with noncentrality d sqrt(n) / sd.
     shift = optimize.brentq(
-        lambda shift: stats.nct.sf(critical, n - 1, shift) - power, 0, 10 * critical + 10
+        lambda shift: 1 - _noncentral(critical, freedom, shift) - power, 0, 10 * critical + 10
     )
     return float(np.expm1(min(shift * sd / np.sqrt(n), 700)))  # JSON knows no infinity
+
+
+def _noncentral(t: float, freedom: float, shift: float) -> float:
+    """Distribution function of noncentral t."""
+    found = float(special.nctdtr(freedom, shift, t))
+    return 0.0 if np.isnan(found) else found  # it is no number where it underflows

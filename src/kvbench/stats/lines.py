@@ -9,15 +9,15 @@ from scipy import stats
 from kvbench.stats.paired import ONE_BLOCK, check_share, t_critical, t_interval
 from kvbench.stats.samples import as_samples
 
-TOO_CLOSE = "the lines are too close to tell"
+TOO_CLOSE, BEYOND, NEVER = "too close to tell", "beyond the context", "never"
 
 
 @dataclass(frozen=True)
 class Line:
     """slope in ms per token per token of depth, intercept in ms per token (for times in ms).
 
-    slopes and intercepts: one per block; the line is their mean. The bounds are None where
-    `reason` says why.
+    slopes and intercepts: one per block; the line is their mean. lost: degrees of freedom that a
+    correction took from the blocks' deviations. The bounds are None where `reason` says why.
     """
 
     slope: float
@@ -32,15 +32,18 @@ class Line:
     depth_max: float
     slopes: tuple[float, ...]
     intercepts: tuple[float, ...]
+    lost: float = 0.0
     reason: str | None = None
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """Depth from which a is faster than b: 0 if always, None if not by max_depth (`reason`).
+    """Depth from which a is faster than b up to max_depth: 0 if always, None where `reason` says.
 
-    From low to high the data allow a break-even; None stands for "beyond max_depth", or for one
-    block (`reason`). extrapolated: depth lies outside the depths measured.
+    From low to high the data allow it; a high of None is beyond max_depth, a low of None nowhere.
+    reason: too close to tell, beyond the context (slower up to max_depth, nothing said of more),
+    never (slower at every depth), faster only below a depth, or one block. extrapolated: depth lies
+    outside the depths measured.
     """
 
     depth: float | None
@@ -52,7 +55,10 @@ class BreakEven:
 
 
 def fit_line(
-    depths: Sequence[float], times_by_block: Sequence[Sequence[float]], level: float = 0.95
+    depths: Sequence[float],
+    times_by_block: Sequence[Sequence[float]],
+    level: float = 0.95,
+    lost: float = 0.0,
 ) -> Line:
     """Fit each block's times over depth, then a t interval of slope and intercept over blocks.
 
@@ -75,7 +81,7 @@ def fit_line(
         fits.append((fit.slope, fit.intercept))
     values = np.array(fits)
     n = len(values)
-    mean, half = t_interval(values, level) if n > 1 else (values[0], np.full(2, np.nan))
+    mean, half = t_interval(values, level, lost) if n > 1 else (values[0], np.full(2, np.nan))
     bounds = [None if np.isnan(v) else float(v) for v in (*(mean - half), *(mean + half))]
     return Line(
         slope=float(mean[0]),
@@ -90,6 +96,7 @@ def fit_line(
         depth_max=float(x.max()),
         slopes=tuple(values[:, 0].tolist()),
         intercepts=tuple(values[:, 1].tolist()),
+        lost=lost,
         reason=ONE_BLOCK if n == 1 else None,
     )
 
@@ -99,7 +106,9 @@ def break_even(fit_a: Line, fit_b: Line, max_depth: float) -> BreakEven:
 
     The interval holds every depth at which a paired t test on the two lines' gap finds none
     (Fieller 1954): a crossing is a ratio of two noisy numbers, and has no standard error worth
-    the name where the slopes are close. max_depth is the context: nothing beyond it is reported.
+    the name where the slopes are close. Words and number follow from the interval alone: a number
+    where a is faster at max_depth and the data say so, whatever they say before. max_depth is the
+    context: nothing beyond it is reported.
     """
     if fit_a.replicates != fit_b.replicates or fit_a.level != fit_b.level:
         raise ValueError("the two lines differ in blocks or level; fit both on the same rounds")
@@ -113,46 +122,48 @@ def break_even(fit_a: Line, fit_b: Line, max_depth: float) -> BreakEven:
         ]
     )
     start, gain = gaps.mean(axis=1)
-    if start < 0 <= start + gain:
-        until = float(-start / gain)
-        low, high = _undecided(gaps, until, fit_a.level)
-        only = f"faster only below {until * max_depth:.0f}" if low and high else TOO_CLOSE
-        return BreakEven(None, None, None, fit_a.level, False, fit_a.reason or only)
-    share = depth = None
-    if start + gain < 0:
-        share = float(start / -gain) if start > 0 else 0.0
-        depth = share * max_depth
-    low, high = _undecided(gaps, share, fit_a.level)
-    measured_from = max(fit_a.depth_min, fit_b.depth_min)
-    measured_to = min(fit_a.depth_max, fit_b.depth_max)
-    return BreakEven(
-        depth=depth,
-        low=None if low is None else low * max_depth,
-        high=None if high is None else high * max_depth,
-        level=fit_a.level,
-        extrapolated=bool(depth and not measured_from <= depth <= measured_to),
-        reason="none within the context" if depth is None else fit_a.reason,
-    )
+    measured = max(fit_a.depth_min, fit_b.depth_min), min(fit_a.depth_max, fit_b.depth_max)
+
+    def found(
+        share: float | None, low: float | None, high: float | None, reason: str | None = None
+    ) -> BreakEven:
+        depth, low, high = (None if x is None else x * max_depth for x in (share, low, high))
+        outside = bool(depth and not measured[0] <= depth <= measured[1])
+        return BreakEven(depth, low, high, fit_a.level, outside, reason)
+
+    if fit_a.replicates == 1:
+        crosses = start + gain < 0
+        return found(max(0.0, float(start / -gain)) if crosses else None, None, None, ONE_BLOCK)
+    poly, ends = _undecided(gaps, fit_a.level, fit_a.lost + fit_b.lost)
+    first = 0 if poly[2] <= 0 else np.sign(start)  # of the gap where it begins, and at max_depth
+    last = 0 if poly.sum() <= 0 else np.sign(start + gain)
+    if last < 0:
+        if first < 0:
+            return found(0.0, 0.0, 0.0)
+        at = max(0.0, float(start / -gain)) if gain < 0 else 0.0
+        ends.append(at)  # a zero that rounding took off the axis
+        return found(at, 0.0 if first == 0 else min(ends), max(ends))
+    if last > 0 and first > 0:
+        apart = poly[0] > 0 and gain > 0  # the gap grows for good
+        return found(None, None, None, NEVER if apart else BEYOND)
+    if last > 0 and first < 0:
+        until = float(-start / gain) * max_depth
+        return found(None, None, None, f"faster only below {until:.0f}")
+    if last > 0:  # and at first undecided: no depth from which a is faster up to max_depth
+        return found(None, None, None, TOO_CLOSE)
+    return found(None, ends[0] if first > 0 and ends else 0.0, None, TOO_CLOSE)
 
 
-def _undecided(
-    gaps: np.ndarray, share: float | None, level: float
-) -> tuple[float | None, float | None]:
-    """First and last share of max_depth at which the gap's t interval holds 0, None past 1.
+def _undecided(gaps: np.ndarray, level: float, lost: float) -> tuple[np.ndarray, list[float]]:
+    """A square in the share of max_depth, at most 0 where the gap's t interval holds 0; its zeros.
 
-    share: where the break-even was found, or None; it always counts.
+    gaps: (2, R) at depth 0 and gained up to max_depth. The zeros are those from 0 to 1, sorted.
     """
     n = gaps.shape[1]
-    if n == 1:
-        return None, None
-    reach = t_critical(level, n) ** 2 / n
+    freedom = n - 1 - lost
+    reach = t_critical(level, freedom) ** 2 / n * (n - 1) / freedom
     mean = gaps.mean(axis=1)
-    # (mean gap)^2 - reach * (its variance), a square in the share x: 0 is outside where it is > 0.
-    form = np.outer(mean, mean) - reach * np.cov(gaps)
+    form = np.outer(mean, mean) - reach * np.cov(gaps)  # (mean gap)^2 - reach * (its variance)
     poly = np.array([form[1, 1], 2 * form[0, 1], form[0, 0]])
-    roots = np.roots(poly)
-    ends = [float(x.real) for x in roots if x.imag == 0 and 0 <= x.real <= 1]
-    ends += [] if share is None else [share]
-    low = 0.0 if poly[2] <= 0 else min(ends, default=None)
-    high = max(ends, default=None) if poly.sum() > 0 else None
-    return low, high
+    zeros = np.roots(poly)
+    return poly, sorted(float(x.real) for x in zeros if x.imag == 0 and 0 <= x.real <= 1)

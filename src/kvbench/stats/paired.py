@@ -65,16 +65,20 @@ class Comparison:
     freedom: float | None = None
 
 
-def t_interval(x: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and half-width over axis 0 (blocks, at least two) at confidence `level`."""
+def t_interval(x: np.ndarray, level: float, lost: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and half-width over axis 0 (blocks, at least two) at confidence `level`.
+
+    `lost`: degrees of freedom that a correction took from the blocks' deviations.
+    """
     n = x.shape[0]
-    half = t_critical(level, n) * x.std(axis=0, ddof=1) / np.sqrt(n)
-    return x.mean(axis=0), half
+    freedom = n - 1 - lost
+    variance = np.square(x - x.mean(axis=0)).sum(axis=0) / freedom
+    return x.mean(axis=0), t_critical(level, freedom) * np.sqrt(variance / n)
 
 
-def t_critical(level: float, replicates: int) -> float:
+def t_critical(level: float, freedom: float) -> float:
     """Half-width, in standard errors, of the two-sided t interval of a mean."""
-    return -float(special.stdtrit(replicates - 1, (1 - level) / 2))
+    return -float(special.stdtrit(freedom, (1 - level) / 2))
 
 
 def check_share(name: str, value: float) -> None:
@@ -134,12 +138,17 @@ def compare(
 
 
 def from_log_ratios(
-    log_ratios: Sequence[float], margin: float, level: float, variance: float = 0.0
+    log_ratios: Sequence[float],
+    margin: float,
+    level: float,
+    variance: float = 0.0,
+    lost: float = 0.0,
 ) -> Comparison:
     """The comparison whose blocks gave these log ratios (natural log of a / b).
 
-    `variance` is what their mean has besides that of the blocks. p_equivalence is the larger of
-    the two one-sided t tests (Schuirmann 1987).
+    `variance` is what their mean has besides that of the blocks; `lost`, the degrees of freedom
+    that a correction took from their residuals. p_equivalence is the larger of the two one-sided t
+    tests (Schuirmann 1987).
     """
     check_share("level", level)
     if not 0 <= margin < np.inf:
@@ -149,29 +158,19 @@ def from_log_ratios(
     if n == 1:
         ratio = float(np.exp(logs.mean()))
         return Comparison(ratio, None, None, level, margin, 1, None, None, raw, ONE_BLOCK)
-    error = float(np.sqrt(logs.var(ddof=1) / n + variance))
-    return _by_t(float(logs.mean()), error, n - 1, n, raw, margin, level)
+    freedom = n - 1 - lost
+    if not freedom > 0:
+        raise ValueError(f"lost is {lost}; {n} blocks have {n - 1} degrees of freedom")
+    residual = float(np.square(logs - logs.mean()).sum()) / freedom
+    error = float(np.sqrt(residual / n + variance))
+    return _by_t(float(logs.mean()), error, freedom, n, raw, margin, level)
 
 
-def compare_apart(
-    a_blocks: Blocks, b_blocks: Blocks, margin: float = 0.02, level: float = 0.95
+def from_error(
+    log_ratio: float, error: float, freedom: float, replicates: int, margin: float, level: float
 ) -> Comparison:
-    """Ratio a / b of processes that did not run side by side: Welch's t on the logs of medians.
-
-    No block cancels the drift between the two: it is part of the ratio. Degrees of freedom are
-    Welch and Satterthwaite's (1947).
-    """
-    logs = [log_medians(blocks, what) for blocks, what in ((a_blocks, "a"), (b_blocks, "b"))]
-    mean, n = float(logs[0].mean() - logs[1].mean()), min(x.size for x in logs)
-    if n == 1:
-        ratio = _exp(mean)
-        return Comparison(ratio, None, None, level, margin, 1, None, None, (), ONE_BLOCK)
-    parts = np.array([x.var(ddof=1) / x.size for x in logs])
-    variance = float((parts**2 / [x.size - 1 for x in logs]).sum())
-    freedom = (
-        float(parts.sum()) ** 2 / variance if variance else float(sum(x.size - 1 for x in logs))
-    )
-    return _by_t(mean, float(np.sqrt(parts.sum())), freedom, n, (), margin, level)
+    """The comparison of processes that were not paired, from its log ratio and standard error."""
+    return _by_t(log_ratio, error, freedom, replicates, (), margin, level)
 
 
 def at(c: Comparison, margin: float, level: float) -> Comparison:

@@ -43,7 +43,10 @@ def block_bootstrap_mean(
     to Student's t of windows / block independent values. Coverage of 95 %, 1500 simulated texts
     with Student-4 noise, stretched (plain): 60 windows 96.7 (91.1) independent, 94.3 (86.1) at
     autocorrelation 0.3, 92.2 (82.5) at 0.6; 280 windows 94.4 (92.7), 94.7 (92.6), 92.9 (90.1).
-    The same seed gives the same interval. Below two blocks there is none, only a reason.
+    Documents of several windows that share half of their variance are longer blocks than these:
+    documents of 4 windows 94.2 (64 windows), 92.5 (280); of 12 windows 83.8, 87.0: there
+    `document_mean` holds what it promises. The same seed gives the same interval. Below two blocks
+    there is none, only a reason.
     """
     check_share("level", level)
     x = as_samples(deltas, "deltas")
@@ -65,6 +68,40 @@ def block_bootstrap_mean(
     return WindowMean(
         mean, float(mean + stretch * low), float(mean + stretch * high), level, n, length
     )
+
+
+def document_mean(
+    deltas: Sequence[float], documents: Sequence[int], level: float = 0.95
+) -> WindowMean:
+    """Mean of per-window deltas whose interval takes documents, not windows, as independent.
+
+    documents: the document of each window, (windows,). The variance is that of the sums of their
+    deviations by document (Liang and Zeger 1986). Student's t has the degrees of freedom of as many
+    documents of one size as weigh the same: (sum of sizes)^2 / sum of squared sizes, less 1.
+    Coverage of 95 %, 400 simulated texts whose documents share half of the variance: documents of 4
+    windows 95.0 (64 windows), 93.8 (280); of 12 windows 95.0, 93.5; of 1 window 94.5; skewed
+    (exponential) deltas 90.8 to 96.0. `block` is the mean size of a document. Below two documents
+    there is no interval, only a reason.
+    """
+    check_share("level", level)
+    x = as_samples(deltas, "deltas")
+    _, of = np.unique(np.asarray(documents), return_inverse=True)
+    if of.shape != x.shape:
+        raise ValueError(f"documents: {of.size} for {x.size} windows; expected one a window")
+    sizes = np.bincount(of)
+    count, mean = sizes.size, float(x.mean())
+    block = max(1, round(x.size / count))
+    if count < 2:
+        reason = "one document: nothing tells how documents differ"
+        return WindowMean(mean, None, None, level, x.size, block, reason)
+    sums = np.bincount(of, x - mean)
+    error = np.sqrt(float(sums @ sums) * count / (count - 1)) / x.size
+    alike = x.size**2 / float(sizes @ sizes)
+    if alike <= 1.5:
+        reason = "one document is nearly all of the text"
+        return WindowMean(mean, None, None, level, x.size, block, reason)
+    half = -float(special.stdtrit(alike - 1, (1 - level) / 2)) * float(error)
+    return WindowMean(mean, mean - half, mean + half, level, x.size, block)
 
 
 def _resampled_means(

@@ -27,4 +27,4 @@ class Kernels(ctypes.Structure):
     _fields_ += [("append", CFUNCTYPE(None, PTR, I32, I64, PTR, I64, I64, I64, I64))]
     _fields_ += [("pack", CFUNCTYPE(I32, PTR, PTR))]
     _fields_ += [("linear", CFUNCTYPE(I32, PTR, I64, PTR, PTR))]
-    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64, I64)), ("panel", I32)]
+    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64, I64, I32)), ("panel", I32)]

@@ -16,6 +16,7 @@ from kvbench.kernels.cpu import abi
 FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # uint8: two int4
 FLOATS = (torch.float32, torch.bfloat16)
 MAX_HEAD_SIZE = 512
+STREAMS = (1, 8, 16)  # in which the plain read may go
 
 
 class Attention:
@@ -169,10 +170,15 @@ class Linear:
         return out
 
 
-def read_sum(kernels: abi.Kernels, x: Tensor, times: int = 1) -> float:
-    """Sum of a contiguous fp32 tensor, added up `times` times."""
+def read_sum(kernels: abi.Kernels, x: Tensor, times: int = 1, streams: int = 1) -> float:
+    """Sum of a contiguous fp32 tensor, added up `times` times, read in 1, 8 or 16 streams.
+
+    Raises ValueError where the tensor or the streams do not fit.
+    """
     _check("x", x, (torch.float32,), x.shape)
-    return kernels.read_sum(x.data_ptr(), x.numel(), times)
+    if streams not in STREAMS:
+        raise ValueError(f"streams must be 1, 8 or 16, not {streams}")
+    return kernels.read_sum(x.data_ptr(), x.numel(), times, streams)
 
 
 def _dense(x: Tensor) -> bool:

@@ -66,6 +66,9 @@ class Native:
         """Pack and bind weights, in their own memory where asked: `linear(x, out)`."""
         return bound.Linear(self.kernels, self.threads, w, bias, gelu, in_place)
 
-    def read_sum(self, x: Tensor, times: int = 1) -> float:
-        """Sum of a contiguous fp32 tensor, `times` over: the roof of every kernel, one thread's."""
-        return bound.read_sum(self.kernels, x, times)
+    def read_sum(self, x: Tensor, times: int = 1, streams: int = 1) -> float:
+        """Sum of a contiguous fp32 tensor, `times` over: the roof of every kernel, one thread's.
+
+        One stream is fastest from a cache, several (8 or 16) from memory.
+        """
+        return bound.read_sum(self.kernels, x, times, streams)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from kvbench.analysis.drift import Exponents, compare_cells, exponents
+from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents
+from kvbench.analysis.rounds import NotSideBySide
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
@@ -65,12 +65,20 @@ def draw(records: list[Record]) -> Figure:
 
 
 def _ratio(
-    chosen: dict[str, Any], baseline: str, version: str, T: int, drift: Exponents, level: float
+    chosen: Record,
+    baseline: str,
+    version: str,
+    T: int,
+    drift: dict[Work, Exponents],
+    level: float,
 ) -> tuple[float, ...] | None:
-    """(T, ratio, low, high) of baseline time over version time, paired by process."""
+    """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in."""
     if baseline not in chosen or version not in chosen:
         return None
-    found = compare_cells(chosen[baseline], chosen[version], drift, level=level)
+    try:
+        found = compare_cells(chosen[baseline], chosen[version], drift, level=level)
+    except NotSideBySide:
+        return None
     low = math.nan if found.low is None else found.low  # one process: a point without a bar
     high = math.nan if found.high is None else found.high
     return T, found.ratio, low, high

@@ -2,6 +2,8 @@
 // online, so that no buffer grows with the depth. Integer codes are never dequantised: a key's scale
 // multiplies its score, a value's scale its probability.
 #pragma once
+#include <unistd.h>
+
 #include "kernels.h"
 #include "parallel.h"
 #include "vec.h"
@@ -52,22 +54,49 @@ struct Int4Row {
   static float unit(int i) { return i % 2 ? 1.0f / 16 : 1.0f / (1 << 28); }
 };
 
-// Asks for what comes 2 KiB after these bytes. With numbers to widen, the processor's own
-// prefetching falls behind; plain fp32 it reads faster undisturbed.
-template <class Row> void prefetch(const char* p, int64_t bytes) {
-  if (Row::bytes(1) < 4)
+// The block that is read after the one at hand, or none. Its bytes are asked for in four streams. That
+// pays where memory is what is waited for: floats do, codes wait for their conversion.
+struct Next {
+  const char* at;
+  int64_t bytes;
+
+  // As many of its bytes as [from, to) of the block at hand. Inlined, since GCC drops calls of a
+  // function that only prefetches.
+  __attribute__((always_inline)) inline void fetch(int64_t from, int64_t to) const {
+    if (!at) return;
+    to = to < bytes ? to : bytes;
+    for (int64_t i = (from + 255) / 256 * 256; i < to; i += 256)
+      for (int s = 0; s < 4; ++s) __builtin_prefetch(at + s * (bytes / 4) + i / 4, 0, 2);
+  }
+};
+
+// Bytes of the second level's cache; 1 MiB where the system does not tell.
+inline int64_t cache_bytes() {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const int64_t size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  if (size > 0) return size;
+#endif
+  return 1 << 20;
+}
+
+// Asks for what comes 2 KiB after these bytes, unless they were asked for a block ago. With numbers to
+// widen, the processor's own prefetching falls behind; plain fp32 it reads faster undisturbed.
+template <class Row>
+__attribute__((always_inline)) inline void prefetch(const char* p, int64_t bytes, Next next) {
+  if (Row::bytes(1) < 4 && !next.at)
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + 2048 + i);
 }
 
 // s[g][j] = q[g] . k[j] for G = 1 or 4 heads; rows past the last repeat it.
 template <class Row, int G>
-void scores(const float* q, const char* k, int keys, int size, float* s) {
+void scores(const float* q, const char* k, int keys, int size, Next next, float* s) {
   constexpr int T = G == 1 || W == 16 ? 4 : 2;  // keys at a time: G * T sums fit the registers
   const int64_t bytes = Row::bytes(size);
   for (int j = 0; j < keys; j += T) {
     const char* row[T];
     for (int t = 0; t < T; ++t) row[t] = k + bytes * (j + t < keys ? j + t : keys - 1);
-    prefetch<Row>(row[0], T * bytes);
+    prefetch<Row>(row[0], T * bytes, next);
+    next.fetch(j * bytes, (j + T) * bytes);
     F dot[T][G] = {};
     for (int i = 0; i < size / W; i += Row::shared)
       for (int t = 0; t < T; ++t)
@@ -140,13 +169,16 @@ inline void fit(float* s, int keys, Softmax* state, float* acc, int size) {
 
 // acc[g] += sum over j of p[g][j] v[j], in N vectors from the first on; p is 0 past the last key.
 template <class Row, int G, int N>
-void values(const float* p, const char* v, int keys, int size, int first, float* acc) {
+void values(const float* p, const char* v, int keys, int size, int first, Next next, float* acc) {
   constexpr int U = G * N >= 8 ? 1 : 8 / (G * N);  // independent sums that hide the FMA's latency
   const int64_t bytes = Row::bytes(size);
   const char* const last = v + bytes * (keys - 1);
   F part[U][G][N] = {};
   for (int j = 0; j < keys; j += U, v += U * bytes) {
-    if (first == 0) prefetch<Row>(v, U * bytes);
+    if (first == 0) {
+      prefetch<Row>(v, U * bytes, next);
+      next.fetch(j * bytes, (j + U) * bytes);
+    }
     for (int u = 0; u < U; ++u) {
       const char* row = v + bytes * u < last ? v + bytes * u : last;
       for (int i = 0; i < N; ++i) {
@@ -200,11 +232,16 @@ void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int hea
   }
   const int64_t bytes = Row::bytes(size);
   const int64_t first = (batch * c.kv_heads + head / c.group) * c.capacity, end = first + y.n;
+  const bool far = !Row::scaled && c.batch * c.kv_heads * y.n * bytes > cache_bytes();
   for (int64_t j = first; j < end; j += kBlock) {
     const int keys = static_cast<int>(end - j < kBlock ? end - j : kBlock);
+    const int64_t after = j + keys < end ? j + keys : first + c.capacity;  // or the next head's
     for (int h = 0; h < padded; h += G) {
       float* a = acc + h * size;
-      scores<Row, G>(q + h * size, c.k + j * bytes, keys, size, s);
+      const bool ask = far && h == 0;
+      const Next v_next = {ask ? c.v + j * bytes : nullptr, keys * bytes};
+      const Next k_next = {ask ? c.k + after * bytes : nullptr, keys * bytes};
+      scores<Row, G>(q + h * size, c.k + j * bytes, keys, size, v_next, s);
       for (int g = 0; g < G; ++g)
         softmax(s + g * kBlock, keys, Row::scaled ? c.k_scale + j : nullptr,
                 Row::scaled ? c.v_scale + j : nullptr, state + h + g, a + g * size, size);
@@ -213,9 +250,9 @@ void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int hea
           fit(s + g * kBlock, keys, state + h + g, a + g * size, size);
       constexpr int N = G > 1 ? 2 : W == 16 ? 4 : 8;
       int i = 0;
-      for (; i + N <= size / W; i += N) values<Row, G, N>(s, c.v + j * bytes, keys, size, i, a);
+      for (; i + N <= size / W; i += N) values<Row, G, N>(s, c.v + j * bytes, keys, size, i, k_next, a);
       for (; i < size / W; i += Row::shared)
-        values<Row, G, Row::shared>(s, c.v + j * bytes, keys, size, i, a);
+        values<Row, G, Row::shared>(s, c.v + j * bytes, keys, size, i, k_next, a);
     }
   }
   for (int h = 0; h < heads; ++h) {

@@ -54,7 +54,8 @@ typedef int32_t Pack(const Weights* weights, const void* w);
 typedef int32_t Linear(const Weights* weights, int64_t rows, const void* x, void* out);
 
 // Sum of count floats, added up again and again: reads memory, or a cache, as fast as one thread can.
-typedef float ReadSum(const float* x, int64_t count, int64_t times);
+// It reads in 1, 8 or 16 streams: a cache answers one fastest, memory several.
+typedef float ReadSum(const float* x, int64_t count, int64_t times, int32_t streams);
 
 struct Kernels {
   Attention* attention;

@@ -1,5 +1,6 @@
-// y = x w^T + b for a few rows of x: the weights stream through once, sequentially, and meet every
-// row of x while they are in a register or in L1. With outputs side by side in a panel no sum goes across lanes.
+// y = x w^T + b for a few rows of x: the weights stream through once and meet every row of x while
+// they are in a register or in L1. With outputs side by side in a panel no sum goes across lanes. Up to four
+// rows meet several neighbouring panels at a time: memory answers several streams faster than one.
 #pragma once
 #include <stdlib.h>
 
@@ -14,7 +15,7 @@ constexpr int kPanel = V * W;      // outputs side by side in a panel
 constexpr int kStep = 4 * kPanel;  // bytes: weights of one input in fp32, of two inputs in bf16
 constexpr int64_t kRowBytes = 256 << 10;  // of x at a time: half of a small L2
 constexpr int64_t kPart = 16 << 10;       // bytes of a panel at a time: half of a small L1
-constexpr int64_t kAhead = 1 << 10;       // bytes that one tile fetches ahead of itself
+constexpr int64_t kAhead = 2 << 10;       // bytes that one tile fetches ahead of itself
 constexpr int64_t kGroup = 96;            // rows of x at a time
 #if defined(__AVX512F__) || defined(__ARM_NEON)
 constexpr int kRows = 8;  // rows of x whose sums fit the registers, of which there are 32 here
@@ -31,6 +32,7 @@ template <int M> inline void meet(F (&y)[M][V], const F (&a)[V], const float* x,
 struct Fp32Panel {
   typedef float X;
   static constexpr int inputs = 1, rows = kRows;  // inputs in a step, rows of x in a tile
+  static constexpr int sums = 16;                 // vectors of sums, where a tile has several panels
   template <int M> static void step(F (&y)[M][V], const char* w, const float* x, int64_t x_row) {
     F a[V];
     for (int v = 0; v < V; ++v) a[v] = load<F>(w + 4 * W * v);
@@ -41,7 +43,7 @@ struct Fp32Panel {
 #if defined(__AVX512BF16__)
 struct Bf16Panel {
   typedef uint16_t X;
-  static constexpr int inputs = 2, rows = kRows;
+  static constexpr int inputs = 2, rows = kRows, sums = 16;
   template <int M> static void step(F (&y)[M][V], const char* w, const uint16_t* x, int64_t x_row) {
     for (int m = 0; m < M; ++m) {
       __m512bh pair = bits<__m512bh>(_mm512_set1_epi32(load<int32_t>(x + m * x_row)));
@@ -53,7 +55,7 @@ struct Bf16Panel {
 #else
 struct Bf16Panel {
   typedef float X;
-  static constexpr int inputs = 2, rows = kRows - 2;  // less what widening takes
+  static constexpr int inputs = 2, rows = kRows - 2, sums = 2 * kRows;  // less what widening takes
   template <int M> static void step(F (&y)[M][V], const char* w, const float* x, int64_t x_row) {
     F a[V];  // a bf16 is the upper half of a float
     for (int v = 0; v < V; ++v) a[v] = bits<F>(load<I>(w + 4 * W * v) << 16);
@@ -69,37 +71,45 @@ inline float get(const uint16_t* p) { return widen(*p); }
 inline void put(float* p, float x) { *p = x; }
 inline void put(uint16_t* p, float x) { *p = narrow(x); }
 
-// y (M, kPanel) += M rows of x times some steps of a panel, fetching from `next` meanwhile, `pace` bytes
-// a step. One fp32 row only adds up what it reads: the processor's own prefetching keeps pace best.
-template <class Panel, int M>
-void add(const char* w, int64_t steps, const typename Panel::X* x, int64_t x_row, const char* next,
-         int64_t pace, float* y) {
-  constexpr int U = M * V >= 8 ? 1 : 8 / (M * V);  // independent sums that hide the latency
-  constexpr bool fetch = M > 1 || Panel::inputs > 1;
-  F part[U][M][V] = {};
-  int64_t s = 0;
-  for (; s + U <= steps; s += U)
-    for (int u = 0; u < U; ++u) {
-      if (fetch) __builtin_prefetch(next + pace * (s + u));
-      if (fetch && kStep > 64) __builtin_prefetch(next + pace * (s + u) + 64);
-      Panel::template step<M>(part[u], w + kStep * (s + u), x + Panel::inputs * (s + u), x_row);
+// y (S, M, kPanel) += M rows of x times some steps of S panels that lie `apart` bytes from each other,
+// fetching `ahead` bytes beyond each meanwhile, `pace` bytes a step. One row of one fp32 panel only adds
+// up what it reads: the processor's own prefetching keeps pace best.
+template <class Panel, int M, int S>
+void add(const char* w, int64_t apart, int64_t steps, const typename Panel::X* x, int64_t x_row,
+         int64_t ahead, int64_t pace, float* y) {
+  constexpr bool fetch = M > 1 || S > 1 || Panel::inputs > 1;
+  F part[S][M][V] = {};
+  for (int64_t s = 0; s < steps; ++s)
+    for (int p = 0; p < S; ++p) {
+      const char* panel = w + p * apart;
+      if (fetch) __builtin_prefetch(panel + ahead + pace * s);
+      if (fetch && kStep > 64) __builtin_prefetch(panel + ahead + pace * s + 64);
+      Panel::template step<M>(part[p], panel + kStep * s, x + Panel::inputs * s, x_row);
     }
-  for (; s < steps; ++s) Panel::template step<M>(part[0], w + kStep * s, x + Panel::inputs * s, x_row);
-  for (int m = 0; m < M; ++m)
-    for (int v = 0; v < V; ++v) {
-      F t = load<F>(y + m * kPanel + v * W);
-      for (int u = 0; u < U; ++u) t += part[u][m][v];
-      store(y + m * kPanel + v * W, t);
-    }
+  for (int p = 0; p < S; ++p)
+    for (int m = 0; m < M; ++m)
+      for (int v = 0; v < V; ++v) {
+        float* to = y + ((p * M + m) * V + v) * W;
+        store(to, load<F>(to) + part[p][m][v]);
+      }
 }
 
-template <class Panel, int M = Panel::rows>
-void add_rows(int64_t rows, const char* w, int64_t steps, const typename Panel::X* x, int64_t x_row,
-              const char* next, int64_t pace, float* y) {
-  if (rows == M)
-    add<Panel, M>(w, steps, x, x_row, next, pace, y);
-  else if constexpr (M > 1)
-    add_rows<Panel, M - 1>(rows, w, steps, x, x_row, next, pace, y);
+// How many of the panels left some rows meet at a time: a power of two.
+template <class Panel> int64_t at_once(int64_t rows, int64_t left) {
+  int64_t panels = 8;
+  while (panels > 1 && (panels * rows * V > Panel::sums || panels > left)) panels /= 2;
+  return panels;
+}
+
+template <class Panel, int M = Panel::rows, int S = 1>
+void add_rows(int64_t rows, int64_t panels, const char* w, int64_t apart, int64_t steps,
+              const typename Panel::X* x, int64_t x_row, int64_t ahead, int64_t pace, float* y) {
+  if (rows == M && panels == S) return add<Panel, M, S>(w, apart, steps, x, x_row, ahead, pace, y);
+  if constexpr (2 * S * M * V <= Panel::sums)
+    if (rows == M)
+      return add_rows<Panel, M, 2 * S>(rows, panels, w, apart, steps, x, x_row, ahead, pace, y);
+  if constexpr (M > 1 && S == 1)
+    add_rows<Panel, M - 1>(rows, panels, w, apart, steps, x, x_row, ahead, pace, y);
 }
 
 // The first `outputs` sums of a row with bias, and GELU if asked, in the weights' format.
@@ -115,21 +125,19 @@ template <class T> void finish(float* y, int outputs, const T* bias, bool gelu, 
   for (int i = 0; i < outputs; ++i) put(out + i, y[i]);
 }
 
-// y (rows, kPanel) += rows of x times a panel. Where one tile does not hold them, tiles alike in height
-// take turns at a part of the panel, which all but the first find in L1, and each fetches its share
-// of the next part.
+// y (rows, kPanel) += more rows of x than a tile holds times a panel. Tiles alike in height take turns
+// at a part of the panel, which all but the first find in L1, and each fetches its share of the next
+// part.
 template <class Panel>
-void add_panel(int64_t rows, const char* w, int64_t steps, const typename Panel::X* x, int64_t x_row,
-               float* y) {
-  if (rows <= Panel::rows)
-    return add_rows<Panel>(rows, w, steps, x, x_row, w + kAhead, kStep, y);
+void add_tiles(int64_t rows, const char* w, int64_t steps, const typename Panel::X* x,
+               int64_t x_row, float* y) {
   const int64_t tiles = (rows + Panel::rows - 1) / Panel::rows, part = kPart / kStep;
   for (int64_t s = 0; s < steps; s += part, w += part * kStep, x += part * Panel::inputs) {
     const int64_t here = steps - s < part ? steps - s : part, bytes = here * kStep;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t first = rows * t / tiles, last = rows * (t + 1) / tiles;
-      add_rows<Panel>(last - first, w, here, x + first * x_row, x_row, w + bytes + bytes * t / tiles,
-                      kStep / tiles, y + first * kPanel);
+      add_rows<Panel>(last - first, 1, w, 0, here, x + first * x_row, x_row,
+                      bytes + bytes * t / tiles, kStep / tiles, y + first * kPanel);
     }
   }
 }
@@ -137,17 +145,24 @@ void add_panel(int64_t rows, const char* w, int64_t steps, const typename Panel:
 template <class Panel, class T>
 void multiply_group(const Weights& w, int64_t rows, const typename Panel::X* x, void* out) {
   parallel((w.outputs + kPanel - 1) / kPanel, w.threads, [&](int64_t first, int64_t last) {
-    const int64_t steps = w.inputs / Panel::inputs;
+    const int64_t steps = w.inputs / Panel::inputs, apart = kStep * steps;
     alignas(64) float y[kGroup * kPanel];
-    for (int64_t p = first; p < last; ++p) {
-      const int64_t at = p * kPanel, left = w.outputs - at;
-      const int outputs = static_cast<int>(left < kPanel ? left : kPanel);
-      const T* bias = w.bias ? static_cast<const T*>(w.bias) + at : nullptr;
-      memset(y, 0, static_cast<size_t>(rows) * kPanel * sizeof(float));
-      add_panel<Panel>(rows, static_cast<const char*>(w.panels) + p * kStep * steps, steps, x,
-                       w.inputs, y);
-      for (int64_t r = 0; r < rows; ++r)
-        finish(y + r * kPanel, outputs, bias, w.gelu, static_cast<T*>(out) + r * w.outputs + at);
+    for (int64_t p = first, panels; p < last; p += panels) {
+      const char* panel = static_cast<const char*>(w.panels) + p * apart;
+      panels = at_once<Panel>(rows, last - p);
+      memset(y, 0, static_cast<size_t>(panels * rows) * kPanel * sizeof(float));
+      if (rows <= Panel::rows)
+        add_rows<Panel>(rows, panels, panel, apart, steps, x, w.inputs, kAhead, kStep, y);
+      else
+        add_tiles<Panel>(rows, panel, steps, x, w.inputs, y);
+      for (int64_t i = 0; i < panels; ++i) {
+        const int64_t at = (p + i) * kPanel, left = w.outputs - at;
+        const int outputs = static_cast<int>(left < kPanel ? left : kPanel);
+        const T* bias = w.bias ? static_cast<const T*>(w.bias) + at : nullptr;
+        for (int64_t r = 0; r < rows; ++r)
+          finish(y + (i * rows + r) * kPanel, outputs, bias, w.gelu,
+                 static_cast<T*>(out) + r * w.outputs + at);
+      }
     }
   });
 }

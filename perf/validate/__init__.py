@@ -1,0 +1,5 @@
+"""What the statistics promise against what simulated studies show; `python -m perf.validate`.
+
+machines    records of made-up studies, on machines whose pace and truth are known
+scenarios   what is asked of them: a promise and the rate found
+"""
