@@ -41,11 +41,8 @@ _files = workflow.overwrite_configfiles
 try:
     for _file in _files or [ROOT / "config/config.yaml"]:
         check_written(_file)
-    config = resolve(
-        dict(config),
-        load_schema(),
-        name=Path(_files[-1]).stem if _files else "default",
-    )
+    _name = Path(_files[-1]).stem if _files else "default"
+    config = resolve(dict(config), load_schema(), name=_name)
     if workflow.is_main_process:
         preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:

@@ -14,7 +14,7 @@ from kvbench.stats.decisions import replicates_needed, smallest_detectable, verd
 from kvbench.stats.lines import break_even, fit_line
 from kvbench.stats.paired import at, compare, from_log_ratios, interval
 from kvbench.stats.samples import summary
-from kvbench.stats.shift import compare_beside
+from kvbench.stats.shift import compare_with_shift
 from kvbench.stats.stopping import ALPHA, FIRST, half_width_of, next_round
 from kvbench.stats.windows import _resampled_means, block_bootstrap_mean, document_mean
 
@@ -216,7 +216,7 @@ def test_a_cell_beside_the_others_is_covered_whatever_the_shift(cells, replicate
     held = []
     for _ in range(60 if cells > 9 else 300):
         made = apart(rng, cells, replicates, rng.normal(0, 0.1), [0.1])
-        shift, found = compare_beside(made, 0.05)
+        shift, found = compare_with_shift(made, 0.05)
         held += [
             c.low <= math.exp(true) <= c.high for c, true in zip(found[:2], (0.1, 0.0), strict=True)
         ]
@@ -231,27 +231,27 @@ def test_what_a_whole_round_met_is_taken_out_of_many_cells():
     drifted = [
         ({r: [ms * pace[r] for ms in blocks] for r, blocks in a.items()}, b) for a, b in made
     ]
-    (_, calm), (_, rough) = compare_beside(made, 0.05), compare_beside(drifted, 0.05)
+    (_, calm), (_, rough) = compare_with_shift(made, 0.05), compare_with_shift(drifted, 0.05)
     assert [c.error for c in rough] == pytest.approx([c.error for c in calm], rel=0.1)
 
 
 def test_cells_lend_one_another_degrees_of_freedom_as_far_as_they_agree():
     rng = np.random.default_rng(1)
-    alike = compare_beside(apart(rng, 10, 3), 0.05)[1]
+    alike = compare_with_shift(apart(rng, 10, 3), 0.05)[1]
     assert min(c.freedom for c in alike) > 20
     wild = apart(rng, 5, 3) + apart(rng, 5, 3, sd=0.3)
-    assert max(c.freedom for c in compare_beside(wild, 0.05)[1]) < 12
-    errors = [c.error for c in compare_beside(wild, 0.05)[1]]
+    assert max(c.freedom for c in compare_with_shift(wild, 0.05)[1]) < 12
+    errors = [c.error for c in compare_with_shift(wild, 0.05)[1]]
     assert min(errors[5:]) > 2 * max(errors[:5])
 
 
 def test_few_cells_and_single_processes_tell_no_shift():
     rng = np.random.default_rng(0)
-    shift, found = compare_beside(apart(rng, 2, 5, shift=0.5), 0.05)
+    shift, found = compare_with_shift(apart(rng, 2, 5, shift=0.5), 0.05)
     assert shift is None and found[0].ratio == pytest.approx(math.exp(0.5), rel=0.1)
-    shift, found = compare_beside(apart(rng, 5, 1), 0.05)
+    shift, found = compare_with_shift(apart(rng, 5, 1), 0.05)
     assert shift is None and {c.low for c in found} == {None}
-    assert at(compare_beside(apart(rng, 4, 5), 0.05)[1][0], 0.02, 0.8).level == 0.8
+    assert at(compare_with_shift(apart(rng, 4, 5), 0.05)[1][0], 0.02, 0.8).level == 0.8
 
 
 # Words

@@ -19,7 +19,7 @@ from kvbench.records.read import MixedRecords
 from kvbench.records.record import Record, is_error, times_ms
 from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
 from kvbench.stats.decisions import SLOWER, verdicts
-from kvbench.stats.shift import FEWEST, Processes, compare_beside
+from kvbench.stats.shift import FEWEST, Processes, compare_with_shift
 
 Named = tuple[str, Record]  # where a record was read, and the record
 TIMED = ("latency_vs_T", "decode")
@@ -87,7 +87,7 @@ def against(
         rows.append(row)
     if not rows:
         raise ValueError("the two studies have no cell in common: nothing to compare")
-    shift, compared = compare_beside([cell for _, cell in timed], margin)
+    shift, compared = compare_with_shift([cell for _, cell in timed], margin)
     words = verdicts(compared, ALPHA)
     for (row, _), verdict in zip(timed, words, strict=True):
         row |= {"ratio": verdict.ratio, "low": verdict.low, "high": verdict.high}

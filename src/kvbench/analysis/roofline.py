@@ -120,8 +120,8 @@ def is_counted(cell: Record) -> bool:
 def has_flop(cell: Record) -> bool:
     """Whether a profile tells FLOP, and some: log axes have no place for none."""
     seen = cell.get("counted") or {}
-    told = all(seen.get(key) is not None for key in ("core_flop", "tensor_flop"))
-    return told and counted_flop(cell) > 0
+    stated = all(seen.get(key) is not None for key in ("core_flop", "tensor_flop"))
+    return stated and counted_flop(cell) > 0
 
 
 def ratios(cell: Record) -> dict[str, float] | None:

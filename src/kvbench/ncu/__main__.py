@@ -43,12 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _metrics(told: list[str]) -> int:
+def _metrics(arguments: list[str]) -> int:
     """Print the names that `ncu --metrics` takes, parted by commas."""
     parser = argparse.ArgumentParser(prog="kvbench.ncu metrics")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     try:
-        print(",".join(runner.query(runner.need(), parser.parse_args(told).dtype)))
+        print(",".join(runner.query(runner.need(), parser.parse_args(arguments).dtype)))
     except NcuError as error:
         print(f"kvbench.ncu: {error}", file=sys.stderr)
         return 1

@@ -186,14 +186,14 @@ def core_option(names: set[str]) -> tuple[Option | None, str]:
     found, why = core_families(names)
     if not found:
         return None, why
-    alike, *others = {option.times for option in found.values()}
+    times, *others = {option.times for option in found.values()}
     if others:
         return None, f"of {', '.join(found)} some are there as sums, some per cycle only"
     label = " + ".join(option.label for option in found.values())
     if absent := [family for family in _FAMILIES if family not in found]:
         label += f" (not in the file: {', '.join(absent)})"
     terms = tuple(term for option in found.values() for term in option.terms)
-    return Option(label, terms, times=alike), ""
+    return Option(label, terms, times=times), ""
 
 
 def _covers(a: dict, b: dict) -> bool:

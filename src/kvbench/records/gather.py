@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records.store import COMPLETE, IncompleteRecord, read_record, write_lines
 
 SUFFIX = ".jsonl"
 FROM = "cell"  # the key of a line that names the file its record was read from
 LINES = "lines"  # the only key of the last line: how many are before it
-KINDS = {"controls": "latency"}  # folders of another name than their benchmark's
+# Folder -> what its records call the benchmark, where that differs. Not read from the registry, so
+# that a new benchmark gathers no other one's cells again.
+KINDS = {"latency": "latency_vs_T", "vram": "vram_vs_T", "controls": "latency_vs_T"}
 SIZES = {"B": "batch_size", "T": "T", "D": "depth", "P": "P", "r": "replicate"}
 PLACE = re.compile(
     r"results/[^/]+/(?:samples/)?(?P<kind>\w+)/(?P<pretrained>[^/]+)/"
@@ -59,8 +60,7 @@ def check_place(path: str | Path, record: dict[str, Any]) -> None:
     expected: dict[str, Any] = {
         key: found[key] for key in ("pretrained", "mode", "version", "phase")
     }
-    if (kind := KINDS.get(found["kind"], found["kind"])) in BENCHMARKS:
-        expected["benchmark_name"] = record_name(kind)
+    expected["benchmark_name"] = KINDS.get(found["kind"], found["kind"])
     for size in found["sizes"].split("/")[1:]:
         expected[SIZES[size[0]]] = int(size[1:])
     for key, value in expected.items():
@@ -87,7 +87,10 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise IncompleteRecord(f"{path}, line {n}, is not a whole record; {cure}")
         count += 1
         cell = record.pop(FROM, f"{path}, line {n}")
-        check_place(cell, record)
+        try:
+            check_place(cell, record)
+        except IncompleteRecord as error:
+            raise IncompleteRecord(f"{path}, line {n}: {error}") from None
         yield cell, record
     if expected_count != count:
         raise IncompleteRecord(

@@ -33,7 +33,7 @@ class Shift:
     cells: int
 
 
-def compare_beside(
+def compare_with_shift(
     cells: Sequence[tuple[Processes, Processes]], margin: float, level: float = 0.95
 ) -> tuple[Shift | None, list[Comparison]]:
     """The shift of all cells (a over b), and each cell's ratio over that of the others.
@@ -59,11 +59,11 @@ def compare_beside(
     if len(several) >= FEWEST:
         within, freedom = _moderated(within, freedom)
     error2 = within * [1 / a[i].size + 1 / b[i].size for i in several]
-    shift, beside = None, moved.copy()
+    shift, relative = None, moved.copy()
     if len(several) >= FEWEST:
         known = moved[several]
         for place, i in enumerate(several):
-            beside[i] -= np.median(np.delete(known, place))
+            relative[i] -= np.median(np.delete(known, place))
         if len(several) >= MANY:
             apart2 = (OF_MAD * float(np.median(np.abs(known - np.median(known))))) ** 2
             error2 = error2 + max(0.0, apart2 - float(np.median(error2)))
@@ -72,7 +72,7 @@ def compare_beside(
         error2 = error2 + of_shift2
     found = {
         i: from_error(
-            float(beside[i]),
+            float(relative[i]),
             float(np.sqrt(error2[place])),
             float(freedom[place]),
             min(a[i].size, b[i].size),

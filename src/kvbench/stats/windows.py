@@ -96,11 +96,11 @@ def document_mean(
         return WindowMean(mean, None, None, level, x.size, block, reason)
     sums = np.bincount(of, x - mean)
     error = np.sqrt(float(sums @ sums) * count / (count - 1)) / x.size
-    alike = x.size**2 / float(sizes @ sizes)
-    if alike <= 1.5:
+    effective = x.size**2 / float(sizes @ sizes)
+    if effective <= 1.5:
         reason = "one document is nearly all of the text"
         return WindowMean(mean, None, None, level, x.size, block, reason)
-    half = -float(special.stdtrit(alike - 1, (1 - level) / 2)) * float(error)
+    half = -float(special.stdtrit(effective - 1, (1 - level) / 2)) * float(error)
     return WindowMean(mean, mean - half, mean + half, level, x.size, block)
 
 
