@@ -10,7 +10,7 @@ from kvbench.records.provenance import stamp
 from kvbench.records.store import read_record, write_record
 
 with logged(snakemake.log[0], snakemake.input.code):
-    found, run = read_record(snakemake.input.roofline_counted), snakemake.input.get("run")
+    found, run = read_record(snakemake.input.counted), snakemake.input.get("run")
     found = {key: found[key] for key in found if key not in ("schema_version", "complete")}
     ran = json.loads(Path(run).read_text()) if run else None
     roofs, source = read_record(snakemake.input.roofs), snakemake.params.source
