@@ -154,6 +154,7 @@ class Attention:
         sms = multiprocessors(self.device)
         found = []
         for warps, keys, stages in TILES[self.kind]:
+            keys = 1 if rows > 2 else keys  # likewise
             tile = self.slots_a_warp * warps * keys
             most = max(1, self.capacity // tile)
             wanted = [min(most, max(1, fill * sms // programs), MAX_SPLITS) for fill in FILLS]
