@@ -57,6 +57,13 @@ def test_the_fused_step_generates_what_the_eager_loop_does(shape, name, B):
     assert step.settings["source"] in ("not measured", "measured", "kept")
 
 
+def test_an_activation_without_a_kernel_is_refused_before_any_step():
+    pytest.importorskip("triton")
+    model, cache, _ = setting(GPT2 | {"activation": "gelu"})
+    with pytest.raises(ValueError, match=r"activation is gelu; .* kernel: torch"):
+        StaticStep(model, cache, greedy, kernel="triton")
+
+
 def test_a_prompt_quantised_by_a_kernel_is_attended_to_as_it_is_stored():
     pytest.importorskip("triton")
     for shape, layer_map in ((GPT2, "own"), (LLAMA, "pairs")):

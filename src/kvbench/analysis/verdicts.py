@@ -42,7 +42,7 @@ def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
 def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
-    `controls` is a record of `judge_controls`, whose counts are told beside. Ratios are the
+    `controls` is a record of `judge_controls`, whose counts the result repeats. Ratios are the
     version's time over its baseline's, of processes that ran in one round; a pair without such a
     round gets no ratio and no word, but the reason.
     """

@@ -2,8 +2,8 @@
 
 One sequence: every product reads its weights once, with the norm before it and the activation or
 the residual after it on the way (`kernels.triton.linear.one_row`). Several sequences: products on
-matrix units (`few_rows`), whose summands the next norm adds up in order. In both
-the attention appends the new token and joins its own shares. The residual stream is fp32.
+matrix units (`few_rows`), whose summands the next norm adds up in order. In both the attention
+appends the new token and joins its own shares. The residual stream is fp32.
 
 Every result is the same at every replay: nothing is added up in the order in which programs end.
 """
@@ -56,11 +56,11 @@ ROWS_HEAD_CHOICES = [
 
 
 class FusedStep:
-    """`forward()` gives logits (B, 1, vocab_size) of `token` (B, 1) at `position` (1,).
+    """`step()` gives logits (B, 1, vocab_size) of `token` (B, 1) at `position` (1,).
 
     token and position are int64 tensors on the device, which the caller moves on. Rows of K and V
     are stored in `cache`, which must keep one row a token (`rows`). Raises ValueError where a
-    tensor does not fit.
+    tensor does not fit, or the model has an activation without a kernel.
     """
 
     def __init__(

@@ -78,7 +78,10 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def decoder(self) -> Decoder:
-        """The model as data, its tensors and modules shared."""
+        """The model as data, its tensors and modules shared.
+
+        Raises ValueError for a model with an activation that `Layer` does not know.
+        """
         raise NotImplementedError
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:

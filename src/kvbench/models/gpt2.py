@@ -155,6 +155,11 @@ class Model(LanguageModel):
 
     def decoder(self) -> Decoder:
         if self.config.activation != "gelu_new":
+            raise ValueError(
+                f"activation is {self.config.activation}; a fused step has gelu_new alone: use "
+                "kernel: torch"
+            )
+        if self.config.activation != "gelu_new":
             raise ValueError("fused kernels have the tanh GELU only: use kernel: torch")
         parts = self.transformer
         layers = [
