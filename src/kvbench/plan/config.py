@@ -144,16 +144,16 @@ def _check_plain(given: Any, name: str = "the configuration") -> None:
             raise ConfigError(f"{where} is nested too deep; allowed: {DEEPEST} levels, no cycle")
         if len(queue) > MOST_VALUES:
             raise ConfigError(f"{name} has more than {MOST_VALUES} values; allowed: fewer")
-        inside = value.items() if isinstance(value, dict) else ()
-        for key, _ in inside:
+        for key in value if isinstance(value, dict) else ():
             if not isinstance(key, str):
                 raise ConfigError(f"{where} has the key {_shown(key)}; allowed: text")
             if not key.isprintable():
                 raise ConfigError(
                     f"{where} is {_shown(key)}; allowed: text of printable characters"
                 )
-        inside = enumerate(value) if isinstance(value, list) else inside
-        queue += [(v, f"{path}.{key}" if path else str(key), depth + 1) for key, v in inside]
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            queue += [(v, f"{path}.{key}" if path else str(key), depth + 1) for key, v in items]
         if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
             raise ConfigError(f"{where} is a number of {value.bit_length()} bits; allowed: fewer")
         if isinstance(value, float) and not math.isfinite(value):
