@@ -66,6 +66,7 @@ onstart:
         preflight.check_writable(f"results/{config['study']}")
     except preflight.UnfitFolder as refusal:
         raise WorkflowError(str(refusal)) from None
+    ask_beside()
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.
     if workflow.local_exec:

@@ -9,7 +9,10 @@ from typing import Any
 from kvbench.records.record import Record, is_error, timing_key
 from kvbench.stats.paired import interval
 
-OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state")
+OF_A_PROCESS = (
+    *("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state"),
+    "beside",  # processes of the cells it is compared with, measured beside it
+)
 PHASES = ("prefill", "decode")
 
 

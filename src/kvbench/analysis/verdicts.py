@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
-from kvbench.analysis.rounds import NotSideBySide, minutes_a_round, rounds
+from kvbench.analysis.rounds import (
+    NotSideBySide,
+    by_place,
+    minutes_a_round,
+    pairs,
+    rounds,
+    side_by_side,
+)
 from kvbench.analysis.table import Table
 from kvbench.costs.forward import generation_ceiling
 from kvbench.records.record import Record, apart, is_error, measured
@@ -29,14 +35,6 @@ ALPHA = 0.05  # of all words other than inconclusive, at most this share is expe
 ABOVE = "error: above ceiling"
 MOST = 1000  # replicates beyond which nobody measures
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
-
-
-def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
-    """(version, baseline): v1 against v0, the others against v1; without v1 against the first."""
-    if "v1" not in versions:
-        return [(version, versions[0]) for version in versions[1:]]
-    first = [("v1", "v0")] if "v0" in versions else []
-    return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
 
 
 def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
@@ -88,19 +86,6 @@ def controls_table(records: Sequence[Record], margin: float) -> Table:
     record = judge_controls(records, margin)
     title = f"Controls on {record['pretrained']}"
     return Table(title, record["rows"], notes(record), records, record)
-
-
-def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
-    """Cells that are compared with one another, beside where: batch, and T or depth."""
-    places: dict[tuple[Any, ...], list[Record]] = {}
-    for cell in cells:
-        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
-        places.setdefault(key, []).append(cell)
-    names = ("batch_size", "T", "depth")
-    return [
-        ({name: value for name, value in zip(names, key, strict=True) if value is not None}, here)
-        for key, here in places.items()
-    ]
 
 
 def at(row: Record) -> str:
@@ -212,6 +197,7 @@ def _compared(
     What a reader must know of a pair is put into `row`: disturbed processes, rounds left out, other
     kernels.
     """
+    a, b = side_by_side(a, b)
     try:
         shared = rounds(a, b)
     except NotSideBySide as reason:
