@@ -6,6 +6,7 @@ figures that show an interval show the one its word was read from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -30,6 +31,7 @@ from kvbench.stats.decisions import (
     verdicts,
 )
 from kvbench.stats.paired import Comparison
+from kvbench.stats.stopping import half_width_of
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
@@ -37,7 +39,12 @@ MOST = 1000  # replicates beyond which nobody measures
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
 
 
-def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
+def judge(
+    cells: Sequence[Record],
+    margin: float,
+    controls: Record | None = None,
+    alpha: float = ALPHA,
+) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
     `controls` is a record of `judge_controls`, whose counts the result repeats. Ratios are the
@@ -58,25 +65,26 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
                 compared.append((row, comparison))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
             rows.append(row)
-    level = attach_verdicts(compared, margin)
+    level = attach_verdicts(compared, margin, alpha)
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
         row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
         beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
-    seen = _detectable([comparison for _, comparison in compared], cells)
+    seen = _detectable([comparison for _, comparison in compared], cells, alpha)
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
         row["smallest_detectable"] = seen["family"]["relative"] if seen else None
     return _record("verdicts", cells, rows, level, margin) | {
         "detectable": seen,
+        "rounds": _rounds([comparison for _, comparison in compared], cells),
         "controls": _counted(controls["rows"]) if controls else [],
     }
 
 
-def table(records: Sequence[Record], margin: float) -> Table:
+def table(records: Sequence[Record], margin: float, alpha: float = ALPHA) -> Table:
     """The verdicts on the latency and decode cells among `records`, and on controls if there."""
     cells, controls = apart(records, "controls")
-    record = judge(cells, margin, *controls)
+    record = judge(cells, margin, next(iter(controls), None), alpha)
     title = f"Verdicts on {record['pretrained']}"
     return Table(title, record["rows"], notes(record), cells, record)
 
@@ -217,7 +225,24 @@ def _compared(
     return comparison
 
 
-def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:
+def _rounds(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:
+    """What tells whether another round is worth its time (`stats.stopping`); None without a pair.
+
+    `widest` is None where an interval has no end yet.
+    """
+    if not compared:
+        return None
+    widest = max(map(half_width_of, compared))
+    return {
+        "measured": max(cell.get("replicates", 1) for cell in measured(cells)),
+        "widest": widest if math.isfinite(widest) else None,
+        "minutes": minutes_a_round(cells),
+    }
+
+
+def _detectable(
+    compared: Sequence[Comparison], cells: Sequence[Record], alpha: float = ALPHA
+) -> Record | None:
     """What these rows can show, alone and as a family, and what would halve it; None where unknown.
 
     The spread is that of the rows themselves.
@@ -225,9 +250,9 @@ def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Reco
     several = [c for c in compared if c.replicates > 1]
     if not several:
         return None
-    alone, family = (smallest_detectable(several, alpha=ALPHA, of=n) for n in (1, len(several)))
+    alone, family = (smallest_detectable(several, alpha=alpha, of=n) for n in (1, len(several)))
     half = family.relative / 2
-    wanted = replicates_needed(half, family.sd, ALPHA / len(several), most=MOST)
+    wanted = replicates_needed(half, family.sd, alpha / len(several), most=MOST)
     a_round = minutes_a_round(cells)
     more = None
     if wanted is not None and a_round is not None:
@@ -240,9 +265,11 @@ def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Reco
     }
 
 
-def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+def attach_verdicts(
+    compared: Sequence[tuple[Record, Comparison]], margin: float, alpha: float = ALPHA
+) -> float:
     """Write each comparison's word and interval into its row; the level they all have."""
-    found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
+    found = verdicts([comparison for _, comparison in compared], alpha, margin)
     for (row, _), verdict in zip(compared, found, strict=True):
         last = {key: row.pop(key) for key in ("disturbed", "remark")}
         row |= {
@@ -255,7 +282,7 @@ def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float
             "p_adjusted": verdict.p_adjusted,
             **last,
         }
-    return found[0].level if found else 1 - ALPHA
+    return found[0].level if found else 1 - alpha
 
 
 def _record(
