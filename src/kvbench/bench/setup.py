@@ -5,6 +5,7 @@ A `Cell` is what a measuring job is given: flags, shape and settings.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,7 +30,7 @@ from kvbench.models.build import build
 if TYPE_CHECKING:
     from kvbench.engine.static_step import StaticStep
 
-Runner = Callable[[Callable[[], None]], Tensor]
+Runner = Callable[[Callable[[], None], int], Tensor]
 
 
 @dataclass
@@ -65,13 +66,21 @@ class Setup:
             return greedy
         return Sampler(self.cell.temperature, self.cell.top_k, self.cell.seed)
 
-    def runner(self, T: int) -> Runner:
-        """What generates T tokens after the prompt, again and again: `run(mark) -> tokens`."""
-        cache, pick = self.cache(self.prompt.size(1) + T), self.pick()
+    def measured_runs(self) -> Iterator[int]:
+        """Counts the measured runs: `num_measure_runs`, fewer where `run_budget_s` is over."""
+        began, budget = time.perf_counter(), self.cell.run_budget_s
+        for number in range(self.cell.num_measure_runs):
+            if number and budget is not None and time.perf_counter() - began >= budget:
+                return
+            yield number
+
+    def runner(self, most: int) -> Runner:
+        """What generates up to `most` tokens after the prompt, again and again: `run(mark, T)`."""
+        cache, pick = self.cache(self.prompt.size(1) + most), self.pick()
         if self.choice.static:
             step = self.step(cache, pick)
-            return lambda mark: step.generate(self.prompt, T, mark)
-        return lambda mark: generate(self.model, self.prompt, T, cache, self.pick(), mark)
+            return lambda mark, T: step.generate(self.prompt, T, mark)
+        return lambda mark, T: generate(self.model, self.prompt, T, cache, self.pick(), mark)
 
     def step(self, cache: Cache, pick: Pick | None = None) -> StaticStep:
         """The decode step over `cache` as this cell runs it: captured, compiled or as it is."""

@@ -32,7 +32,8 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
-    keys["versions"]["items"]["enum"] = list(VERSIONS)
+    for listed in (keys["versions"], keys["decode"]["properties"]["versions"]["oneOf"][0]):
+        listed["items"]["enum"] = list(VERSIONS)
     keys["peers"]["items"]["enum"] = list(PEERS)
     presets = {"enum": list(PRESETS)}
     keys["pretrained"]["oneOf"][0] |= presets
@@ -76,6 +77,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config = _defaults(config, schema)
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
+    if config["decode"]["batch_size"] is not None:
+        config["decode"]["batch_size"] = _listed(config["decode"]["batch_size"])
     for key in ("batch_size", "T"):
         config["controls"][key] = _listed(config["controls"][key])
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
