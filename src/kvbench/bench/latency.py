@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from statistics import fmean, median
 from typing import Any
 
@@ -20,6 +19,7 @@ from kvbench.bench.yardstick import runs_with_yardstick
 from kvbench.cell import Cell
 from kvbench.engine.generate import overflow_steps
 
+Generates = Callable[[Callable[[], None]], Any]  # a whole generation, given its clock's mark
 WARM_TOKENS = 16  # of a warm-up run: the prefill and steps enough to touch all that a step does
 
 
@@ -28,12 +28,16 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
     with ready(cell, weights, kernels) as setup:
         wrap = delaying(cell.delay or 0.0, setup.device)
         runner = setup.runner(cell.T)
-        T, warm = cell.T, min(cell.T, WARM_TOKENS)
+
+        def generation(T: int) -> dict[str, Any]:
+            return one_run(setup, lambda mark: runner(mark, T), wrap, T)
+
+        T = cell.T
         for _ in range(cell.num_warmup_runs):
-            one_run(setup, partial(runner, T=warm), wrap, warm)
+            generation(min(T, WARM_TOKENS))
         drawn = energy.of_runs(setup, runner)
         runs, readings = runs_with_yardstick(
-            setup, lambda: one_run(setup, partial(runner, T=T), wrap, T), steps=T - 1, prefill=True
+            setup, lambda: generation(T), steps=T - 1, prefill=True
         )
         return setup.record(
             **cell.axes(),
