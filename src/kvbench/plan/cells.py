@@ -18,7 +18,7 @@ from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_sourc
 
 # What every cell takes of the configuration.
 STUDY = (
-    *("implementation_name", "dtype", "device", "threads", "execution", "kernel"),
+    *("implementation_name", "dtype", "device", "threads", "execution", "kernel", "process"),
     *(
         "prompt_length",
         "seed",
