@@ -21,7 +21,7 @@ def test_intervals_stand_with_their_value_and_what_never_changes_above():
     assert text.splitlines() == [
         "| version | cache_bytes | why |",
         "| ------- | ----------: | --- |",
-        "| v1      |     36.9 kB |   - |",
+        "| v1      |     36.9 kB | -   |",
         "| v2      |     4.72 MB | (1) |",
     ]
     assert notes == ["Every row: speedup 1.02 [0.96, 1.07], batch 8.", f"(1) {'long ' * 9}"]

@@ -12,7 +12,8 @@ from kvbench.stats.paired import Interval, compare, interval
 BASELINES = {"peers": "v1", "executions": "eager-torch"}
 NOTES = {
     "peers": "`speedup` is v1's time over the runner's: above 1, the runner is faster. 95 % "
-    "intervals, paired by round. Tokens are compared with those v1 generates from the same weights.",
+    "intervals, paired by round. Tokens are compared with those that v1 generates from the same "
+    "weights.",
     "executions": "`speedup` is the step's time run eagerly by torch, over this way's. The step is "
     "the forward and the pick of a token, whatever runs it; preparing it once is apart.",
 }
