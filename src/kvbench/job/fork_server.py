@@ -122,7 +122,7 @@ def serve(address: str) -> None:
 
 
 def _keep(connection: socket.socket) -> None:
-    """In a process of its own: fork the job, wait for its end and tell its status; never returns."""
+    """In a process of its own: fork the job, wait for its end, tell its status; never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.close(0)
     header, outputs, _, _ = socket.recv_fds(connection, 8, 2)
@@ -138,14 +138,15 @@ def _keep(connection: socket.socket) -> None:
     for descriptor in outputs:
         os.close(descriptor)
     watched = os.pidfd_open(child)
-    ready, _, _ = select.select([watched, connection], [], [])
-    if watched not in ready:  # the job is gone
+    ended: list[Any] = select.select([watched, connection], [], [])[0]
+    abandoned = watched not in ended  # the job is gone
+    if abandoned:
         os.kill(child, signal.SIGTERM)
         if not select.select([watched], [], [], GRACE_S)[0]:
             os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    if ready == [connection] or code < 0:
+    if abandoned or code < 0:
         os._exit(0)  # the connection ends without a status
     connection.sendall(code.to_bytes(4, "little"))
     os._exit(0)
