@@ -10,6 +10,7 @@ import pytest
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
+from kvbench.records.benchmark_types import Run
 from kvbench.records.store import SCHEMA_VERSION
 from kvbench.records.types import Record
 
@@ -121,16 +122,10 @@ def test_the_parts_of_a_phase_have_the_other_project_s_names():
 
 def _properties(benchmark):
     """The keys of one benchmark's records."""
-    whole = schema.load()
-    keys = dict(whole["properties"])
-    for rule in whole["allOf"]:
-        which = rule["if"]["properties"].get("benchmark_name", {})
-        if benchmark in (which.get("enum") or [which.get("const")]):
-            keys |= rule["then"].get("properties", {})
-    return keys
+    return [field.encode_name for field in msgspec.structs.fields(schema.TYPES[benchmark])]
 
 
 def _exists(key):
     names = {*BENCHMARKS, *map(record_name, BENCHMARKS)}
-    of_a_run = schema.load()["$defs"]["run"]["properties"]
-    return key in names | set(of_a_run) or any(key in _properties(name) for name in names)
+    of_a_run = {field.encode_name for field in msgspec.structs.fields(Run)}
+    return key in names | of_a_run or any(key in _properties(name) for name in schema.TYPES)

@@ -20,7 +20,7 @@ from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
 from kvbench.costs.forward import ITEMSIZE, head_dim, kv_heads
 from kvbench.engine.backend import PLAIN, Choice, settle
-from kvbench.engine.fast_cache import with_fast_attention
+from kvbench.engine.fast_cache import decode_kernel, with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
 from kvbench.engine.packed_linear import copied_bytes, pack
 from kvbench.job import devices
@@ -47,6 +47,7 @@ class Setup:
     held: devices.Held
     watch: machine.Watch
     prepared_s: dict[str, float] = field(default_factory=dict)  # tuning, compiling, capturing
+    decode_attention: str | None = None  # whose kernels; None where no step reads a cache
     kernel_settings: dict[str, Any] | None = None  # of Triton's kernels, where they run the step
 
     def begin(self) -> None:
@@ -58,7 +59,9 @@ class Setup:
         like = self.model.lm_head.weight
         batch = batch or len(self.prompt)
         cache = make(self.cell.cache, self.model.config, batch, tokens, like)
-        return with_fast_attention(cache, self.choice)
+        cache = with_fast_attention(cache, self.choice)
+        self.decode_attention = decode_kernel(cache) if self.cell.use_cache else None
+        return cache
 
     def pick(self) -> Pick:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""
@@ -87,6 +90,7 @@ class Setup:
         from kvbench.engine.static_step import StaticStep
 
         step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
+        self.decode_attention = self.choice.kernel
         self.prepared_s = step.prepared_s
         self.kernel_settings = step.settings
         return step
@@ -120,6 +124,7 @@ class Setup:
             **machine.facts(self.device),
             **cache_bytes(self.cell),
             **self.choice.facts(),
+            "decode_attention": self.decode_attention,
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
             **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),

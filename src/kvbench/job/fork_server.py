@@ -138,7 +138,8 @@ def _keep(connection: socket.socket) -> None:
     for descriptor in outputs:
         os.close(descriptor)
     watched = os.pidfd_open(child)
-    ended: list[Any] = select.select([watched, connection], [], [])[0]
+    watching: list[Any] = [watched, connection]
+    ended = select.select(watching, [], [])[0]
     abandoned = watched not in ended  # the job is gone
     if abandoned:
         os.kill(child, signal.SIGTERM)
