@@ -22,11 +22,24 @@ def refusal(given):
     return str(error.value)
 
 
+def test_versions_by_name_are_the_versions_by_number():
+    named = {"versions": ["none", "dense", "int8-shared"], "layer_maps": {"int8-shared": "ends"}}
+    numbered = {"versions": ["v0", "v1", "v4"], "layer_maps": {"v4": "ends"}}
+    assert resolve(named, SCHEMA) == resolve(numbered, SCHEMA)
+
+
 @pytest.mark.parametrize(
     "given,key,allowed",
     [
         ({"T_valuse": [1]}, "'T_valuse'", "did you mean 'T_values'?"),
         ({"versions": ["v99"]}, "'versions.0'", "v0, v1, v2, v3, v4"),
+        ({"versions": ["int9"]}, "'versions.0' is 'int9'; did you mean", "none, dense, int8"),
+        ({"versions": ["v2", "int8"]}, "'versions'", "each once"),
+        (
+            {"layer_maps": {"v3": "ends", "dense-shared": "ends"}},
+            "'layer_maps'",
+            "'dense-shared' and 'v3', which are one version",
+        ),
         ({"T_values": [0]}, "'T_values.0'", "whole numbers from 1"),
         ({"T_values": []}, "'T_values'", "at least one"),
         ({"dtype": "int3"}, "'dtype'", "float32, bfloat16, float16"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from typing import Any
 
 from kvbench.cell import Cell
 from kvbench.files import write_text
+from kvbench.job import fork_server
 from kvbench.job.log import check_declared, tell
 from kvbench.records.provenance import stamp
 from kvbench.records.record import Record
@@ -55,7 +56,7 @@ def _in_a_process(request: Request) -> Iterator[Record]:
     with TemporaryDirectory() as folder:
         path = Path(folder, "request.json")
         path.write_text(json.dumps(request))
-        done = subprocess.run([sys.executable, "-m", __name__, str(path)])
+        done = subprocess.run([sys.executable, "-m", "kvbench.job.beside", str(path)])
         failed: Record = {"error": "failed"}
         record: Record = json.loads(path.read_text()) if done.returncode == 0 else failed
     if "error" in record:
@@ -65,16 +66,16 @@ def _in_a_process(request: Request) -> Iterator[Record]:
     yield {"key": record["provenance"]["key"], **kept}
 
 
-def measure_here(cell: Mapping[str, Any], inputs: Mapping[str, Any]) -> Record:
-    """The record of one cell, measured in this process under the lock that its parent holds."""
-    whole = Cell.of(dict(cell))
-    bench = import_module(f"kvbench.bench.{whole.benchmark}")
+def measure_here(path: str) -> None:
+    """Put a record in the place of the request at `path`, under the lock that the job holds."""
+    request = json.loads(Path(path).read_text())
+    cell, inputs = Cell.of(request["cell"]), request["inputs"]
+    bench = import_module(f"kvbench.bench.{cell.benchmark}")
     files = {name: path or None for name, path in inputs.items() if name != "code"}
-    record = stamp(bench.run(whole, **files), dict(cell), inputs)
+    record = stamp(bench.run(cell, **files), request["cell"], inputs)
     check_declared(inputs["code"])
-    return record
+    Path(path).write_text(json.dumps(record))
 
 
-if __name__ == "__main__":
-    file = Path(sys.argv[1])
-    file.write_text(json.dumps(measure_here(**json.loads(file.read_text()))))
+if __name__ == "__main__":  # a fork where the job is one, so that the two have begun alike
+    fork_server.run(import_module("kvbench.job.beside").measure_here, sys.argv[1])

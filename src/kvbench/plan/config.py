@@ -17,7 +17,7 @@ from kvbench.peers import PEERS
 from kvbench.plan.config_checks import ConfigError, check_together
 from kvbench.plan.study import CUSTOM
 from kvbench.presets import PRESETS
-from kvbench.versions import VERSIONS
+from kvbench.versions import BY_NAME, VERSIONS
 
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
 DEEPEST, MOST_VALUES, LARGEST_BITS = 6, 50_000, 128  # levels; values in all; bits of a number
@@ -32,7 +32,8 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
-    keys["versions"]["items"]["enum"] = list(VERSIONS)
+    for listed in (keys["versions"], keys["decode"]["properties"]["versions"]["oneOf"][0]):
+        listed["items"]["enum"] = [*VERSIONS, *BY_NAME]
     keys["peers"]["items"]["enum"] = list(PEERS)
     presets = {"enum": list(PRESETS)}
     keys["pretrained"]["oneOf"][0] |= presets
@@ -58,14 +59,14 @@ def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
 def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> dict[str, Any]:
     """The whole configuration: `given` with numbers read, defaults filled in and lists made lists.
 
-    `name` is the study's name where the configuration gives none. Afterwards `pretrained` and
-    `batch_size` are lists and `log_file` is a path. Raises ConfigError for the first key that is
-    unknown, of a wrong type, out of range, or impossible in combination.
+    `name` is the study's name where the configuration gives none. Afterwards `versions` are
+    numbers, `pretrained` and `batch_size` are lists and `log_file` is a path. Raises ConfigError
+    for the first key that is unknown, of a wrong type, out of range, or impossible in combination.
     """
     import jsonschema
 
     _check_plain(given)
-    config = _coerce({"study": name, **given}, schema)
+    config = _versions_by_number(_coerce({"study": name, **given}, schema))
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(config),
         key=lambda e: list(map(str, e.path)),
@@ -76,6 +77,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config = _defaults(config, schema)
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
+    if config["decode"]["batch_size"] is not None:
+        config["decode"]["batch_size"] = _listed(config["decode"]["batch_size"])
     for key in ("batch_size", "T"):
         config["controls"][key] = _listed(config["controls"][key])
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
@@ -162,6 +165,31 @@ def _check_plain(given: Any, name: str = "the configuration") -> None:
             raise ConfigError(f"{where} is {_shown(value)}; allowed: text of printable characters")
 
 
+def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with versions that it calls by name (`int8`) by their number (`v2`)."""
+    maps, decode = config.get("layer_maps"), config.get("decode")
+    config = _numbered(config)
+    if isinstance(decode, dict):
+        config = config | {"decode": _numbered(decode)}
+    if isinstance(maps, dict):
+        for name in maps:
+            if BY_NAME.get(name) in maps:
+                raise ConfigError(
+                    f"config key 'layer_maps' has {name!r} and {BY_NAME[name]!r}, which are one "
+                    "version: keep one"
+                )
+        config = config | {"layer_maps": {BY_NAME.get(v, v): value for v, value in maps.items()}}
+    return config
+
+
+def _numbered(section: dict[str, Any]) -> dict[str, Any]:
+    """A section with the numbers of the versions that its key `versions` lists."""
+    named = section.get("versions")
+    if not isinstance(named, list):
+        return section
+    return section | {"versions": [BY_NAME.get(v, v) if isinstance(v, str) else v for v in named]}
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -215,7 +243,13 @@ def _line(error: Any, schema: dict[str, Any]) -> str:
         deeper = [e for e in error.context if e.validator not in ("type",)]
         if deeper:
             return _line(deeper[0], schema)
-    return f"config key {path!r} is {_shown(error.instance)}; allowed: {_allowed(error.schema)}"
+    near: list[str] = []
+    if error.validator == "enum" and isinstance(error.instance, str):
+        near = difflib.get_close_matches(error.instance, map(str, error.schema["enum"]), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return (
+        f"config key {path!r} is {_shown(error.instance)}; {hint}allowed: {_allowed(error.schema)}"
+    )
 
 
 def _unknown(path: str, wrong: str, known: list[str]) -> str:
