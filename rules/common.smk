@@ -41,6 +41,16 @@ _files = workflow.overwrite_configfiles
 try:
     for _file in _files or [ROOT / "config/config.yaml"]:
         check_written(_file)
+except ConfigError as refusal:
+    sys.exit(str(refusal))
+
+# A study is one config file: defaults come from the schema, never from another study's file.
+if not _files:
+
+    configfile: str(ROOT / "config/config.yaml")
+
+
+try:
     _name = Path(_files[-1]).stem if _files else "default"
     config = resolve(dict(config), load_schema(), name=_name)
     if workflow.is_main_process:

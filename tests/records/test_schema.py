@@ -1,12 +1,14 @@
 """The schema of records: documented, shipped, and kept by every line that was published."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import msgspec
 import pytest
 
+from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
 from kvbench.records.store import SCHEMA_VERSION
 from kvbench.records.types import Record
@@ -79,3 +81,56 @@ def test_a_measurement_needs_its_numbers_and_its_machine(tmp_path):
     with pytest.raises(schema.NotARecord, match="missing required field `threads`"):
         schema.check_lines([json.dumps(measured)], "one")
     assert schema.check_lines([json.dumps(LOST)], "one") == 1
+
+
+# The keys of the project that this one grew out of, by its benchmarks' names.
+COMMON = """
+implementation_name gpu_name gpu_total_vram python_version pytorch_version cuda_version dtype
+model_config pretrained benchmark_name version version_description use_cache kv_cache_quant
+cross_layer_sharing
+"""
+THERE = {
+    "latency_vs_T": "prompt_length batch_size seed T time_total_ms_median time_total_ms_mean "
+    "time_total_ms_std time_per_token_ms_median time_per_token_ms_std n_samples n_outliers_removed",
+    "vram_vs_T": "prompt_length batch_size seed T peak_memory_bytes peak_activation_bytes "
+    "baseline_memory_bytes",
+    "per_phase_timing": "prompt_length batch_size seed T_star time_phase_ms",
+    "max_batch_capacity": "prompt_length batch_size seed capacity_T max_batch_size "
+    "peak_memory_bytes peak_memory_gb",
+    "perplexity": "loss perplexity dataset eval_mode num_tokens_evaluated stride",
+}
+
+
+@pytest.mark.parametrize("there", THERE)
+def test_every_key_of_the_other_project_is_a_key_here_or_in_the_table_of_what_moved(there):
+    here = re.search(r"`(\w+)`", schema.MOVED[there])[1] if there in schema.MOVED else there
+    keys = set(_properties(here))
+    for key in (COMMON + THERE[there]).split():
+        assert key in keys or key in schema.MOVED, key
+        if key not in keys:
+            named = re.findall(r"`([\w.]+)`", schema.MOVED[key])
+            assert all(_exists(name.split(".")[0]) for name in named), (key, named)
+
+
+def test_the_parts_of_a_phase_have_the_other_project_s_names():
+    text = (ROOT / "published/cpu-amd-epyc-avx2/results.jsonl").read_text()
+    lines = map(json.loads, text.splitlines())
+    parts = next(line["time_phase_ms"] for line in lines if line["benchmark_name"] == "phase")
+    assert {"embedding", "attention", "mlp", "head", "other", "total"} <= set(parts)
+
+
+def _properties(benchmark):
+    """The keys of one benchmark's records."""
+    whole = schema.load()
+    keys = dict(whole["properties"])
+    for rule in whole["allOf"]:
+        which = rule["if"]["properties"].get("benchmark_name", {})
+        if benchmark in (which.get("enum") or [which.get("const")]):
+            keys |= rule["then"].get("properties", {})
+    return keys
+
+
+def _exists(key):
+    names = {*BENCHMARKS, *map(record_name, BENCHMARKS)}
+    of_a_run = schema.load()["$defs"]["run"]["properties"]
+    return key in names | set(of_a_run) or any(key in _properties(name) for name in names)

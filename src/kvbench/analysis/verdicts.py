@@ -19,6 +19,7 @@ from kvbench.records.record import Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
+    Verdict,
     replicates_needed,
     smallest_detectable,
     verdicts,
@@ -42,9 +43,9 @@ def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
 def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
-    `controls` is a record of `judge_controls`, whose counts the result repeats. Ratios are the
-    version's time over its baseline's, of processes that ran in one round; a pair without such a
-    round gets no ratio and no word, but the reason.
+    `controls` is a record of `judge_controls`, whose counts the result repeats. A speed-up is the
+    baseline's time over the version's, of processes that ran in one round; a pair without such a
+    round gets no speed-up and no word, but the reason.
     """
     rows, compared, limits = [], [], []
     drift = exponents(cells)
@@ -63,8 +64,8 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
     level = attach_verdicts(compared, margin)
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
-        row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
-        beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
+        row["share_of_ceiling"] = row["speedup"] / ceiling
+        beyond = row["speedup_low"] is not None and row["speedup_low"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
     seen = _detectable([comparison for _, comparison in compared], cells)
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
@@ -127,7 +128,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
             rows.append(row)
     level = attach_verdicts(compared, margin)
     for row in rows:
-        none_shown = "ratio" in row and row["verdict"] not in (FASTER, SLOWER)
+        none_shown = "speedup" in row and row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
         row["as_expected"] = "yes" if good else "no"
     same = [comparison for row, comparison in compared if not row["delay"]]
@@ -141,14 +142,15 @@ def notes(record: Record) -> list[str]:
         return ["Nothing to compare."]
     percent = 100 * record["level"]
     lines = [
-        "ratio: the version's time over its baseline's, below 1 is faster; low, high: its paired "
+        "speedup: the baseline's time over the version's, above 1 is faster, with its paired "
         f"{percent:.4g} % interval over processes, adjusted for all rows; "
         f"equivalent: within {100 * record['margin']:.3g} %.",
     ]
-    if any(row.get("clock_ratio") for row in record["rows"]):
+    if any(row.get("clock_speedup") for row in record["rows"]):
         lines.append(
-            "Ratios are of times brought to one pace of the machine by the yardstick beside every "
-            "run (docs/method.md); clock_ratio is of the times as they are."
+            "speedup is drift-corrected: of times brought to one pace of the machine by the "
+            "yardstick beside every run (docs/method.md); clock_speedup is of the clock's times as "
+            "they are."
         )
     if record["benchmark_name"] == "verdicts":
         lines.append(
@@ -161,7 +163,7 @@ def notes(record: Record) -> list[str]:
         if row.get("flag"):
             lines.append(
                 f"{row['flag']}: {row['version']} against {row['baseline']} at {at(row)} is at "
-                f"least {1 / row['high']:.3g} times faster where {row['ceiling_from']} allow "
+                f"least {row['speedup_low']:.3g} times faster where {row['ceiling_from']} allow "
                 f"{row['ceiling']:.3g}. The measurement or the code is wrong until something "
                 "outside the model explains it."
             )
@@ -220,7 +222,7 @@ def _compared(
     comparison = compare_cells(a, b, drift, margin)
     at_one_pace = uses_yardstick(a, b, drift)
     clock = compare_cells(a, b, drift, by_clock=True) if at_one_pace else None
-    row["clock_ratio"] = clock.ratio if clock else None
+    row["clock_speedup"] = 1 / clock.ratio if clock else None
     ways = [tuple(cell.get(key) for key in ("execution", "kernel")) for cell in (a, b)]
     remarks = [shared.remark] if shared.remark else []
     if ways[0] != ways[1]:
@@ -260,16 +262,20 @@ def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float
     for (row, _), verdict in zip(compared, found, strict=True):
         last = {key: row.pop(key) for key in ("disturbed", "remark")}
         row |= {
-            "ratio": verdict.ratio,
-            "low": verdict.low,
-            "high": verdict.high,
-            "clock_ratio": row.pop("clock_ratio"),  # its place in the table
+            **speedup(verdict),
             "verdict": verdict.word,
+            "clock_speedup": row.pop("clock_speedup"),  # its place in the table
             "replicates": verdict.replicates,
             "p_adjusted": verdict.p_adjusted,
             **last,
         }
     return found[0].level if found else 1 - ALPHA
+
+
+def speedup(of: Verdict | Comparison) -> Record:
+    """The speed-up of a over b, b's time over a's, with its interval: of a ratio of times a / b."""
+    low, high = (None if end is None else 1 / end for end in (of.high, of.low))
+    return {"speedup": 1 / of.ratio, "speedup_low": low, "speedup_high": high}
 
 
 def _record(
