@@ -10,6 +10,7 @@ import pytest
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
+from kvbench.records.benchmark_types import TYPES, Run
 from kvbench.records.store import SCHEMA_VERSION
 from kvbench.records.types import Record
 
@@ -104,7 +105,7 @@ THERE = {
 @pytest.mark.parametrize("there", THERE)
 def test_every_key_of_the_other_project_is_a_key_here_or_in_the_table_of_what_moved(there):
     here = re.search(r"`(\w+)`", schema.MOVED[there])[1] if there in schema.MOVED else there
-    keys = set(_properties(here))
+    keys = TYPES[here].__struct_fields__
     for key in (COMMON + THERE[there]).split():
         assert key in keys or key in schema.MOVED, key
         if key not in keys:
@@ -119,18 +120,7 @@ def test_the_parts_of_a_phase_have_the_other_project_s_names():
     assert {"embedding", "attention", "mlp", "head", "other", "total"} <= set(parts)
 
 
-def _properties(benchmark):
-    """The keys of one benchmark's records."""
-    whole = schema.load()
-    keys = dict(whole["properties"])
-    for rule in whole["allOf"]:
-        which = rule["if"]["properties"].get("benchmark_name", {})
-        if benchmark in (which.get("enum") or [which.get("const")]):
-            keys |= rule["then"].get("properties", {})
-    return keys
-
-
 def _exists(key):
     names = {*BENCHMARKS, *map(record_name, BENCHMARKS)}
-    of_a_run = schema.load()["$defs"]["run"]["properties"]
-    return key in names | set(of_a_run) or any(key in _properties(name) for name in names)
+    kinds = [Run, *TYPES.values()]
+    return key in names or any(key in kind.__struct_fields__ for kind in kinds)
