@@ -20,7 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from perf.evidence.steps import HERE, Step, chosen, steps
+from perf.choice import chosen
+from perf.evidence.steps import HERE, Step, steps
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDING_S, LEAST_S = 20, 15  # kept for summary and archive; the least worth beginning a step with
@@ -56,9 +57,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run what is chosen and not done. 0 where every chosen step is done, 2 for a wrong call."""
     given, began = parse(arguments), time.monotonic()
-    known = steps(given.rounds, given.rehearse)
+    known = {step.name: step for step in steps(given.rounds, given.rehearse)}
     try:
-        wanted = chosen(known, given.steps)
+        patterns = filter(None, given.steps.split(","))
+        wanted = [known[name] for name in chosen(known, patterns, "step")]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from kvbench import placeholder
-from kvbench.bench.meters import machine, throttling
+from kvbench.bench.meters import machine
 from kvbench.models import weights
 from kvbench.records import provenance
 from kvbench.records.provenance import PARTS, stamp
@@ -128,27 +128,27 @@ def test_a_watch_says_what_disturbed_a_sample(monkeypatch):
 
 
 def test_throttling_is_what_was_counted_in_between(tmp_path):
-    def machine(core_counts, quota):
+    def reading(core_counts, quota):
         for i, count in enumerate(core_counts):
             path = tmp_path / f"cpu{i}/thermal_throttle/core_throttle_count"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{count}\n")
         (tmp_path / "cpu.stat").write_text(f"nr_periods 9\nnr_throttled {quota}\n")
-        return throttling.counters("cpu", tmp_path, tmp_path / "cpu.stat")
+        return machine.throttling("cpu", tmp_path, tmp_path / "cpu.stat")
 
-    before, after = machine([3, 4], 1), machine([3, 6], 1)
-    assert throttling.since(before, after) == {"thermal": 2, "quota": 0}
-    blind = throttling.counters("cpu", tmp_path / "none", tmp_path / "none")
-    assert throttling.since(blind, blind) == {"thermal": None, "quota": None}
+    before, after = reading([3, 4], 1), reading([3, 6], 1)
+    assert machine.since(before, after) == {"thermal": 2, "quota": 0}
+    blind = machine.throttling("cpu", tmp_path / "none", tmp_path / "none")
+    assert machine.since(blind, blind) == {"thermal": None, "quota": None}
 
 
 def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path, monkeypatch):
     def read():
-        return throttling.counters("cuda", tmp_path, tmp_path / "none")["gpu"]
+        return machine.throttling("cuda", tmp_path, tmp_path / "none")["gpu"]
 
     before = read()
     driver.slowed[driver.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP] += 7_000_000  # ns
-    assert throttling.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
+    assert machine.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
     clock = {"wall": 0.0}
     monkeypatch.setattr(machine.time, "perf_counter", lambda: clock["wall"])
     for ms, disturbed in ((5, []), (15, ["throttled"])):
