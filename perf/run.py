@@ -10,7 +10,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from perf import judge, report
 from perf.choice import chosen
 from perf.targets import EXACTLY, TARGETS, Target, small
@@ -28,7 +28,7 @@ def sample(target: Target, settings: dict[str, Any]) -> dict[str, Any]:
     before = machine(settings)
     try:
         found = measure(settings)
-    except NotMeasured as missing:
+    except NotMeasuredError as missing:
         return {"reason": str(missing), "machine": before}
     read = [before["read_gb_s"], machine(settings)["read_gb_s"]]
     return found | {"machine": before | {"read_gb_s": read}}

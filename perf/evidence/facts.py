@@ -43,7 +43,7 @@ def driver() -> dict[str, Any]:
     """What the driver tells of this process's GPU, by its bindings; or why it tells nothing."""
     try:
         return nvml.clocks() | {"slowed_us": nvml.slowed_us()}
-    except nvml.Unreadable as reason:
+    except nvml.CounterError as reason:
         return {"absent": str(reason)}
 
 

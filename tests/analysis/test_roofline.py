@@ -13,7 +13,7 @@ from kvbench.analysis import datasheet
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
 from kvbench.bench import roofline_counted
 from kvbench.cli import profile as program
-from kvbench.job.log import UndeclaredCode
+from kvbench.job.log import UndeclaredCodeError
 from kvbench.ncu import NcuError, command, parse, runner
 from kvbench.ncu.__main__ import main
 from kvbench.plan.cells import cell
@@ -419,7 +419,7 @@ def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):
     ran = json.loads(capsys.readouterr().out)
     assert (ran["version"], ran["phase"], ran["P"]) == ("v2", "decode", 20)
     (tmp_path / "code.sha256").write_text("0  src/kvbench/__init__.py\n")
-    with pytest.raises(UndeclaredCode, match=r"loaded kvbench\.\w"):
+    with pytest.raises(UndeclaredCodeError, match=r"loaded kvbench\.\w"):
         program.main(["--cell", str(path), "--code", str(tmp_path / "code.sha256")])
     capsys.readouterr()
     program.main(["--version", "calibrate", "--device", "cpu", "--dtype", "float32"])

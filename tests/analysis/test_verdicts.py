@@ -8,7 +8,7 @@ import pytest
 
 from kvbench.analysis import attribution, scaling
 from kvbench.analysis import drift as steady
-from kvbench.analysis.rounds import NotSideBySide, rounds
+from kvbench.analysis.rounds import UnpairedError, rounds
 from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
@@ -16,7 +16,7 @@ from kvbench.costs import forward as costs
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import run_order
-from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
 from kvbench.report.figures import decode, phase, speedup, style
@@ -160,13 +160,13 @@ def test_a_version_of_another_day_gets_no_word():
     said = words(record)["v3"]
     assert said.startswith("not side by side: other rounds ran between them (replicates 1, 2,")
     assert "speedup" not in record["rows"][1]
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, again(cell("v2", 1), "05", device_id="GPU-2"))
-    with pytest.raises(NotSideBySide, match="started anew"):
+    with pytest.raises(UnpairedError, match="started anew"):
         rounds(v1, again(cell("v2", 1), "05", boot_id="another"))
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, cell("v2", 1) | {"device_uuid": "another"})
-    with pytest.raises(NotSideBySide, match="no time of beginning"):
+    with pytest.raises(UnpairedError, match="no time of beginning"):
         rounds(v1, again(cell("v2", 1), "05", began_at=None))
 
 
@@ -261,7 +261,7 @@ def test_records_of_another_device_are_refused(tmp_path):
     paths = [str(tmp_path / name) for name in ("v1.json", "v2.json")]
     write_record(paths[0], cell("v1", 100))
     write_record(paths[1], cell("v2", 100, device_name="another"))
-    with pytest.raises(MixedRecords, match="device_name"):
+    with pytest.raises(MixedRecordsError, match="device_name"):
         read_cells(paths)
 
 

@@ -18,7 +18,7 @@ import torch
 from project import Running, command, copy, environment, snakemake, toy
 
 from kvbench.bench.meters import clock
-from kvbench.foreign import ForeignFile
+from kvbench.foreign import FormatError
 from kvbench.inputs.tokens import load_tokens
 from kvbench.job.devices import lock_path
 from kvbench.models.weights import WeightsError, load, save
@@ -301,7 +301,7 @@ def test_without_a_compiler_cells_run_on_torch_and_say_why(tmp_path, monkeypatch
 def test_damaged_tokens_are_refused_by_name(folder):
     path = folder / "damaged.npz"
     path.write_bytes(b"PK\3\4" + bytes(100))
-    with pytest.raises(ForeignFile, match=r"damaged\.npz is not a whole token file"):
+    with pytest.raises(FormatError, match=r"damaged\.npz is not a whole token file"):
         load_tokens(path)
 
 

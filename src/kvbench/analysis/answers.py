@@ -71,7 +71,7 @@ class Section:
 def of_study(folder: str | Path) -> list[Section]:
     """The answers of a study that was run in `results/{study}`: from its verdicts and its cells.
 
-    Raises IncompleteRecord for a file that is not whole.
+    Raises RecordError for a file that is not whole.
     """
     read = [
         path

@@ -15,7 +15,7 @@ import numpy as np
 
 from kvbench.analysis.bounds import step_cost
 from kvbench.analysis.drift import Paced, to_round_pace
-from kvbench.analysis.rounds import NotSideBySide, rounds
+from kvbench.analysis.rounds import UnpairedError, rounds
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BEYOND, BreakEven, Line, break_even, fit_line
@@ -167,7 +167,7 @@ def _fitted(
         try:
             in_round = [rounds(first.cells[0], cell).replicates for cell in own.cells]
             shared[name] = set(own.times).intersection(*in_round)
-        except NotSideBySide as reason:
+        except UnpairedError as reason:
             lost[name] = str(reason)
     blocks = sorted(set.intersection(*shared.values())) if shared else []
     lines = {

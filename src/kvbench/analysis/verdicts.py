@@ -12,7 +12,7 @@ from typing import Any
 
 from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
-from kvbench.analysis.rounds import NotSideBySide, minutes_a_round, rounds
+from kvbench.analysis.rounds import UnpairedError, minutes_a_round, rounds
 from kvbench.analysis.table import Table
 from kvbench.costs.forward import generation_ceiling
 from kvbench.records.record import Record, apart, is_error, measured
@@ -216,7 +216,7 @@ def _compared(
     """
     try:
         shared = rounds(a, b)
-    except NotSideBySide as reason:
+    except UnpairedError as reason:
         row["verdict"] = str(reason)
         return None
     comparison = compare_cells(a, b, drift, margin)

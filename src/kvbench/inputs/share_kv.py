@@ -71,18 +71,18 @@ class Walk:
         """At the entry of the first block, for rows of token ids (B, T)."""
         entered: list[Any] = []
 
-        class Entered(Exception):
+        class EnteredError(Exception):
             """Nothing of the forward is needed beyond this point."""
 
         def enter(_: nn.Module, args: tuple[Any, ...]) -> None:
             entered.extend(args)
-            raise Entered
+            raise EnteredError
 
         blocks = list(model.blocks())
         hook = blocks[0].register_forward_pre_hook(enter)
         try:
             model(ids, Recorder(model, len(ids), ids.size(1)))
-        except Entered:
+        except EnteredError:
             hook.remove()
         return cls(blocks, entered[0], tuple(entered[1:-1]), Recorder(model, len(ids), ids.size(1)))
 

@@ -93,7 +93,7 @@ def throttling(device: str, cores: Path = CORES, quota: Path = QUOTA) -> dict[st
     if device == "cuda":
         try:
             found["gpu"] = nvml.slowed_us()
-        except nvml.Unreadable:
+        except nvml.CounterError:
             found["gpu"] = None
     return found
 
