@@ -25,6 +25,8 @@ class NativeCache(CacheWrapper):
     is allocated but the attention's output.
     """
 
+    decode_kernel = "native"
+
     def __init__(self, cache: Cache, native: Native) -> None:
         super().__init__(cache)
         self.appends, self.attentions = {}, {}
@@ -103,6 +105,11 @@ class WidenedCache(CacheWrapper):
             return self.cache.attend(layer, q)
         k, v, _, _ = rows_of(self.cache, layer)
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
+
+
+def decode_kernel(cache: Cache) -> str:
+    """Whose kernels compute a decode step's attention over `cache` where the model calls it."""
+    return getattr(cache, "decode_kernel", "torch")
 
 
 def with_fast_attention(cache: Cache, choice: Choice) -> Cache:

@@ -32,7 +32,8 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
-    keys["versions"]["items"]["enum"] = [*VERSIONS, *BY_NAME]
+    for listed in (keys["versions"], keys["decode"]["properties"]["versions"]["oneOf"][0]):
+        listed["items"]["enum"] = [*VERSIONS, *BY_NAME]
     keys["peers"]["items"]["enum"] = list(PEERS)
     presets = {"enum": list(PRESETS)}
     keys["pretrained"]["oneOf"][0] |= presets
@@ -76,6 +77,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config = _defaults(config, schema)
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
+    if config["decode"]["batch_size"] is not None:
+        config["decode"]["batch_size"] = _listed(config["decode"]["batch_size"])
     for key in ("batch_size", "T"):
         config["controls"][key] = _listed(config["controls"][key])
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
@@ -164,10 +167,10 @@ def _check_plain(given: Any, name: str = "the configuration") -> None:
 
 def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with versions that it calls by name (`int8`) by their number (`v2`)."""
-    named, maps = config.get("versions"), config.get("layer_maps")
-    if isinstance(named, list):
-        numbers = [BY_NAME.get(v, v) if isinstance(v, str) else v for v in named]
-        config = config | {"versions": numbers}
+    maps, decode = config.get("layer_maps"), config.get("decode")
+    config = _numbered(config)
+    if isinstance(decode, dict):
+        config = config | {"decode": _numbered(decode)}
     if isinstance(maps, dict):
         for name in maps:
             if BY_NAME.get(name) in maps:
@@ -177,6 +180,14 @@ def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
                 )
         config = config | {"layer_maps": {BY_NAME.get(v, v): value for v, value in maps.items()}}
     return config
+
+
+def _numbered(section: dict[str, Any]) -> dict[str, Any]:
+    """A section with the numbers of the versions that its key `versions` lists."""
+    named = section.get("versions")
+    if not isinstance(named, list):
+        return section
+    return section | {"versions": [BY_NAME.get(v, v) if isinstance(v, str) else v for v in named]}
 
 
 def _listed(value: Any) -> list[Any]:

@@ -143,6 +143,9 @@ class Measured(Record, frozen=True, kw_only=True):
     isolated: Annotated[Maybe[bool], doc("whether Snakemake made that environment for the job")] = (
         UNSET
     )
+    forked: Annotated[
+        Maybe[bool], doc("whether the process is a fork of one that had imported torch")
+    ] = UNSET
     pytorch_version: Annotated[str, doc("torch")]
     cuda_version: Annotated[Maybe[str | None], doc("CUDA of torch")] = UNSET
     libraries: Annotated[dict[str, str | None], doc("versions of further libraries")]
@@ -163,7 +166,14 @@ class Measured(Record, frozen=True, kw_only=True):
         doc("bytes of a token's K and V in one head, and when they change"),
     ] = UNSET
     execution: Annotated[str, doc("what really ran: eager, graph or compile")]
-    kernel: Annotated[str, doc("whose attention ran: torch, native or triton")]
+    kernel: Annotated[str, doc("kernels in use: torch, native or triton")]
+    decode_attention: Annotated[
+        Maybe[str | None],
+        doc(
+            "whose kernels computed a decode step's attention: torch, where a cache does not give "
+            "its rows to the kernels in use; null where no step reads a cache"
+        ),
+    ] = UNSET
     sdpa_backend: Annotated[
         Maybe[SdpaBackend | None],
         doc(
