@@ -16,15 +16,14 @@ from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at, speedup
 from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecordsError
-from kvbench.records.record import Record, is_error, times_ms
+from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms
 from kvbench.records.store import COMPLETE, SCHEMA_VERSION, RecordError
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.shift import FEWEST, Processes, compare_with_shift
 
 Named = tuple[str, Record]  # where a record was read, and the record
-TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
-MUST_AGREE = ("device_name", "dtype", "threads", "weights")
+MUST_AGREE = (*SETTING, "weights")
 ABOUT = ("commit", "pytorch_version")  # named for both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 

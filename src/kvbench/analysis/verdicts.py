@@ -15,7 +15,7 @@ from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, us
 from kvbench.analysis.rounds import UnpairedError, minutes_a_round, rounds
 from kvbench.analysis.table import Table
 from kvbench.costs.forward import generation_ceiling
-from kvbench.records.record import Record, apart, is_error, measured
+from kvbench.records.record import SETTING, Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
@@ -30,7 +30,7 @@ ALPHA = 0.05  # of all words other than inconclusive, at most this share is expe
 ABOVE = "error: above ceiling"
 IMPLEMENTATIONS = "implementations differ"  # in a word's place: it would not be of the caches
 MOST = 1000  # replicates beyond which nobody measures
-SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
+SHARED = ("pretrained", "device", *SETTING, "pytorch_version", "weights")
 
 
 def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:

@@ -206,8 +206,3 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
         found.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
         found.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What `save` recorded about a file; empty for a file from elsewhere."""
-    return safetensors_header(path, WeightsError).about

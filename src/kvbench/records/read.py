@@ -8,9 +8,9 @@ from typing import Any
 from kvbench.records.byte_sums import check_bytes
 from kvbench.records.gather import gathered
 from kvbench.records.provenance import PARTS
-from kvbench.records.record import Record, is_error
+from kvbench.records.record import SETTING, Record, is_error
 
-SAME = ("device_name", "dtype", "threads", "pytorch_version")  # what one comparison must share
+SAME = (*SETTING, "pytorch_version")
 
 
 class MixedRecordsError(ValueError):
