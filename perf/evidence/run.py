@@ -1,6 +1,6 @@
 """Runs the steps of the GPU evidence, one after the other. Standard library only.
 
-A step that fails or is out of time ends no other. What is done is told in state.json of the output
+A step that fails or is out of time ends no other. What is done is kept in state.json of the output
 folder, so that another call goes on with what was not.
 """
 
@@ -183,7 +183,7 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
         finally:
             _end(child)
 
-    meanwhile = start(f"{step.name}-beside", step.meanwhile, "nice") if step.meanwhile else None
+    meanwhile = start(f"{step.name}-meanwhile", step.meanwhile, "nice") if step.meanwhile else None
     rc = end(start(step.name, (step.module, *step.arguments)))
     if meanwhile:
         end(meanwhile)

@@ -76,7 +76,7 @@ def test_the_bound_is_a_word_for_what_holds_the_phase():
     assert point(made_up(time_ms_median=9000.0, runs=[]), ROOFS).bound == "latency"  # far from both
 
 
-def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
+def test_counters_join_the_model_s_numbers_and_a_doubtful_ratio_is_marked():
     good, odd = placed("v1"), placed("v2", bytes_ratio=1.5)
     assert point(good, ROOFS).counted and point(good, ROOFS).time_ms == 0.08
     assert ratios(odd) == {"flop": pytest.approx(1), "bytes": pytest.approx(1.5, rel=1e-3)}
@@ -370,7 +370,7 @@ def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_a_program_that_fails_by_itself_is_told_from_one_that_ncu_breaks(ncu, tmp_path):
+def test_a_program_that_fails_by_itself_is_distinguished_from_one_that_ncu_breaks(ncu, tmp_path):
     command = [sys.executable, "-c", "raise SystemExit('no such device')"]
     with pytest.raises(NcuError, match="fails without ncu already: no such device"):
         runner.profile(ncu("1000"), ["a.sum"], command, tmp_path / "out" / "p.ncu-rep")

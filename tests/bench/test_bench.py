@@ -91,7 +91,7 @@ def calls_of_a_reading(cell):
     return str(sorted((e.key, str(e.input_shapes), e.count) for e in counted.key_averages(True)))
 
 
-def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_version(samples):
+def test_a_yardstick_is_read_around_every_run_and_is_the_same_work_for_every_version(samples):
     for version in VERSIONS:
         for sample in samples[version, 8]:
             assert len(sample["yardstick_ms"]) == len(sample["runs"]) + 1
@@ -177,7 +177,7 @@ def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_p
         read_cells([path])
 
 
-def test_transients_of_cached_versions_are_alike():
+def test_transients_of_cached_versions_are_equal():
     """What a step needs beside the cache does not grow with what is cached."""
     of = {T: vram.run(cell_of("vram", "v1", T=T), None)["transient_bytes"] for T in (20, 80)}
     assert of[80] - of[20] == 2 * 60 * 8  # the buffer of token ids, int64

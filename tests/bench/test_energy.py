@@ -52,7 +52,7 @@ def test_work_is_what_was_drawn_beyond_the_idle_device(step, each):
     assert found.each == pytest.approx(300 * each, rel=0.01)
 
 
-def test_a_work_too_short_for_the_counter_and_a_counter_that_stands_are_told():
+def test_a_work_too_short_for_the_counter_and_a_counter_that_stands_are_named():
     board = Board(0.1)
     meter = board.meter()
     with pytest.raises(energy.CounterError, match=r"0\.5\d* s.*every 0\.1 s.*energy_s to 1"):

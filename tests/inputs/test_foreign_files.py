@@ -113,11 +113,11 @@ def test_an_activation_that_nothing_says_is_asked_for(file):
         ([1], "config.json is not a whole JSON mapping"),
     ],
 )
-def test_settings_beside_the_weights_are_honoured_or_refused(file, said, words):
-    beside = file.with_name("config.json")
-    beside.write_text(json.dumps({"activation_function": "gelu", "layer_norm_epsilon": 1e-5}))
+def test_the_settings_file_of_the_weights_is_honoured_or_refused(file, said, words):
+    config_file = file.with_name("config.json")
+    config_file.write_text(json.dumps({"activation_function": "gelu", "layer_norm_epsilon": 1e-5}))
     study(file)
-    beside.write_text(json.dumps(said))
+    config_file.write_text(json.dumps(said))
     assert words in refusal(file)
 
 
@@ -130,7 +130,7 @@ def test_a_file_of_another_shape_is_refused_by_the_key_that_differs(file, key, v
     )
 
 
-def test_a_vocabulary_below_the_tokenizer_s_is_told_before_any_job(file):
+def test_a_vocabulary_below_the_tokenizer_s_is_refused_before_any_job(file):
     with pytest.raises(ConfigError, match="custom has 65 embeddings and its tokenizer 50,257"):
         study(file, benchmarks=["perplexity"], perplexity={"presets": [], "context": 8})
 

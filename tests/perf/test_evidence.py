@@ -111,8 +111,8 @@ def test_a_step_out_of_time_is_ended_with_all_that_it_started(tmp_path):
     (tmp_path / "logs").mkdir()
     child = "import subprocess, sys, time; p = subprocess.Popen(['sleep', '600']); print(p.pid)"
     env = program(tmp_path, f"{child}; sys.stdout.flush(); time.sleep(600)")
-    told = run.one(Step("s", 6, "made_up_step", ()), tmp_path, env, float("inf"), False)
-    assert (told["status"], told["rc"]) == ("out of time", None)
+    state = run.one(Step("s", 6, "made_up_step", ()), tmp_path, env, float("inf"), False)
+    assert (state["status"], state["rc"]) == ("out of time", None)
     pid = int((tmp_path / "logs/s.log").read_text().split()[0])
     until = time.monotonic() + 30
     while running(pid):

@@ -65,7 +65,7 @@ def test_caches_weigh_what_the_closed_form_says():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of its own jit
-def test_other_runners_are_measured_beside_v1_where_they_are_installed(library, monkeypatch):
+def test_other_runners_are_measured_in_turn_with_v1_where_they_are_installed(library, monkeypatch):
     pytest.importorskip("transformers")
     target = small(TARGETS["transformers-fp32"])
     found = sample(target, settings(target, library))

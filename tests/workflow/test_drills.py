@@ -222,7 +222,7 @@ def test_a_missing_weight_file_is_refused_before_any_job(folder):
     assert "config key 'weights' is 'toy.safetensors'" in said and "Job stats" not in said
 
 
-def test_a_clock_set_back_is_told_before_a_stale_cell_is_taken_as_current(folder):
+def test_a_clock_set_back_is_refused_before_a_stale_cell_is_taken_as_current(folder):
     run(folder)
     ahead = time.time() + 3600
     os.utime(folder / CELL, (ahead, ahead))
