@@ -401,16 +401,16 @@ def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
     assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
 
 
-def test_no_crossing_is_named_where_the_slopes_are_not_told_apart():
+def test_no_crossing_is_named_where_the_slopes_may_be_equal():
     depths, starts = [1, 100], [2.5, 1.5, 0.5, -0.5, -1.5]  # faster by 1 ms at the end, whatever
     v1 = fit_line(depths, [[10.0, 20.0]] * 5)
     v2 = fit_line(depths, [[10.0 + start, 19.0] for start in starts])
     crossing = break_even(v2, v1, 100)
     assert crossing.depth is not None  # the lines' means do cross
-    found = scaling.told_apart(v2, v1, crossing)
+    found = scaling.with_slopes_apart(v2, v1, crossing)
     assert found.depth is None and found.reason == scaling.SAME_SLOPE
     clear = fit_line(depths, [[11.0 + start / 100, 19.0] for start in starts])
-    assert scaling.told_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
+    assert scaling.with_slopes_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
         50.5, 0.1
     )
 
