@@ -33,7 +33,7 @@ if workflow.is_main_process:
     try:
         preflight.check_name(ROOT)
         preflight.check_room(Path(".snakemake"))
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
 
@@ -57,14 +57,14 @@ try:
         preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
-except (ConfigError, preflight.UnfitFolder, isolation.NotIsolated) as refusal:
+except (ConfigError, preflight.FolderError, isolation.IsolationError) as refusal:
     sys.exit(str(refusal))
 
 
 onstart:
     try:
         preflight.check_writable(f"results/{config['study']}")
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         raise WorkflowError(str(refusal)) from None
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
@@ -130,7 +130,7 @@ def check_asked():
             )
             if config["compare"]["baseline"] and any("compare" in target for target in asked):
                 schema.check_file(config["compare"]["baseline"])  # before anything is measured
-        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
+        except (target_check.TargetError, schema.SchemaError) as refusal:
             sys.exit(str(refusal))
 
 

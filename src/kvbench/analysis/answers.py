@@ -13,7 +13,7 @@ from pathlib import Path
 from kvbench.analysis.verdicts import at, pairs
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, by, is_error, measured
+from kvbench.records.record import TIMED, Record, by, is_error, measured
 from kvbench.records.store import read_record
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, size, spoken
@@ -21,7 +21,6 @@ from kvbench.stats.digits import short, size, spoken
 SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
-TIMED = ("latency_vs_T", "decode")
 MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CACHE = "cache_reserved_bytes"
 
@@ -71,7 +70,7 @@ class Section:
 def of_study(folder: str | Path) -> list[Section]:
     """The answers of a study that was run in `results/{study}`: from its verdicts and its cells.
 
-    Raises IncompleteRecord for a file that is not whole.
+    Raises RecordError for a file that is not whole.
     """
     read = [
         path

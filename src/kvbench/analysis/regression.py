@@ -15,16 +15,15 @@ from typing import Any
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at, speedup
 from kvbench.records.gather import read_lines as read_lines_of
-from kvbench.records.read import MixedRecords
-from kvbench.records.record import Record, is_error, times_ms
-from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
+from kvbench.records.read import MixedRecordsError
+from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms
+from kvbench.records.store import COMPLETE, SCHEMA_VERSION, RecordError
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.shift import FEWEST, Processes, compare_with_shift
 
 Named = tuple[str, Record]  # where a record was read, and the record
-TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
-MUST_AGREE = ("device_name", "dtype", "threads", "weights")
+MUST_AGREE = (*SETTING, "weights")
 ABOUT = ("commit", "pytorch_version")  # named for both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
@@ -36,11 +35,11 @@ class RegressionError(ValueError):
 def read_lines(path: str | Path) -> Iterator[Named]:
     """The records of a `results.jsonl`, each with its file and line, one at a time.
 
-    Raises IncompleteRecord, naming both, for a line that is no whole record of this schema version.
+    Raises RecordError, naming both, for a line that is no whole record of this schema version.
     """
     for n, record in enumerate(read_lines_of(path), start=1):
         if record.get("schema_version") != SCHEMA_VERSION or record.get(COMPLETE) is not True:
-            raise IncompleteRecord(
+            raise RecordError(
                 f"{path}, line {n}, is no whole record of schema version {SCHEMA_VERSION}: see "
                 f"python -m kvbench.records.schema {path}"
             )
@@ -62,7 +61,7 @@ def against(
     Both are read once, and of `before` only what is compared is kept.
 
     Times are compared by `stats.shift`, one family; memory, which repeats to the byte, by its peak.
-    Raises MixedRecords, naming both records, where a pair differs in device, dtype, threads or
+    Raises MixedRecordsError, naming both records, where a pair differs in device, dtype, threads or
     weights and `allow` does not name the key, and ValueError where the two have no cell in common.
     """
     earlier = {
@@ -189,7 +188,7 @@ def _check_comparable(name: str, now: Record, other: str, before: Record, allow:
         pairs["weights "] = (digests[0], digests[1])  # by digest, where both records have one
     for key, (mine, theirs) in pairs.items():
         if mine != theirs and key.strip() not in allow:
-            raise MixedRecords(
+            raise MixedRecordsError(
                 f"studies differ in {key.strip()}: {name} has {mine}, {other} has {theirs}; "
                 f"to compare them all the same, name it in compare.allow"
             )

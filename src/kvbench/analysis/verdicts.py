@@ -12,10 +12,10 @@ from typing import Any
 
 from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
-from kvbench.analysis.rounds import NotSideBySide, minutes_a_round, rounds
+from kvbench.analysis.rounds import UnpairedError, minutes_a_round, rounds
 from kvbench.analysis.table import Table
 from kvbench.costs.forward import generation_ceiling
-from kvbench.records.record import Record, apart, is_error, measured
+from kvbench.records.record import SETTING, Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
@@ -30,7 +30,7 @@ ALPHA = 0.05  # of all words other than inconclusive, at most this share is expe
 ABOVE = "error: above ceiling"
 IMPLEMENTATIONS = "implementations differ"  # in a word's place: it would not be of the caches
 MOST = 1000  # replicates beyond which nobody measures
-SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
+SHARED = ("pretrained", "device", *SETTING, "pytorch_version", "weights")
 
 
 def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
@@ -220,7 +220,7 @@ def _compared(
     """
     try:
         shared = rounds(a, b)
-    except NotSideBySide as reason:
+    except UnpairedError as reason:
         row["verdict"] = str(reason)
         return None
     comparison = compare_cells(a, b, drift, margin)

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from kvbench import placeholder
 from kvbench.files import replacing
-from kvbench.foreign import ABOUT, ForeignFile, reading, safetensors_header, unwrapped
+from kvbench.foreign import ABOUT, FormatError, reading, safetensors_header, unwrapped
 
 STD = 0.02  # GPT-2's initialisation
 IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files
 HEAD, EMBEDDING = "lm_head.weight", "transformer.wte.weight"
 
 
-class WeightsError(ForeignFile):
+class WeightsError(FormatError):
     """A weights file that cannot be used, and why, in one line."""
 
 
@@ -108,8 +108,8 @@ def read(path: str | Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file under our names, mapped into memory.
 
     Raises WeightsError for a file in any other format, since a pickle is never opened, and for a
-    file of `save` whose tensors are not those it was given (0.4 s per gigabyte to see); NotMeasured
-    for one that could not be had.
+    file of `save` whose tensors are not those it was given (0.4 s per gigabyte to see);
+    NotMeasuredError for one that could not be had.
     """
     return _read(path)[0]
 
@@ -227,8 +227,3 @@ def _parts(tensors: Mapping[str, Tensor]) -> Iterator[Any]:
         tensor = tensors[name].detach().contiguous()
         yield f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode()
         yield tensor.view(-1).view(torch.uint8).numpy().data
-
-
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What `save` recorded about a file; empty for a file from elsewhere."""
-    return safetensors_header(path, WeightsError).about
