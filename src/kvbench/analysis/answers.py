@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.verdicts import at, pairs
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
@@ -22,7 +23,6 @@ SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
 TIMED = ("latency_vs_T", "decode")
-MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CACHE = "cache_reserved_bytes"
 
 

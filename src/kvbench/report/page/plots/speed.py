@@ -1,0 +1,131 @@
+"""Plots of time: speed-ups with their intervals, and the time per token over depth or length."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from kvbench.records.record import Row, measured
+from kvbench.report.page.plots.spec import (
+    HEIGHT,
+    SHOWN,
+    Plot,
+    about,
+    chart_of,
+    how_it_ran,
+    interval,
+    log,
+    looks,
+    most_rows,
+    place_of_row,
+    rows_of,
+    sized,
+)
+from kvbench.report.page.study import TIMED, Study, milliseconds, place_of, ran
+from kvbench.stats.digits import short
+
+ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up
+TICKS = 8  # lengths that the axis names one by one
+
+
+def speedup(study: Study) -> Plot:
+    """Speed-ups with their intervals at the chosen place, one row a cache."""
+    title = "Speed-up"
+    rows = [
+        (record, row, place)
+        for record in study.verdicts
+        for row in record["rows"]
+        if row.get("speedup") is not None
+        for place in [place_of_row(row, record)]
+        if place in study.places
+    ]
+    if not rows:
+        return Plot("speedup", title, "No two caches were timed side by side.")
+    values: list[Row] = []
+    for record, row, place in rows:
+        here = [r["speedup"] for _, r, p in rows if p == place]
+        least, most = min([1, *here]) / ROOM, max([1, *here]) * ROOM
+        low, high = row["speedup_low"], row["speedup_high"]
+        name = study.names[row["version"]]
+        values.append(
+            about(study, row["version"], place)
+            | {
+                "row": f"{name} over {study.names[row['baseline']]}",
+                "speedup": row["speedup"],
+                "low": None if low is None else max(low, least),
+                "high": None if high is None else min(high, most),
+                "cache": f"{name} over {study.names[row['baseline']]}",
+                "value": f"{short(row['speedup'])} times as fast: {row['verdict']}",
+                "interval": interval(low, high, f" ({100 * record['level']:.4g} %)"),
+                "n": f"{row['replicates']} processes each",
+                "ran": how_it_ran(study, row["version"], place),
+            }
+        )
+    margin = study.verdicts[0]["margin"]
+    base = chart_of(values).transform_filter("datum.place === place")
+    named = "times as fast; right of 1 is faster"
+    scale = log(padding=16, nice=False)
+    x, low = (alt.X(f"{field}:Q", scale=scale, title=named) for field in ("speedup", "low"))
+    y = rows_of(values, "row")
+    band = alt.Chart(alt.Data(values=[{"from": 1 / (1 + margin), "to": 1 + margin}]))
+    layers = [
+        band.mark_rect(color="var(--band)").encode(x=alt.X("from:Q", title=""), x2="to:Q"),
+        alt.Chart(alt.Data(values=[{"one": 1}])).mark_rule(color="var(--ink)").encode(x="one:Q"),
+        base.transform_filter("isValid(datum.low)")
+        .mark_rule(strokeWidth=3, strokeCap="round")
+        .encode(x=low, x2="high:Q", y=y, **looks(study, values)),
+        base.mark_point(filled=True, size=110).encode(x=x, y=y, **looks(study, values)),
+    ]
+    caption = (
+        f"Dots: drift-corrected speed-up; lines: paired intervals. Shaded: within "
+        f"{100 * margin:.3g} % of the same. An interval that holds 1 shows no difference."
+    )
+    return Plot("speedup", title, caption, sized(study, alt.layer(*layers), rows=most_rows(values)))
+
+
+def time(study: Study) -> Plot:
+    """Milliseconds per token over depth, or over the tokens generated."""
+    title = "Time per token"
+    cells = measured(study.of(*TIMED))
+    axis = "depth" if any("depth" in cell for cell in cells) else "T"
+    cells = [cell for cell in cells if axis in cell and place_of(cell) in study.places]
+    if not cells:
+        return Plot("time", title, "No cache was timed.")
+    if len({cell[axis] for cell in cells}) < 2:
+        return Plot(
+            "time", title, f"One {'depth' if axis == 'depth' else 'length'} was measured: no line."
+        )
+    values: list[Row] = []
+    for cell in cells:
+        value, low, high = milliseconds(cell)
+        values.append(
+            about(study, cell["version"], place_of(cell))
+            | {
+                "x": cell[axis],
+                "ms": value,
+                "low": value if low is None else low,
+                "high": value if high is None else high,
+                "value": f"{short(value)} ms per token",
+                "interval": interval(low, high, " ms (95 %)"),
+                "n": f"{cell['replicates']} processes, {cell.get('disturbed', 0)} disturbed",
+                "ran": ran(cell),
+            }
+        )
+    named = "tokens in the cache" if axis == "depth" else "tokens generated"
+    base = chart_of(values).transform_filter("datum.series === series")
+    ticks = sorted({value["x"] for value in values})
+    few = alt.Axis(format=",d", values=ticks if len(ticks) <= TICKS else alt.Undefined)
+    x = alt.X("x:Q", title=named, axis=few, scale=alt.Scale(padding=10))
+    y = alt.Y("ms:Q", title="ms per token", scale=alt.Scale(type="linear", zero=True))
+    look = looks(study, values)
+    band = {**look, "opacity": alt.when(SHOWN).then(alt.value(0.13)).otherwise(alt.value(0.02))}
+    layers = [
+        base.mark_area().encode(x=x, y=alt.Y("low:Q", title="ms per token"), y2="high:Q", **band),
+        base.mark_line(strokeWidth=2).encode(x=x, y=y, **look),
+        base.mark_point(filled=True, size=60).encode(x=x, y=y, **look),
+    ]
+    caption = "Medians as the clock read them, with 95 % intervals over processes."
+    if axis == "T":
+        caption += " The first token's time is part of each."
+    return Plot(
+        "time", title, caption, sized(study, alt.layer(*layers), height=HEIGHT), scales=True
+    )
