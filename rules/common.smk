@@ -67,7 +67,12 @@ onstart:
     except preflight.UnfitFolder as refusal:
         raise WorkflowError(str(refusal)) from None
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
+    if (
+        config["process"] == "auto"
+        and workflow.local_exec
+        and not conda
+        and not uses_cuda(config)
+    ):
         SERVER = fork_server.start()
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 import vl_convert
+from markupsafe import Markup
 
 from kvbench.analysis.answers import (
     EQUAL,
@@ -93,10 +94,10 @@ def _text(name: str) -> str:
     return files("kvbench.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _json(value: Any) -> jinja2.utils.markupsafe.Markup:
+def _json(value: Any) -> Markup:
     """JSON that may stand inside a script element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return jinja2.utils.markupsafe.Markup(text.replace("<", "\\u003c"))
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _inline(script: str) -> str:
