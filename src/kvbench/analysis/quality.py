@@ -76,17 +76,19 @@ def readable(cell: Row) -> Row:
     }
 
 
-def change_words(cell: Row) -> str:
-    """The change of perplexity against v1, with its interval: `+0.2 [-0.3, +0.8] %`.
+def change_words(cell: Row, interval: bool = True) -> str:
+    """The change of perplexity against v1, with or without its interval: `+0.2 [-0.3, +0.8] %`.
 
     From MULTIPLIED on as a multiple: `x 2,000 [800, 5,300]`.
     """
     ratio = cell["paired"]["perplexity_ratio"]
     found = [ratio[key] for key in ("ratio", "low", "high")]
     if found[0] >= MULTIPLIED:
-        return f"x {spoken(found[0], found[1], found[2], apart_from=1)}"
+        text = f"x {spoken(found[0], found[1], found[2], apart_from=1)}"
+        return text if interval else text.partition(" [")[0]
     value, low, high = (None if x is None else 100 * (x - 1) for x in found)
-    return f"{spoken(value or 0.0, low, high, sign=True, apart_from=0)} %"
+    text = spoken(value or 0.0, low, high, sign=True, apart_from=0)
+    return f"{text if interval else text.partition(' [')[0]} %"
 
 
 def compression(cell: Row) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from kvbench.records.record import Record
 from kvbench.report.page.study import TIMED, Study
 
 NOISY = 0.25  # share of disturbed processes from which the page says so above its answers
+ENOUGH = 8  # processes of a measurement that is to be published
 
 
 def asked(study: Study) -> list[tuple[str, str]]:
@@ -52,12 +53,12 @@ def noise(study: Study) -> str | None:
     every = sum(cell.get("replicates", 0) for cell in cells)
     if not every or disturbed / every < NOISY:
         return None
-    few = min(cell.get("replicates", 8) for cell in cells) < 8
-    more = " and 8 replicates" if few else ""
-    return (
-        f"Noisy: other work disturbed {disturbed} of {every} processes, so that intervals are "
-        f"wide. A quiet machine{more} would narrow them."
-    )
+    found = f"Noisy: other work disturbed {disturbed} of {every} processes"
+    fewest = min(cell.get("replicates", ENOUGH) for cell in cells)
+    if fewest == 1:
+        return f"{found}, and one process shows no interval: this is a first look, no result."
+    more = f" and {ENOUGH} replicates" if fewest < ENOUGH else ""
+    return f"{found}, so that intervals are wide. A quiet machine{more} would narrow them."
 
 
 def missing(study: Study) -> dict[str, str]:

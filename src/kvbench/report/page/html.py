@@ -40,7 +40,6 @@ MARKS = {
     **{SMALLER: "▼", LARGER: "▲", EQUAL: "="},
     **{HIGHER: "▲", LOWER: "▼", UNCHANGED: "=", NOT_SHOWN: "?"},
 }
-SNIPPET = "window.vega = vega; window.vegaEmbed = vegaEmbed;"
 FIRST = 4  # answers of a question that stand in sight; the others are one click away
 
 
@@ -83,7 +82,8 @@ def template(name: str) -> jinja2.Template:
 @cache
 def bundle() -> str:
     """Vega, Vega-Lite and vega-embed as one script without imports."""
-    return _inline(vl_convert.javascript_bundle(SNIPPET))
+    script: str = vl_convert.javascript_bundle(None)  # type: ignore[arg-type]
+    return _inline(script)
 
 
 def _specs(shown: list[Plot]) -> dict[str, Any]:
@@ -113,7 +113,8 @@ def _models(study: Study) -> str:
 def _card(study: Study, question: str) -> dict[str, Any]:
     """One question: the answers in sight, those one click away, or why there are none."""
     found = [section for section in study.sections if section.question == question]
-    found.sort(key=lambda section: section.preset in TOO_WEAK)  # stable: a toy model comes last
+    if question == QUALITY:  # a toy model comes last
+        found.sort(key=lambda section: section.preset in TOO_WEAK)
     return {
         "title": QUESTIONS[question],
         "question": question,
@@ -134,5 +135,5 @@ def _section(section: Section, nth: int) -> dict[str, Any]:
         "about": section.about,
         "first": answers[:first],
         "more": answers[first:],
-        "weak": TOO_WEAK.get(section.preset),
+        "weak": TOO_WEAK.get(section.preset) if section.question == QUALITY else None,
     }

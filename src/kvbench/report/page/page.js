@@ -17,8 +17,9 @@ const config = {
     domainColor: "var(--line)", tickColor: "var(--line)", gridColor: "var(--line)", gridOpacity: 0.7,
     labelFontSize: 12, titleFontSize: 12, labelOverlap: true,
   },
+  axisX: { tickCount: 6 },
   axisY: { titleAlign: "left", titleAngle: 0, titleAnchor: "end", titleY: -8, titleX: 0 },
-  legend: { labelColor: "var(--muted)", labelFontSize: 12, symbolStrokeWidth: 0, rowPadding: 2, symbolType: "square" },
+  legend: { labelColor: "var(--muted)", labelFontSize: 12, symbolStrokeWidth: 0, rowPadding: 2, symbolType: "square", symbolFillColor: "var(--muted)" },
   text: { color: "var(--ink)" },
 };
 
@@ -37,7 +38,7 @@ async function draw(name) {
   if (button && button.getAttribute("aria-pressed") === "true") logarithmic(spec);
   const result = await window.vegaEmbed(one(`[data-plot="${name}"]`), spec, {
     mode: "vega-lite", renderer: "svg", actions: false, config,
-    tooltip: { theme: "page" }, ast: false,
+    tooltip: { theme: "page" }, logLevel: 1,
   });
   if (views[name]) views[name].finalize();
   views[name] = result.view;

@@ -160,7 +160,7 @@ def _remarks(row: Row, cell: Record) -> Iterator[str]:
     if row.get("remark"):
         yield str(row["remark"])
     if cell.get("disturbed"):
-        yield f"{cell['disturbed']} of {cell['replicates']} processes disturbed"
+        yield f"{cell['disturbed']} of {_processes(cell['replicates'])} disturbed"
 
 
 def _details(study: Study, row: Row, record: Record, cell: Record) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,8 @@ def tradeoff(study: Study) -> Plot:
     dense = next((c["cache_bytes_per_token"] for c in scored if c["version"] == "v1"), None)
     if dense is None:
         return Plot("tradeoff", title, "The dense cache was not scored, so that none compares.")
+    if len(scored) < 2 or all(cell["version"] in ("v0", "v1") for cell in scored):
+        return Plot("tradeoff", title, "Only the reference was scored.")
     values: list[Row] = []
     places: list[Place | None] = [*study.places] or [None]
     for place in places:
@@ -62,7 +64,7 @@ def tradeoff(study: Study) -> Plot:
                     "high": None if high is None else min(high, WORST),
                     "ms": ms or 1,
                     "label": study.names[cell["version"]]
-                    + (f" {change_words(cell).partition(' [')[0]}" if change > WORST else ""),
+                    + (f" {change_words(cell, interval=False)}" if change > WORST else ""),
                     "left": cell["cache_bytes_per_token"] > dense / 2,
                     "value": f"perplexity {change_words(cell)}",
                     "interval": f"{kept} a token, {times:.2f}× smaller than dense",

@@ -97,7 +97,7 @@ def stacked(study: Study, values: list[Row], parts: Sequence[str], x: str) -> An
             color=alt.Color(
                 "part:N",
                 scale=alt.Scale(domain=list(parts), range=colours),
-                legend=alt.Legend(orient="top", title=None, columns=0),
+                legend=alt.Legend(orient="top", title=None, columns=3),
             ),
             order=alt.Order("nth:Q"),
             **hover(values),

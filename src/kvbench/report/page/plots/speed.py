@@ -24,6 +24,7 @@ from kvbench.report.page.study import TIMED, Study, milliseconds, place_of, ran
 from kvbench.stats.digits import short
 
 ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up
+MARKED = (*(n / 10 for n in range(1, 16)), 2, 3, 5, 10, 20, 50, 100)  # on the axis of speed-ups
 TICKS = 8  # lengths that the axis names one by one
 
 
@@ -62,9 +63,12 @@ def speedup(study: Study) -> Plot:
         )
     margin = study.verdicts[0]["margin"]
     base = chart_of(values).transform_filter("datum.place === place")
-    named = "times as fast; right of 1 is faster"
+    named = "times as fast"
     scale = log(padding=16, nice=False)
-    x, low = (alt.X(f"{field}:Q", scale=scale, title=named) for field in ("speedup", "low"))
+    ticks = alt.Axis(values=list(MARKED), labelOverlap="greedy", format="~g")
+    x, low = (
+        alt.X(f"{field}:Q", scale=scale, title=named, axis=ticks) for field in ("speedup", "low")
+    )
     y = rows_of(values, "row")
     band = alt.Chart(alt.Data(values=[{"from": 1 / (1 + margin), "to": 1 + margin}]))
     layers = [
@@ -76,7 +80,7 @@ def speedup(study: Study) -> Plot:
         base.mark_point(filled=True, size=110).encode(x=x, y=y, **looks(study, values)),
     ]
     caption = (
-        f"Dots: drift-corrected speed-up; lines: paired intervals. Shaded: within "
+        f"Right of 1 is faster. Dots: drift-corrected; lines: paired intervals. Shaded: within "
         f"{100 * margin:.3g} % of the same. An interval that holds 1 shows no difference."
     )
     return Plot("speedup", title, caption, sized(study, alt.layer(*layers), rows=most_rows(values)))
