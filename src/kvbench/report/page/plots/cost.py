@@ -160,7 +160,7 @@ def memory(study: Study) -> Plot:
     )
     base = chart_of(values).transform_filter("datum.place === place")
     chart = base.mark_bar(height={"band": 0.6}).encode(
-        x=alt.X("sum(mb):Q", title="MB besides the weights"),
+        x=alt.X("mb:Q", stack="zero", title="MB besides the weights"),
         y=rows_of(values, "row"),
         color=parts,
         order=alt.Order("nth:Q"),

@@ -92,7 +92,7 @@ def stacked(study: Study, values: list[Row], parts: Sequence[str], x: str) -> An
         chart_of(values)
         .mark_bar(height={"band": 0.6})
         .encode(
-            x=alt.X("sum(ms):Q", title=x),
+            x=alt.X("ms:Q", stack="zero", title=x),
             y=rows_of(values, "row"),
             color=alt.Color(
                 "part:N",
