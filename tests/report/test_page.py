@@ -3,13 +3,16 @@
 import json
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
-from studies import published, study
+from studies import PUBLISHED, published, study
 
 from kvbench.analysis.answers import SPEED
 from kvbench.plan.code_inputs import reachable
+from kvbench.records.read import MixedRecords
 from kvbench.report.page import html, table
+from kvbench.report.page.compared import compare, sentence
 from kvbench.report.page.study import TIMED
 from kvbench.stats.digits import spoken
 
@@ -323,3 +326,51 @@ def test_the_page_reaches_no_code_that_measures():
     files = reachable("scripts/page.py", "kvbench.report.page.html")
     rooms = {file.parts[file.parts.index("kvbench") + 1] for file in files if "src" in file.parts}
     assert not rooms & {"bench", "caches", "engine", "kernels", "models", "inputs", "peers"}
+
+
+def later(folder: Path, **changes):
+    """The published study on another day: int8 slower by a quarter, int8-shared larger."""
+    records = deepcopy(published().records)
+    for record in records:
+        record |= changes
+        if record["benchmark_name"] == "latency_vs_T" and record["version"] == "v2":
+            for process in record["processes"]:
+                for run in process["runs"]:
+                    run["time_total_ms"] *= 1.25
+        if record["benchmark_name"] == "vram_vs_T" and record["version"] == "v4":
+            record["peak_memory_bytes"] += 50_000_000
+    folder.mkdir()
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / "results.jsonl").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("width,height", SIZES)
+def test_two_studies_have_a_page(shown, tmp_path, width, height):
+    page = tmp_path / "compared.html"
+    record = compare(PUBLISHED, later(tmp_path / "later"), page)
+    tab = shown(page.read_text(encoding="utf-8"), width, height)
+    assert tab.locator("h1").inner_text() == "later against cpu-amd-epyc-avx2"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    moved = [row for row in record["rows"] if row["verdict"] in ("slower", "larger")]
+    assert [row["regression"] for row in moved] == [True] * 4
+    found = tab.locator(".sentence").all_text_contents()
+    assert found[:-1] == [sentence(row, published().names) for row in moved]
+    assert found[-1] == "4 measurements got worse by more than the margin"
+    assert found[0] == "int8 of gpt2 at batch 1, T 8 is now slower, 0.80 [0.72, 0.89] times as fast"
+    assert found[2] == "int8-shared of gpt2 at batch 1, T 8 peaks 1.11 times larger"
+    assert tab.locator("#table tbody").count() == len(record["rows"]) == 20
+    tab.fill("#filter", "slower")
+    assert tab.locator("#table tbody:not([hidden])").count() == 2
+    assert tab.locator("#plot-speedup svg").count() == 1
+
+
+def test_studies_that_do_not_compare_are_refused_in_a_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no results in .*: give a results.jsonl"):
+        compare(PUBLISHED, tmp_path, tmp_path / "p.html")
+    other = later(tmp_path / "later", device_name="another")
+    with pytest.raises(MixedRecords, match="studies differ in device_name"):
+        compare(PUBLISHED, other, tmp_path / "p.html")
+    assert not (tmp_path / "p.html").exists()
+    compare(PUBLISHED, other, tmp_path / "p.html", allow=["device_name"])
+    assert "another" in (tmp_path / "p.html").read_text()

@@ -23,9 +23,10 @@ const config = {
   text: { color: "var(--ink)" },
 };
 
+const only = one("#table tbody:not([hidden])");
+
 function place() {
-  const first = one("#table tbody:not([hidden])");
-  return picker ? picker.value : first ? first.dataset.place : "";
+  return picker ? picker.value : only ? only.dataset.place : "";
 }
 
 function series() {
@@ -62,8 +63,9 @@ function signal(name) {
 }
 
 async function show() {
+  const at = place();
   for (const body of all("#table tbody")) {
-    const here = body.dataset.place === place() && matches(body);
+    const here = body.dataset.place === at && matches(body);
     body.hidden = !here;
     body.classList.toggle("pale", chosen.size > 0 && !chosen.has(body.dataset.version));
     one("input", body).checked = chosen.has(body.dataset.version);
@@ -71,7 +73,7 @@ async function show() {
   for (const button of all(".legend [data-version]")) {
     button.setAttribute("aria-pressed", String(chosen.has(button.dataset.version)));
   }
-  one(".legend .all").hidden = chosen.size === 0;
+  for (const button of all(".legend .all")) button.hidden = chosen.size === 0;
   await Promise.all(Object.keys(views).map(signal));
   document.documentElement.dataset.shown = [place(), ...chosen].join(" ");
 }
@@ -152,7 +154,7 @@ all(".explain").forEach((button) => button.addEventListener("click", () => {
 }));
 all("#table tbody input").forEach((box) => box.addEventListener("change", () => toggle(box.value)));
 all(".legend [data-version]").forEach((button) => button.addEventListener("click", () => toggle(button.dataset.version)));
-one(".legend .all").addEventListener("click", () => { chosen.clear(); show(); });
+all(".legend .all").forEach((button) => button.addEventListener("click", () => { chosen.clear(); show(); }));
 all("[data-copy]").forEach((button) => button.addEventListener("click", () => copy(button.dataset.copy)));
 all("[data-scale]").forEach((button) => button.addEventListener("click", async () => {
   button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));

@@ -105,10 +105,23 @@ class Study:
         """The cells of these benchmarks, by the names in their records."""
         return [record for record in self.records if record["benchmark_name"] in benchmarks]
 
+    @cached_property
+    def timed(self) -> dict[tuple[str, Place | None], Record]:
+        """The timed cell of each version and place."""
+        return {(cell["version"], place_of(cell)): cell for cell in self.of(*TIMED)}
+
+    @cached_property
+    def weighed(self) -> dict[tuple[str, Place | None], Record]:
+        """The cell of each version and place whose memory was measured."""
+        return {(cell["version"], place_of(cell)): cell for cell in self.of("vram_vs_T")}
+
+    @cached_property
+    def _paths(self) -> dict[int, str]:
+        return {id(record): path for path, record in self.cells}
+
     def path(self, cell: Record) -> str:
         """The file of a cell, from the study's folder."""
-        path = next(path for path, record in self.cells if record is cell)
-        return path.removeprefix(f"results/{self.name}/")
+        return self._paths[id(cell)].removeprefix(f"results/{self.name}/")
 
     def first(self) -> Record | None:
         """A cell that was measured, for what all of them share."""

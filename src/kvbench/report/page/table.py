@@ -192,16 +192,10 @@ def _details(study: Study, row: Row, record: Record, cell: Record) -> Iterator[t
     if energy:
         joules = spoken(energy["point"], energy["low"], energy["high"])
         yield "Energy", f"{joules} J per decoded token"
-    weighed = [
-        other
-        for other in study.of("vram_vs_T")
-        if not is_error(other)
-        and other["version"] == cell["version"]
-        and place_of(other) == place_of(cell)
-    ]
-    for other in weighed:
-        yield "Peak memory", f"{size(other['peak_memory_bytes'])} of process"
-        yield "Cache reserved", size(other["cache_reserved_bytes"])
+    weighed = study.weighed.get((cell["version"], place_of(cell)))
+    if weighed and not is_error(weighed):
+        yield "Peak memory", size(weighed["peak_memory_bytes"])
+        yield "Cache reserved", size(weighed["cache_reserved_bytes"])
     for other in study.of("perplexity"):
         if other["version"] == cell["version"] and not is_error(other):
             ppl, bits = short(other["perplexity"]), f"{other['bits_per_byte']:.3f}"

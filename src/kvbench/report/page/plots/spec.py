@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 
 from kvbench.records.record import Record, Row
-from kvbench.report.page.study import TIMED, Place, Study, number, place_of, ran
+from kvbench.report.page.study import Place, Study, number
 from kvbench.stats.digits import spoken
 
 SHOWN = "indexof(chosen, datum.version) >= 0 || length(chosen) === 0"
@@ -40,11 +40,6 @@ def about(study: Study, version: str, place: Place | None) -> Row:
     return found | ({"place": place.key, "series": place.series} if place else {})
 
 
-def how_it_ran(study: Study, version: str, place: Place) -> str:
-    cells = [c for c in study.of(*TIMED) if c["version"] == version and place_of(c) == place]
-    return ran(cells[0]) if cells else ""
-
-
 def interval(low: float | None, high: float | None, unit: str) -> str:
     if low is None or high is None:
         return "no interval: one process"
@@ -62,7 +57,7 @@ def rows_of(values: Sequence[Row], field: str) -> Any:
         f"{field}:N",
         sort=list(dict.fromkeys(value[field] for value in ordered)),
         title=None,
-        axis=alt.Axis(labelLimit=190, ticks=False, domain=False, grid=False, labelPadding=8),
+        axis=alt.Axis(labelLimit=240, ticks=False, domain=False, grid=False, labelPadding=8),
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import altair as alt
 
-from kvbench.records.record import Row, measured
+from kvbench.records.record import Record, Row, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,
     SHOWN,
     Plot,
     about,
     chart_of,
-    how_it_ran,
     interval,
     log,
     looks,
@@ -20,7 +22,7 @@ from kvbench.report.page.plots.spec import (
     rows_of,
     sized,
 )
-from kvbench.report.page.study import TIMED, Study, milliseconds, place_of, ran
+from kvbench.report.page.study import TIMED, Place, Study, milliseconds, place_of, ran
 from kvbench.stats.digits import short
 
 ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up
@@ -31,59 +33,68 @@ TICKS = 8  # lengths that the axis names one by one
 def speedup(study: Study) -> Plot:
     """Speed-ups with their intervals at the chosen place, one row a cache."""
     title = "Speed-up"
-    rows = [
-        (record, row, place)
-        for record in study.verdicts
-        for row in record["rows"]
-        if row.get("speedup") is not None
-        for place in [place_of_row(row, record)]
-        if place in study.places
-    ]
-    if not rows:
+    at: dict[Place, list[tuple[Record, Row]]] = {}
+    for record in study.verdicts:
+        for row in record["rows"]:
+            place = place_of_row(row, record)
+            if row.get("speedup") is not None and place in study.places:
+                at.setdefault(place, []).append((record, row))
+    if not at:
         return Plot("speedup", title, "No two caches were timed side by side.")
     values: list[Row] = []
-    for record, row, place in rows:
-        here = [r["speedup"] for _, r, p in rows if p == place]
-        least, most = min([1, *here]) / ROOM, max([1, *here]) * ROOM
-        low, high = row["speedup_low"], row["speedup_high"]
-        name = study.names[row["version"]]
-        values.append(
-            about(study, row["version"], place)
-            | {
-                "row": f"{name} over {study.names[row['baseline']]}",
-                "speedup": row["speedup"],
-                "low": None if low is None else max(low, least),
-                "high": None if high is None else min(high, most),
-                "cache": f"{name} over {study.names[row['baseline']]}",
-                "value": f"{short(row['speedup'])} times as fast: {row['verdict']}",
-                "interval": interval(low, high, f" ({100 * record['level']:.4g} %)"),
-                "n": f"{row['replicates']} processes each",
-                "ran": how_it_ran(study, row["version"], place),
-            }
-        )
+    for place, here in at.items():
+        for record, row in here:
+            name = f"{study.names[row['version']]} over {study.names[row['baseline']]}"
+            cell = study.timed.get((row["version"], place))
+            values.append(
+                about(study, row["version"], place)
+                | dot(row, [other["speedup"] for _, other in here], record["level"], name)
+                | {"ran": ran(cell) if cell else ""}
+            )
     margin = study.verdicts[0]["margin"]
-    base = chart_of(values).transform_filter("datum.place === place")
-    named = "times as fast"
+    caption = (
+        f"Right of 1 is faster. Dots: drift-corrected; lines: paired intervals. Shaded: within "
+        f"{100 * margin:.3g} % of the same. An interval that holds 1 shows no difference."
+    )
+    spec = sized(study, dots(study, values, margin, "times as fast"), rows=most_rows(values))
+    return Plot("speedup", title, caption, spec)
+
+
+def dot(row: Row, beside: Sequence[float], level: float, name: str) -> Row:
+    """A datum of `dots`: a row's speed-up; its interval ends where those beside it are far."""
+    low, high = row["speedup_low"], row["speedup_high"]
+    return {
+        "row": name,
+        "cache": name,
+        "speedup": row["speedup"],
+        "low": None if low is None else max(low, min(1, *beside) / ROOM),
+        "high": None if high is None else min(high, max(1, *beside) * ROOM),
+        "value": f"{short(row['speedup'])} times as fast: {row['verdict']}",
+        "interval": interval(low, high, f" ({100 * level:.4g} %)"),
+        "n": f"{row['replicates']} processes each",
+    }
+
+
+def dots(study: Study, values: Sequence[Row], margin: float, named: str) -> Any:
+    """Speed-ups on a log axis, one row a name, beside a line at 1 and the band of the margin."""
+    base = chart_of(values)
+    if "place" in values[0]:
+        base = base.transform_filter("datum.place === place")
     scale = log(padding=16, nice=False)
     ticks = alt.Axis(values=list(MARKED), labelOverlap="greedy", format="~g")
     x, low = (
         alt.X(f"{field}:Q", scale=scale, title=named, axis=ticks) for field in ("speedup", "low")
     )
-    y = rows_of(values, "row")
+    y, look = rows_of(values, "row"), looks(study, values)
     band = alt.Chart(alt.Data(values=[{"from": 1 / (1 + margin), "to": 1 + margin}]))
-    layers = [
-        band.mark_rect(color="var(--band)").encode(x=alt.X("from:Q", title=""), x2="to:Q"),
+    return alt.layer(
+        band.mark_rect(color="var(--band)").encode(x=alt.X("from:Q", title=named), x2="to:Q"),
         alt.Chart(alt.Data(values=[{"one": 1}])).mark_rule(color="var(--ink)").encode(x="one:Q"),
         base.transform_filter("isValid(datum.low)")
         .mark_rule(strokeWidth=3, strokeCap="round")
-        .encode(x=low, x2="high:Q", y=y, **looks(study, values)),
-        base.mark_point(filled=True, size=110).encode(x=x, y=y, **looks(study, values)),
-    ]
-    caption = (
-        f"Right of 1 is faster. Dots: drift-corrected; lines: paired intervals. Shaded: within "
-        f"{100 * margin:.3g} % of the same. An interval that holds 1 shows no difference."
+        .encode(x=low, x2="high:Q", y=y, **look),
+        base.mark_point(filled=True, size=110).encode(x=x, y=y, **look),
     )
-    return Plot("speedup", title, caption, sized(study, alt.layer(*layers), rows=most_rows(values)))
 
 
 def time(study: Study) -> Plot:
