@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvbench.analysis.verdicts import at, pairs
+from kvbench.analysis.quality import MULTIPLIED
+from kvbench.analysis.rounds import pairs
+from kvbench.analysis.verdicts import at
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
@@ -21,7 +23,6 @@ from kvbench.stats.digits import short, size, spoken
 SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
-MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CACHE = "cache_reserved_bytes"
 
 
