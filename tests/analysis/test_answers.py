@@ -55,8 +55,8 @@ def record(*rows):
         ),
         (
             row(word="faster", flag="error: above ceiling", ceiling=1.234),
-            "int8 is 1.50 [1.25, 1.80] times as fast as dense; error: above ceiling, 1.23: not to be "
-            "believed",
+            "int8 is 1.50 [1.25, 1.80] times as fast as dense; error: above ceiling, 1.23: not to "
+            "be believed",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -6,7 +6,7 @@ figures that show an interval show the one its word was read from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,19 +40,27 @@ def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
     return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
 
 
-def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
+def judge(
+    cells: Sequence[Record],
+    margin: float,
+    controls: Record | None = None,
+    wanted: Callable[[Sequence[str]], list[tuple[str, str]]] = pairs,
+    drift: dict[Work, Exponents] | None = None,
+) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
+    `wanted` gives the pairs to compare, of the versions at one place, and `drift` how the machine's
+    pace is taken out, by default as these cells show (`kvbench.analysis.drift.exponents`).
     `controls` is a record of `judge_controls`, whose counts the result repeats. A speed-up is the
     baseline's time over the version's, of processes that ran in one round; a pair without such a
     round gets no speed-up and no word, but the reason.
     """
     rows, compared, limits = [], [], []
-    drift = exponents(cells)
+    drift = exponents(cells) if drift is None else drift
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
-        for version, baseline in pairs(list(of)):
+        for version, baseline in wanted(list(of)):
             row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
@@ -79,7 +87,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
 def table(records: Sequence[Record], margin: float) -> Table:
     """The verdicts on the latency and decode cells among `records`, and on controls if there."""
     cells, controls = apart(records, "controls")
-    record = judge(cells, margin, *controls)
+    record = judge(cells, margin, controls[0] if controls else None)
     title = f"Verdicts on {record['pretrained']}"
     return Table(title, record["rows"], notes(record), cells, record)
 

@@ -8,8 +8,11 @@ format and for how long, is the cache's own business.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -106,15 +109,38 @@ class Cache(ABC):
         return sum(tensor.untyped_storage().nbytes() for tensor in self.storages())
 
 
+def cache_class(name: str) -> type[Cache]:
+    """The class `KVCache` of `kvbench.caches.{name}`, of a file `name.py`, or of a dotted module.
+
+    A file is loaded once a process. Raises ModuleNotFoundError for an unknown name, and
+    AttributeError for a module without the class.
+    """
+    if not name.endswith(".py"):
+        module = name if "." in name else f"{__name__}.{name}"
+        return importlib.import_module(module).KVCache
+    path = Path(name).resolve()
+    own = f"kvbench_cache_{path.stem}_{abs(hash(str(path))):x}"
+    if own not in sys.modules:
+        spec = importlib.util.spec_from_file_location(own, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise ModuleNotFoundError(f"no file {name!r} to load a cache from")
+        sys.modules[own] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[own])
+        except BaseException:
+            del sys.modules[own]
+            raise
+    return sys.modules[own].KVCache
+
+
 def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
-    """The cache `kvbench.caches.{name}` for a model's shape, with room for `tokens` tokens.
+    """The cache of a `name` (`cache_class`) for a model's shape, with room for `tokens` tokens.
 
     Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are
     those of `like`. Raises ModuleNotFoundError for an unknown name.
     """
-    module = importlib.import_module(f"kvbench.caches.{name}")
     capacity = min(-(-tokens // BLOCK) * BLOCK, config.block_size)
-    return module.KVCache(
+    return cache_class(name)(
         config.owning_layers,
         batch,
         config.n_kv_head,
@@ -126,8 +152,8 @@ def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cac
 
 
 def layout_of(name: str, head_dim: int, itemsize: int) -> Layout:
-    """The layout of the cache `kvbench.caches.{name}`."""
-    return importlib.import_module(f"kvbench.caches.{name}").KVCache.layout(head_dim, itemsize)
+    """The layout of the cache of a `name`."""
+    return cache_class(name).layout(head_dim, itemsize)
 
 
 def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
