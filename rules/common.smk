@@ -18,7 +18,8 @@ from kvbench.job import isolation
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
-from kvbench.plan import cells, code_inputs, preflight, queue, resources, target_check, targets
+from kvbench.plan import cells, code_inputs, own_caches, preflight, queue, resources
+from kvbench.plan import target_check, targets
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
@@ -42,6 +43,7 @@ try:
     for _file in _files or [ROOT / "config/config.yaml"]:
         check_written(_file)
     _name = Path(_files[-1]).stem if _files else "default"
+    own_caches.register(config)
     config = resolve(dict(config), load_schema(), name=_name)
     if workflow.is_main_process:
         preflight.check_dates([f"results/{config['study']}", "resources"])

@@ -7,12 +7,13 @@ format and for how long, is the cache's own business.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -110,27 +111,29 @@ class Cache(ABC):
 
 
 def cache_class(name: str) -> type[Cache]:
-    """The class `KVCache` of `kvbench.caches.{name}`, of a file `name.py`, or of a dotted module.
+    """The class of a cache: of `kvbench.caches.{name}`, of a file `name.py`, or a dotted module.
 
-    A file is loaded once a process. Raises ModuleNotFoundError for an unknown name, and
-    AttributeError for a module without the class.
+    `KVCache`, unless `:Class` after the file or module says another. A file is loaded once a
+    process. Raises ModuleNotFoundError for an unknown name, and AttributeError for a module without
+    the class.
     """
-    if not name.endswith(".py"):
-        module = name if "." in name else f"{__name__}.{name}"
-        return importlib.import_module(module).KVCache
-    path = Path(name).resolve()
-    own = f"kvbench_cache_{path.stem}_{abs(hash(str(path))):x}"
-    if own not in sys.modules:
-        spec = importlib.util.spec_from_file_location(own, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise ModuleNotFoundError(f"no file {name!r} to load a cache from")
-        sys.modules[own] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(sys.modules[own])
-        except BaseException:
-            del sys.modules[own]
-            raise
-    return sys.modules[own].KVCache
+    where, _, kind = name.partition(":")
+    if where.endswith(".py"):
+        module = _loaded(Path(where).resolve())
+    else:
+        module = importlib.import_module(where if "." in where else f"{__name__}.{where}")
+    return getattr(module, kind or "KVCache")
+
+
+@functools.cache
+def _loaded(path: Path) -> ModuleType:
+    """The module of a file outside the package."""
+    spec = importlib.util.spec_from_file_location(f"cache_of_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModuleNotFoundError(f"no file {str(path)!r} to load a cache from")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
