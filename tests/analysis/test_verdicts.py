@@ -107,7 +107,7 @@ def test_a_yardstick_shows_what_a_drifting_machine_hides():
     assert any("yardstick" in line for line in notes(record))
     assert all(row["clock_speedup"] not in (None, row["speedup"]) for row in record["rows"])
     other = judge([v1, same, slower | {"kernel": "torch"}], margin=0.02)  # beside other work
-    assert words(other) == {"v3": "equivalent", "v2": "inconclusive"}
+    assert words(other) == {"v3": "equivalent", "v2": "implementations differ"}
     assert other["rows"][1]["clock_speedup"] is None
 
 
@@ -217,9 +217,19 @@ def test_other_kernels_and_disturbed_processes_are_told_beside_the_word():
     v1 = cell("v1", 100, kernel="native", execution="eager", disturbed=1)
     v2 = cell("v2", 150, kernel="torch", execution="eager", disturbed=2)
     row = judge([v1, v2], 0.02)["rows"][0]
-    assert row["disturbed"] == 3 and row["verdict"] == "slower"
-    ran = "ran eager with torch kernels, its baseline eager with native kernels"
-    assert row["remark"] == f"not of caches alone: {ran}"
+    assert row["disturbed"] == 3 and row["verdict"] == "implementations differ"
+    assert row["remark"].startswith("kernels torch against native: ")
+
+
+def test_caches_are_compared_where_the_same_kernels_read_them():
+    v0 = cell("v0", 300, kernel="native", decode_attention=None)
+    v1 = cell("v1", 100, kernel="native", decode_attention="native")
+    own = cell("v4", 150, kernel="native", decode_attention="torch")
+    rows = {row["version"]: row for row in judge([v0, v1, own], 0.02)["rows"]}
+    assert rows["v1"]["verdict"] == "faster" and rows["v1"]["remark"] is None
+    assert rows["v4"]["verdict"] == "implementations differ" and rows["v4"]["speedup"] < 1
+    assert "decode attention torch against native" in rows["v4"]["remark"]
+    assert "--config kernel=torch" in rows["v4"]["remark"]
 
 
 def test_the_table_says_what_it_can_see_alone_and_as_a_family_and_what_would_halve_it():

@@ -109,7 +109,7 @@ class Partial(Cache):
         (Partial, "storages() is missing"),
         (dict, "not a subclass of kvbench.caches.Cache"),
         ("no_such_cache", "ModuleNotFoundError"),
-        ("nowhere/mine.py", "no file 'nowhere/mine.py'"),
+        ("nowhere/mine.py", "nowhere/mine.py' to load"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

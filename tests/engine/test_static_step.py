@@ -60,7 +60,7 @@ def test_the_fused_step_generates_what_the_eager_loop_does(shape, name, B):
 def test_an_activation_without_a_kernel_is_refused_before_any_step():
     pytest.importorskip("triton")
     model, cache, _ = setting(GPT2 | {"activation": "gelu"})
-    with pytest.raises(ValueError, match=r"activation is gelu; .* kernel: torch"):
+    with pytest.raises(ValueError, match=r"activation gelu: .*kernel: torch"):
         StaticStep(model, cache, greedy, kernel="triton")
 
 

@@ -1,4 +1,4 @@
-"""A cache that lies outside the package is measured as one of the registry, and follows its file."""
+"""A cache outside the package is measured as one of the registry is, and follows its file."""
 
 import json
 import os

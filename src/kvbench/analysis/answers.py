@@ -177,24 +177,19 @@ def _speed(row: Record, record: Record, names: Mapping[str, str]) -> Answer:
     a, b = (names.get(row[key], row[key]) for key in ("version", "baseline"))
     word, value = row["verdict"], row.get("speedup")
     low, high = row.get("speedup_low"), row.get("speedup_high")
+    times = None if value is None else spoken(value, low, high, apart_from=1)
     if value is None:
         text, word = f"{a} against {b}: {word}", None
     elif row["replicates"] == 1:
         text = f"one process cannot show a difference between {a} and {b}: {short(value)} as fast"
     elif word == FASTER:
-        text = f"{a} is {spoken(value, low, high)} times as fast as {b}"
+        text = f"{a} is {times} times as fast as {b}"
     elif word == SLOWER:
-        text = f"{a} is slower than {b}: {spoken(value, low, high)} times as fast"
+        text = f"{a} is slower than {b}: {times} times as fast"
     elif word == EQUIVALENT:
-        text = (
-            f"{a} is as fast as {b} within {100 * record['margin']:.3g} %: "
-            f"{spoken(value, low, high)} times"
-        )
+        text = f"{a} is as fast as {b} within {100 * record['margin']:.3g} %: {times} times"
     else:
-        text = (
-            f"no difference in speed shown between {a} and {b}: {spoken(value, low, high)} times "
-            "as fast"
-        )
+        text = f"no difference in speed shown between {a} and {b}: {times} times as fast"
     if row.get("flag"):
         text += f"; {row['flag']}, {row['ceiling']:.3g}: not to be believed"
     return Answer(
@@ -248,12 +243,12 @@ def _quality(cell: Record, names: Mapping[str, str]) -> Answer:
     if word == UNCHANGED:
         text = f"{a} leaves perplexity as {b} has it, to the last bit"
     elif ratio >= MULTIPLIED:
-        text = f"{a} multiplies the perplexity of {b} by {spoken(ratio, low, high)}"
+        text = f"{a} multiplies the perplexity of {b} by {spoken(ratio, low, high, apart_from=1)}"
     else:
         low_percent, high_percent = (
             None if end is None else 100 * (end - 1) for end in (low, high)
         )
-        change = spoken(100 * (ratio - 1), low_percent, high_percent, sign=True)
+        change = spoken(100 * (ratio - 1), low_percent, high_percent, sign=True, apart_from=0)
         if word == NOT_SHOWN:
             text = f"no change of perplexity shown between {a} and {b}: {change} %"
         elif word is None:

@@ -186,7 +186,7 @@ def _fitted(
         if "v1" in lines and name != "v1":
             reach = cell["model_config"]["block_size"] if axis == "depth" else max(own.x)
             crossing = told_apart(line, lines["v1"], break_even(line, lines["v1"], reach))
-        row |= _shown(line, axis) | _modelled(cell, roofs, axis) | _when(crossing, axis)
+        row |= _shown(line, axis) | _when(crossing, axis) | _modelled(cell, roofs, axis)
         processes = sum(len(cell["processes"]) for cell in own.cells)
         row["disturbed"] = sum(cell.get("disturbed", 0) for cell in own.cells)
         row["flag"] = _impossible(row, processes)

@@ -28,6 +28,7 @@ from kvbench.stats.paired import Comparison
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
+IMPLEMENTATIONS = "implementations differ"  # in a word's place: it would not be of the caches
 MOST = 1000  # replicates beyond which nobody measures
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
 
@@ -55,7 +56,7 @@ def judge(
     baseline's time over the version's, of processes that ran in one round; a pair without such a
     round gets no speed-up and no word, but the reason.
     """
-    rows, compared, limits = [], [], []
+    rows, compared, limits, unlike = [], [], [], []
     drift = exponents(cells) if drift is None else drift
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
@@ -68,8 +69,11 @@ def judge(
             elif comparison := _compared(row, of[version], of[baseline], drift, margin):
                 compared.append((row, comparison))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
+                unlike += [row] if implementations(of[version], of[baseline]) else []
             rows.append(row)
     level = attach_verdicts(compared, margin)
+    for row in unlike:
+        row["verdict"] = IMPLEMENTATIONS
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
         row["share_of_ceiling"] = row["speedup"] / ceiling
@@ -231,14 +235,28 @@ def _compared(
     at_one_pace = uses_yardstick(a, b, drift)
     clock = compare_cells(a, b, drift, by_clock=True) if at_one_pace else None
     row["clock_speedup"] = 1 / clock.ratio if clock else None
-    ways = [tuple(cell.get(key) for key in ("execution", "kernel")) for cell in (a, b)]
     remarks = [shared.remark] if shared.remark else []
-    if ways[0] != ways[1]:
-        ran = ["{} with {} kernels".format(*way) for way in ways]
-        remarks.append(f"not of caches alone: ran {ran[0]}, its baseline {ran[1]}")
+    if differ := implementations(a, b):
+        remarks.append(differ)
     row["disturbed"] = a.get("disturbed", 0) + b.get("disturbed", 0)
     row["remark"] = "; ".join(remarks) or None
     return comparison
+
+
+def implementations(a: Record, b: Record) -> str | None:
+    """What apart from their caches differs between two cells: how they ran, and whose kernels read.
+
+    None where nothing does. A version without a cache has no decode attention that could differ.
+    """
+    names = {"execution": "execution", "kernel": "kernels", "decode_attention": "decode attention"}
+    found = [
+        f"{name} {a[key]} against {b[key]}"
+        for key, name in names.items()
+        if a.get(key) and b.get(key) and a[key] != b[key]
+    ]
+    if not found:
+        return None
+    return f"{', '.join(found)}: --config kernel=torch execution=eager compares the caches"
 
 
 def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:

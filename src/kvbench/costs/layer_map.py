@@ -6,7 +6,8 @@ whose K/V layer i reads. An owner reads its own; a borrower computes Q only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 GROUPS = {"own": 1, "pairs": 2, "triples": 3}  # name -> layers that share one K/V
 ENDS = "ends"  # pairs, but the first and the last layer own theirs
@@ -42,6 +43,16 @@ def owners(layer_map: str | Sequence[int], n_layer: int) -> list[int]:
                 f"layer map: layer {layer} reads layer {source}, which is not an owner below it"
             )
     return owner
+
+
+def owners_in(layer_map: str | Sequence[int], shape: Mapping[str, Any]) -> list[int]:
+    """`owners` of a model, whose layers may share K/V by themselves (`kv_owner` of its shape).
+
+    A layer that borrows in the model borrows from what its owner reads. Raises ValueError.
+    """
+    asked = owners(layer_map, shape["n_layer"])
+    own = shape.get("kv_owner")
+    return asked if own is None else owners([asked[layer] for layer in own], len(asked))
 
 
 def label(layer_map: str | Sequence[int]) -> str:

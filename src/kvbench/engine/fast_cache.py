@@ -25,6 +25,8 @@ class NativeCache:
     is allocated but the attention's output.
     """
 
+    decode_kernel = "native"
+
     def __init__(self, cache: Cache, native: Native) -> None:
         self.cache, held = cache, cast(HasRows, cache)
         self.appends, self.attentions = {}, {}
@@ -115,6 +117,11 @@ class WidenedCache:
             return self.cache.attend(layer, q)
         k, v, _, _ = cast(HasRows, self.cache).rows(layer)
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
+
+
+def decode_kernel(cache: Cache) -> str:
+    """Whose kernels compute a decode step's attention over `cache` where the model calls it."""
+    return getattr(cache, "decode_kernel", "torch")
 
 
 def with_fast_attention(cache: Cache, choice: Choice) -> Cache:

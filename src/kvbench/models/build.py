@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from kvbench.costs.layer_map import owners
+from kvbench.costs.layer_map import owners_in
 from kvbench.models.base import LanguageModel
 from kvbench.models.rotation import FOLDS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NOT_OF_CONFIG = ("arch", "weights", "kv_owner")  # keys of a shape that its config class lacks
 
 
 def build(
@@ -38,8 +39,7 @@ def build(
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; known dtypes: {', '.join(DTYPES)}")
     arch = importlib.import_module(f"kvbench.models.{shape['arch']}")
-    sizes = {key: value for key, value in shape.items() if key not in ("arch", "weights")}
-    config = arch.Config(**sizes, owner=tuple(owners(layer_map, shape["n_layer"])))
+    config = config_of(shape, owners_in(layer_map, shape))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with torch.device(device), uninitialised():
         model = arch.Model(config).to(DTYPES[dtype])
@@ -50,6 +50,13 @@ def build(
     if fold is not None:
         FOLDS[fold](model)
     return model.requires_grad_(False).eval()
+
+
+def config_of(shape: Mapping[str, Any], owner: Sequence[int] = ()) -> Any:
+    """The config of a shape's architecture, with a layer map; without one, every layer its own."""
+    arch = importlib.import_module(f"kvbench.models.{shape['arch']}")
+    sizes = {key: value for key, value in shape.items() if key not in NOT_OF_CONFIG}
+    return arch.Config(**sizes, owner=tuple(owner))
 
 
 @contextmanager

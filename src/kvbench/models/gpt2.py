@@ -1,5 +1,7 @@
 """GPT-2: learned positions, pre-LayerNorm, tanh GELU, a tied head. The whole model in one sitting.
 
+GPT-NeoX, the architecture of Pythia, is the same with other settings of `Config`: rotary positions
+on a part of each head, both halves of a block reading the same input, a head of its own.
 Attention never asks which optimisation is on. It hands K and V to a cache and asks the cache for
 the result; the uncached baseline is a cache that forgets (`kvbench.caches.none`).
 
@@ -8,15 +10,18 @@ Shapes: B batch, T new tokens, C = n_embd, nh heads of hs = C / nh.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
 from kvbench.models.base import Decoder, LanguageModel, Layer, LinearGELU
+from kvbench.models.rotation import magnitude, rotate, rotation, speeds
+
+Turn = tuple[Tensor, Tensor]  # cosine and sine of each new token's angles
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,20 @@ class Config:
     dropout: float = 0.0  # recorded with the shape; benchmarks run in eval mode, where it is inert
     bias: bool = True
     activation: str = "gelu_new"  # the tanh GELU of GPT-2; or `gelu`, the exact one of nanoGPT
+    n_inner: int = 0  # of the feed-forward; 0 means 4 n_embd
+    norm_eps: float = 1e-5
+    rope_share: float = 0.0  # of a head's channels that turn; 0: positions are learned
+    rope_base: float = 10_000.0
+    rope_scaling: Mapping[str, Any] | None = None  # of kvbench.models.rotation
+    parallel: bool = False  # whether the feed-forward reads what attention reads
+    tied: bool = True  # the head is the embedding
     owner: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        if not self.n_inner:
+            object.__setattr__(self, "n_inner", 4 * self.n_embd)
         if not self.owner:
             object.__setattr__(self, "owner", tuple(range(self.n_layer)))
 
@@ -43,7 +57,22 @@ class Config:
     def as_published(self) -> bool:
         """Whether other runners' GPT-2 holds this one: biases, tanh GELU, every layer's own K/V."""
         own = self.owner == tuple(range(self.n_layer))
-        return self.bias and self.activation == "gelu_new" and own
+        usual = self.n_inner == 4 * self.n_embd and self.norm_eps == 1e-5 and self.tied
+        return self.bias and self.unfused is None and own and usual
+
+    @property
+    def unfused(self) -> str | None:
+        """What of this shape a fused step (`kvbench.engine.fused_step`) does not compute."""
+        if self.activation != "gelu_new":
+            return f"activation {self.activation}"
+        if self.rope_share:
+            return "rotary positions in a GPT-2"
+        return "parallel halves of a block" if self.parallel else None
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The newest tokens that each layer sees: no layer is so limited."""
+        return ()
 
     @property
     def owning_layers(self) -> list[int]:
@@ -72,25 +101,26 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, width, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x: Tensor, cache: Cache) -> Tensor:
+    def forward(self, x: Tensor, cache: Cache, turn: Turn | None = None) -> Tensor:
         B, T, C = x.shape
         heads = self.c_attn(x).view(B, T, -1, self.n_head, self.head_dim)
         q, *kv = heads.transpose(1, 3).unbind(2)  # q, k, v: (B, nh, T, hs)
         if kv:
-            cache.update(self.layer, *kv)
-        y = cache.attend(self.owner, q)  # (B, nh, T, hs)
+            k, v = kv
+            cache.update(self.layer, k if turn is None else rotate(k, *turn), v)
+        y = cache.attend(self.owner, q if turn is None else rotate(q, *turn))  # (B, nh, T, hs)
         return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
 
 
 class MLP(nn.Module):
-    """The feed-forward half of a block: 4x wide, tanh GELU, or the exact one after its Linear."""
+    """The feed-forward half of a block: tanh GELU, or the exact one after its Linear."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.exact = config.activation == "gelu"
         linear = nn.Linear if self.exact else LinearGELU
-        self.c_fc = linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        self.c_fc = linear(config.n_embd, config.n_inner, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_inner, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.c_fc(x)
@@ -98,18 +128,19 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block, pre-LayerNorm."""
+    """One transformer block, pre-LayerNorm; its halves one after the other, or side by side."""
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.parallel = config.parallel
+        self.ln_1 = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
         self.attn = CausalSelfAttention(config, layer)
-        self.ln_2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_2 = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cache: Cache) -> Tensor:
-        x = x + self.attn(self.ln_1(x), cache)
-        return x + self.mlp(self.ln_2(x))
+    def forward(self, x: Tensor, cache: Cache, turn: Turn | None = None) -> Tensor:
+        y = x + self.attn(self.ln_1(x), cache, turn)
+        return y + self.mlp(self.ln_2(x if self.parallel else y))
 
 
 class Model(LanguageModel):
@@ -120,16 +151,20 @@ class Model(LanguageModel):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        learned = {} if config.rope_share else {"wpe": (config.block_size, config.n_embd)}
         self.transformer = nn.ModuleDict(
             {
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
-                "wpe": nn.Embedding(config.block_size, config.n_embd),
+                **{name: nn.Embedding(*size) for name, size in learned.items()},
                 "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
-                "ln_f": nn.LayerNorm(config.n_embd, bias=config.bias),
+                "ln_f": nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias),
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight  # tied
+        if config.tied:
+            self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight
+        channels = int(config.head_dim * config.rope_share)
+        self.speed = speeds(channels, config.rope_base, config.rope_scaling)
 
     def blocks(self) -> Iterator[Block]:
         """The blocks, in order."""
@@ -145,22 +180,21 @@ class Model(LanguageModel):
         if depth + T > self.config.block_size:
             raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
         pos = cache.positions(T)
-        x = self.transformer["wte"](idx) + self.transformer["wpe"](pos)  # (B, T, C)
+        x, turn = self.transformer["wte"](idx), ()  # (B, T, C)
+        if self.config.rope_share:
+            turn = (rotation(pos, self.speed, magnitude(self.config.rope_scaling)),)
+        else:
+            x = x + self.transformer["wpe"](pos)
         for block in self.blocks():
-            x = block(x, cache)
+            x = block(x, cache, *turn)
         cache.advance(T)
         if last_only:
             x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
         return self.lm_head(self.transformer["ln_f"](x))
 
     def decoder(self) -> Decoder:
-        if self.config.activation != "gelu_new":
-            raise ValueError(
-                f"activation is {self.config.activation}; a fused step has gelu_new alone: use "
-                "kernel: torch"
-            )
-        if self.config.activation != "gelu_new":
-            raise ValueError("fused kernels have the tanh GELU only: use kernel: torch")
+        if self.config.unfused:
+            raise ValueError(f"a fused step has no {self.config.unfused}: use kernel: torch")
         parts = self.transformer
         layers = [
             Layer(

@@ -1,16 +1,19 @@
-"""Llama: RMSNorm, rotary positions, grouped-query attention, SwiGLU, a tied head. In one sitting.
+"""The Llama family by configuration: rotary positions, RMSNorm, grouped-query attention. One sitting.
 
-As in `kvbench.models.gpt2`, attention hands K and V to a cache and asks the cache for the result.
-K is cached after its rotation, so that a decode step rotates its own rows only.
+Llama, Mistral, Qwen2, Qwen3, SmolLM2, SmolLM3, OLMo-2 and Gemma-3 (text) are settings of `Config`;
+`kvbench.models.hf_config` reads them out of a config.json. As in `kvbench.models.gpt2`, attention
+hands K and V to a cache and asks the cache for the result. K is cached after its norm and its
+rotation, so that a decode step rotates its own rows only.
 
 Shapes: B batch, T new tokens, C = n_embd, nh query heads and nkv K/V heads of hs = head_dim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +21,21 @@ from torch.nn import functional as F
 
 from kvbench.caches import Cache
 from kvbench.models.base import Decoder, LanguageModel, Layer
+from kvbench.models.rotation import magnitude, rotate, rotation, speeds
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+}
+Turns = Sequence[tuple[Tensor, Tensor]]  # (cos, sin) by base: the model's, and that of windows
 
 
 @dataclass(frozen=True)
 class Config:
-    """One Llama shape. `owner[i]` is the layer whose K/V layer i reads; empty means its own.
+    """One shape. `owner[i]` is the layer whose K/V layer i reads; empty means its own.
 
-    head_dim is the channels of one head; 0 means n_embd / n_head.
+    head_dim 0 means n_embd / n_head; query_scale 0 the softmax's usual 1 / sqrt(head_dim).
     """
 
     n_layer: int = 30
@@ -34,10 +45,25 @@ class Config:
     n_inner: int = 1536
     block_size: int = 8192
     vocab_size: int = 49152
-    rope_base: float = 100_000.0
-    norm_eps: float = 1e-5
-    owner: tuple[int, ...] = ()
     head_dim: int = 0
+    rope_base: float = 100_000.0
+    rope_share: float = 1.0  # of a head's channels that turn
+    rope_scaling: Mapping[str, Any] | None = None  # of kvbench.models.rotation
+    no_rope: Sequence[int] = ()  # layers without positions
+    windows: Sequence[int] = ()  # newest tokens that each layer sees; 0 or nothing: all
+    window_rope_base: float = 0.0  # base of the layers with a window, unscaled; 0: as the others
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: str = "none"  # RMSNorm of q and k: none, of each head, or of the whole projection
+    norm: str = "pre"  # of attention and feed-forward: before each, post (after it), or both
+    norm_offset: bool = False  # whether a norm multiplies by 1 + weight
+    norm_eps: float = 1e-5
+    activation: str = "silu"  # of the gate; gelu_new is the tanh form
+    tied: bool = True  # the head is the embedding
+    embed_scale: float = 1.0
+    query_scale: float = 0.0
+    owner: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.head_dim:
@@ -60,25 +86,37 @@ class Config:
         """The layers that hold K/V, in order."""
         return sorted(set(self.owner))
 
+    @property
+    def unfused(self) -> str | None:
+        """What of this shape a fused step (`kvbench.engine.fused_step`) does not compute."""
+        other = {
+            "QK-norm": self.qk_norm != "none",
+            f"{self.norm}-norm": self.norm != "pre",
+            "a norm's offset": self.norm_offset,
+            f"gate {self.activation}": self.activation != "silu",
+            "sliding windows": any(self.windows),
+            "layers without positions": bool(self.no_rope),
+            "RoPE on a part of a head": self.rope_share != 1,
+            "YaRN's magnitude": magnitude(self.rope_scaling) != 1,
+            "scaled embeddings": self.embed_scale != 1,
+            "scaled queries": bool(self.query_scale),
+            "biases of the feed-forward": self.mlp_bias,
+        }
+        return next((name for name, given in other.items() if given), None)
 
-def rotation(pos: Tensor, hs: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (T, hs / 2) of the angles of positions (T,), in fp32 whatever the model's.
 
-    Pair i of a head turns by base ** (-2 i / hs) a position (Su et al. 2021, arXiv:2104.09864).
-    """
-    angle = pos[:, None] * turning_speed(hs, base, pos.device)
-    return angle.cos(), angle.sin()
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467); Gemma's multiplies by 1 + weight."""
 
+    def __init__(self, size: int, config: Config) -> None:
+        super().__init__(size, config.norm_eps)
+        self.offset = config.norm_offset
 
-def turning_speed(hs: int, base: float, device: torch.device) -> Tensor:
-    """Radians a position (hs / 2,) that each pair of channels turns by."""
-    return base ** (-torch.arange(0, hs, 2, device=device) / hs)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs of neighbouring channels of x (B, nh, T, hs), the order of GGUF files."""
-    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # (B, nh, T, hs / 2)
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).type_as(x)
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.offset:
+            return super().forward(x)
+        weight = 1 + self.weight.float()
+        return F.rms_norm(x.float(), self.weight.shape, weight, self.eps).type_as(x)
 
 
 class CausalSelfAttention(nn.Module):
@@ -90,50 +128,74 @@ class CausalSelfAttention(nn.Module):
         self.head_dim = config.head_dim
         rows = config.n_head + (2 * config.n_kv_head if self.owner == layer else 0)
         self.heads = [config.n_head] + [config.n_kv_head] * (rows > config.n_head) * 2
-        self.c_attn = nn.Linear(config.n_embd, rows * self.head_dim, bias=False)  # q, k, v
-        self.c_proj = nn.Linear(config.n_head * self.head_dim, config.n_embd, bias=False)
+        self.c_attn = nn.Linear(config.n_embd, rows * self.head_dim, bias=config.qkv_bias)
+        self.c_proj = nn.Linear(config.n_head * self.head_dim, config.n_embd, bias=config.o_bias)
+        windowed = any(config.windows[layer : layer + 1])
+        self.turn = int(windowed and config.window_rope_base > 0)  # of Turns
+        self.turns = layer not in config.no_rope
+        self.scale = config.query_scale * self.head_dim**0.5 or 1.0
+        self.q_norm = self.k_norm = None
+        if config.qk_norm != "none":
+            self.whole = config.qk_norm == "whole"
+            norms = [RMSNorm(h * self.whole * self.head_dim or self.head_dim, config)
+                     for h in self.heads[:2]]  # fmt: skip
+            self.q_norm, self.k_norm = norms[0], norms[-1] if len(norms) > 1 else None
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache) -> Tensor:
+    def forward(self, x: Tensor, turns: Turns, cache: Cache) -> Tensor:
         B, T, _ = x.shape
-        heads = self.c_attn(x).view(B, T, -1, self.head_dim).transpose(1, 2)
-        q, *kv = heads.split(self.heads, dim=1)  # (B, nh, T, hs), then twice (B, nkv, T, hs)
+        heads = self.c_attn(x).view(B, T, -1, self.head_dim)
+        q, *kv = heads.split(self.heads, dim=2)  # (B, T, nh, hs), then twice (B, T, nkv, hs)
         if kv:
             k, v = kv
-            cache.update(self.layer, rotate(k, cos, sin), v)
-        y = cache.attend(self.owner, rotate(q, cos, sin))  # (B, nh, T, hs)
+            cache.update(self.layer, self._placed(k, self.k_norm, turns), v.transpose(1, 2))
+        q = self._placed(q, self.q_norm, turns)
+        y = cache.attend(self.owner, q if self.scale == 1 else q * self.scale)  # (B, nh, T, hs)
         return self.c_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+    def _placed(self, x: Tensor, norm: RMSNorm | None, turns: Turns) -> Tensor:
+        """Rows (B, T, heads, hs) normed and turned by their positions: (B, heads, T, hs)."""
+        if norm is not None:
+            x = norm(x.flatten(2)).view(x.shape) if self.whole else norm(x)
+        x = x.transpose(1, 2)
+        return rotate(x, *turns[self.turn]) if self.turns else x
 
 
 class MLP(nn.Module):
-    """The feed-forward half of a block: SwiGLU (Shazeer 2020, arXiv:2002.05202)."""
+    """The feed-forward half of a block: a gated one (Shazeer 2020, arXiv:2002.05202)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.c_gate = nn.Linear(config.n_embd, config.n_inner, bias=False)
-        self.c_fc = nn.Linear(config.n_embd, config.n_inner, bias=False)
-        self.c_proj = nn.Linear(config.n_inner, config.n_embd, bias=False)
+        self.c_gate = nn.Linear(config.n_embd, config.n_inner, bias=config.mlp_bias)
+        self.c_fc = nn.Linear(config.n_embd, config.n_inner, bias=config.mlp_bias)
+        self.c_proj = nn.Linear(config.n_inner, config.n_embd, bias=config.mlp_bias)
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(F.silu(self.c_gate(x)) * self.c_fc(x))
+        return self.c_proj(self.activation(self.c_gate(x)) * self.c_fc(x))
 
 
 class Block(nn.Module):
-    """One transformer block, pre-norm."""
+    """One transformer block: norms before its halves, after them, or both."""
 
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
-        self.norm_1 = nn.RMSNorm(config.n_embd, config.norm_eps)
+        before, after = config.norm != "post", config.norm != "pre"
+        self.norm_1 = RMSNorm(config.n_embd, config) if before else nn.Identity()
         self.attn = CausalSelfAttention(config, layer)
-        self.norm_2 = nn.RMSNorm(config.n_embd, config.norm_eps)
+        self.post_1 = RMSNorm(config.n_embd, config) if after else None
+        self.norm_2 = RMSNorm(config.n_embd, config) if before else nn.Identity()
         self.mlp = MLP(config)
+        self.post_2 = RMSNorm(config.n_embd, config) if after else None
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache) -> Tensor:
-        x = x + self.attn(self.norm_1(x), cos, sin, cache)
-        return x + self.mlp(self.norm_2(x))
+    def forward(self, x: Tensor, turns: Turns, cache: Cache) -> Tensor:
+        y = self.attn(self.norm_1(x), turns, cache)
+        x = x + (y if self.post_1 is None else self.post_1(y))
+        y = self.mlp(self.norm_2(x))
+        return x + (y if self.post_2 is None else self.post_2(y))
 
 
 class Model(LanguageModel):
-    """Llama over a cache."""
+    """A model of the Llama family over a cache."""
 
     config: Config
 
@@ -144,11 +206,17 @@ class Model(LanguageModel):
             {
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
                 "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
-                "norm_f": nn.RMSNorm(config.n_embd, config.norm_eps),
+                "norm_f": RMSNorm(config.n_embd, config),
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight  # tied
+        if config.tied:
+            self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight
+        channels = int(config.head_dim * config.rope_share)
+        self.speeds = [speeds(channels, config.rope_base, config.rope_scaling)]
+        if config.window_rope_base:
+            self.speeds.append(speeds(channels, config.window_rope_base))
+        self.sizes = [magnitude(config.rope_scaling), 1.0]
 
     def blocks(self) -> Iterator[Block]:
         """The blocks, in order."""
@@ -164,17 +232,21 @@ class Model(LanguageModel):
         if depth + T > self.config.block_size:
             raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
         pos = cache.positions(T)
-        cos, sin = rotation(pos, self.config.head_dim, self.config.rope_base)  # (T, hs / 2)
+        turns = [rotation(pos, *of) for of in zip(self.speeds, self.sizes, strict=False)]
         x = self.transformer["wte"](idx)  # (B, T, C)
+        if self.config.embed_scale != 1:
+            x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype)
         for block in self.blocks():
-            x = block(x, cos, sin, cache)
+            x = block(x, turns, cache)
         cache.advance(T)
         if last_only:
             x = x[:, -1:]  # the head is a fifth of the weights: one row of it, not T
         return self.lm_head(self.transformer["norm_f"](x))
 
     def decoder(self) -> Decoder:
-        parts, config = self.transformer, self.config
+        if self.config.unfused:
+            raise ValueError(f"a fused step has no {self.config.unfused}: use kernel: torch")
+        parts = self.transformer
         layers = [
             Layer(
                 b.attn.owner, b.norm_1, b.attn.c_attn, b.attn.c_proj, b.norm_2,
@@ -183,8 +255,7 @@ class Model(LanguageModel):
             for b in self.blocks()
         ]  # fmt: skip
         embedding = cast(nn.Embedding, parts["wte"]).weight
-        speed = turning_speed(config.head_dim, config.rope_base, embedding.device)
-        return Decoder(embedding, None, speed, layers, parts["norm_f"], self.lm_head)
+        return Decoder(embedding, None, self.speeds[0], layers, parts["norm_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
         """Modules whose entry begins a phase, in order; a norm goes with what it feeds."""

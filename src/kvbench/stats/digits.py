@@ -37,23 +37,40 @@ def fixed(value: float, places: int, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign and rounded else ''},.{max(0, places)}f}"
 
 
-def spoken(value: float, low: float | None, high: float | None, sign: bool = False) -> str:
-    """`1.94 [1.84, 2.05]`: a value with its interval; the value alone where there is none."""
+def spoken(
+    value: float,
+    low: float | None,
+    high: float | None,
+    sign: bool = False,
+    apart_from: float | None = None,
+) -> str:
+    """`1.94 [1.84, 2.05]`: a value with its interval; the value alone where there is none.
+
+    An end is never rounded to `apart_from`, what the interval is compared with.
+    """
     if low is None or high is None or low == high:
         return short(value) if not sign else f"{'+' if value > 0 else ''}{short(value)}"
-    texts = ends(value, low, high, sign)
+    texts = ends(value, low, high, sign, apart_from)
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
-def ends(value: float, low: float, high: float, sign: bool = False) -> tuple[str, str, str]:
+def ends(
+    value: float, low: float, high: float, sign: bool = False, apart_from: float | None = None
+) -> tuple[str, str, str]:
     """A value and the ends of its interval, with the digits that the interval supports."""
     if max(map(abs, (value, low, high))) >= LARGE:  # an interval of two noisy processes
         return short(value, 2), short(low, 2), short(high, 2)
     places = decimals(low, high)
-    value_text, low_text, high_text = (fixed(x, places, sign) for x in (value, low, high))
     if high > 20 * max(abs(low), abs(value)) > 0:  # so skewed that its width says little of value
         return short(value, 2), short(low, 2), short(high, 2)
-    return value_text, low_text, high_text
+    shown = [fixed(end, _apart(end, places, apart_from), sign) for end in (low, high)]
+    return fixed(value, places, sign), shown[0], shown[1]
+
+
+def _apart(end: float, places: int, reference: float | None) -> int:
+    """Decimal places at which an end does not read as the reference, three more at most."""
+    more = range(places, places + 4)
+    return next((n for n in more if round(end, n) != reference), places)
 
 
 def size(count: float) -> str:
