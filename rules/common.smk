@@ -4,6 +4,7 @@ import gc
 import inspect
 import re
 import sys
+import time
 from functools import cache
 
 import yaml
@@ -14,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.job import fork_server, isolation
+from kvbench.job import fork_server, isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
@@ -27,6 +28,7 @@ from kvbench.records import schema
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
+BEGAN = time.time()
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
 import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
@@ -37,6 +39,7 @@ if workflow.is_main_process:
     except preflight.UnfitFolder as refusal:
         sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
+    terminal.quieten(workflow.output_settings, workflow.dryrun)
 
 _files = workflow.overwrite_configfiles
 try:
@@ -69,7 +72,12 @@ onstart:
     except preflight.UnfitFolder as refusal:
         raise WorkflowError(str(refusal)) from None
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
+    if (
+        config["process"] == "auto"
+        and workflow.local_exec
+        and not conda
+        and not uses_cuda(config)
+    ):
         SERVER = fork_server.start()
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.
@@ -134,6 +142,15 @@ def check_asked():
                 schema.check_file(config["compare"]["baseline"])  # before anything is measured
         except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
             sys.exit(str(refusal))
+
+
+def say_answers():
+    """What this run found, as the last lines on the terminal."""
+    if workflow.is_main_process:
+        from kvbench.analysis import answers  # numpy and more, once everything is measured
+
+        if said := answers.ending(f"results/{config['study']}", since=BEGAN):
+            print(said)
 
 
 def environment(name):
