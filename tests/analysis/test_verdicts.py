@@ -7,9 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from kvbench.analysis import attribution, scaling
-from kvbench.analysis import drift as steady
-from kvbench.analysis.rounds import NotSideBySide, pairs, rounds, side_by_side
+from kvbench.analysis import attribution, drift, scaling
+from kvbench.analysis.rounds import UnpairedError, pairs, rounds, side_by_side
 from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
@@ -17,7 +16,7 @@ from kvbench.costs import forward as costs
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import run_order
-from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
 from kvbench.report.figures import decode, phase, speedup, style
@@ -116,7 +115,7 @@ def test_intervals_at_one_pace_cover_what_they_promise():
     covered = 0
     for seed in range(300):
         a, b = drifting("v2", 105, 5, seed), drifting("v1", 100, 5, seed)
-        found = steady.compare_cells(a, b, steady.exponents([a, b]))
+        found = drift.compare_cells(a, b, drift.exponents([a, b]))
         covered += found.low < 1.05 < found.high
     assert 0.90 < covered / 300 < 0.985
 
@@ -161,13 +160,13 @@ def test_a_version_of_another_day_gets_no_word():
     said = words(record)["v3"]
     assert said.startswith("not side by side: other rounds ran between them (replicates 1, 2,")
     assert "speedup" not in record["rows"][1]
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, again(cell("v2", 1), "05", device_id="GPU-2"))
-    with pytest.raises(NotSideBySide, match="started anew"):
+    with pytest.raises(UnpairedError, match="started anew"):
         rounds(v1, again(cell("v2", 1), "05", boot_id="another"))
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, cell("v2", 1) | {"device_uuid": "another"})
-    with pytest.raises(NotSideBySide, match="no time of beginning"):
+    with pytest.raises(UnpairedError, match="no time of beginning"):
         rounds(v1, again(cell("v2", 1), "05", began_at=None))
 
 
@@ -261,7 +260,7 @@ def test_a_time_that_is_none_is_named_with_its_cell(bad):
         judge([v1, v2], 0.02)
 
 
-def test_other_kernels_and_disturbed_processes_are_told_beside_the_word():
+def test_other_kernels_and_disturbed_processes_are_named_with_the_verdict():
     v1 = cell("v1", 100, kernel="native", execution="eager", disturbed=1)
     v2 = cell("v2", 150, kernel="torch", execution="eager", disturbed=2)
     row = judge([v1, v2], 0.02)["rows"][0]
@@ -299,13 +298,13 @@ def test_an_exponent_without_support_stays_near_none_and_shared_ones_cost_little
     for process in noise["processes"]:
         process["runs"] = [{"time_total_ms": draw.lognormvariate(4, 0.5)} for _ in range(12)]
         process["yardstick_ms"] = [draw.lognormvariate(1, 0.01) for _ in range(13)]
-    (alone,) = steady.exponents([noise]).values()
+    (alone,) = drift.exponents([noise]).values()
     assert abs(alone.values[0]) < 0.2
     one, other = drifting("v3", 100), steadily
-    of = steady.exponents([one, other])
+    of = drift.exponents([one, other])
     (found,) = of.values()
     assert found.values == pytest.approx([0.8, 0.8], abs=0.1)
-    compared = steady.compare_cells(one, other, of)
+    compared = drift.compare_cells(one, other, of)
     assert 6 < compared.freedom < 7  # of seven
 
 
@@ -319,7 +318,7 @@ def test_records_of_another_device_are_refused(tmp_path):
     paths = [str(tmp_path / name) for name in ("v1.json", "v2.json")]
     write_record(paths[0], cell("v1", 100))
     write_record(paths[1], cell("v2", 100, device_name="another"))
-    with pytest.raises(MixedRecords, match="device_name"):
+    with pytest.raises(MixedRecordsError, match="device_name"):
         read_cells(paths)
 
 
@@ -397,8 +396,8 @@ def stepping(version, intercept, slope, T=200):
     """A latency record whose steps take intercept + slope x depth ms, after a long prefill."""
     made = cell(version, 1, replicates=4, T=T)
     for process in made["processes"]:
-        drift = 1 + process["replicate"] / 100
-        steps = [(intercept + slope * (32 + i)) * drift for i in range(T)]
+        slowing = 1 + process["replicate"] / 100
+        steps = [(intercept + slope * (32 + i)) * slowing for i in range(T)]
         process["runs"] = [{"step_ms": [999.0, *steps[1:]]}]
     return made
 
@@ -429,7 +428,7 @@ def at_depth(version, ms, scaling=512, batch=1, noise=0.002, **more):
     return made | about | {"execution": "eager", "kernel": "torch"}
 
 
-def test_decode_cells_are_judged_beside_generations():
+def test_decode_cells_are_judged_as_generations_are():
     made = [cell("v1", 100), cell("v2", 110), at_depth("v1", 10), at_depth("v2", 9.8, batch=8)]
     made += [at_depth("v1", 10, batch=8), at_depth("v2", 9)]
     rows = judge(made, margin=0.005)["rows"]
@@ -439,8 +438,8 @@ def test_decode_cells_are_judged_beside_generations():
         (None, 512, 8),
     ]
     assert [row["verdict"] for row in rows] == ["slower", "faster", "faster"]
-    told = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
-    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*told))
+    both = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
+    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*both))
     assert rows[2]["ceiling"] > rows[1]["ceiling"]
 
 
@@ -450,16 +449,16 @@ def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
     assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
 
 
-def test_no_crossing_is_named_where_the_slopes_are_not_told_apart():
+def test_no_crossing_is_named_where_the_slopes_may_be_equal():
     depths, starts = [1, 100], [2.5, 1.5, 0.5, -0.5, -1.5]  # faster by 1 ms at the end, whatever
     v1 = fit_line(depths, [[10.0, 20.0]] * 5)
     v2 = fit_line(depths, [[10.0 + start, 19.0] for start in starts])
     crossing = break_even(v2, v1, 100)
     assert crossing.depth is not None  # the lines' means do cross
-    found = scaling.told_apart(v2, v1, crossing)
+    found = scaling.with_slopes_apart(v2, v1, crossing)
     assert found.depth is None and found.reason == scaling.SAME_SLOPE
     clear = fit_line(depths, [[11.0 + start / 100, 19.0] for start in starts])
-    assert scaling.told_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
+    assert scaling.with_slopes_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
         50.5, 0.1
     )
 

@@ -92,7 +92,7 @@ def compare_cells(
 
     Each round's log ratio is of medians over runs brought to the mean pace of both cells. The
     interval has the exponents' own errors, and the degrees of freedom that they leave. Raises
-    NotSideBySide where the cells share no round.
+    UnpairedError where the cells share no round.
     """
     a, b = side_by_side(a, b)
     shared = rounds(a, b).replicates

@@ -16,16 +16,15 @@ from kvbench.analysis.drift import compare_cells
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at, speedup
 from kvbench.records.gather import read_lines as read_lines_of
-from kvbench.records.read import MixedRecords
-from kvbench.records.record import Record, is_error, times_ms
-from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
+from kvbench.records.read import MixedRecordsError
+from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms
+from kvbench.records.store import COMPLETE, SCHEMA_VERSION, RecordError
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.shift import FEWEST, compare_with_shift
 
 Named = tuple[str, Record]  # where a record was read, and the record
-TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
-MUST_AGREE = ("device_name", "dtype", "threads", "weights")
+MUST_AGREE = (*SETTING, "weights")
 ABOUT = ("commit", "pytorch_version")  # named for both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
@@ -37,11 +36,11 @@ class RegressionError(ValueError):
 def read_lines(path: str | Path) -> Iterator[Named]:
     """The records of a `results.jsonl`, each with its file and line, one at a time.
 
-    Raises IncompleteRecord, naming both, for a line that is no whole record of this schema version.
+    Raises RecordError, naming both, for a line that is no whole record of this schema version.
     """
     for n, record in enumerate(read_lines_of(path), start=1):
         if record.get("schema_version") != SCHEMA_VERSION or record.get(COMPLETE) is not True:
-            raise IncompleteRecord(
+            raise RecordError(
                 f"{path}, line {n}, is no whole record of schema version {SCHEMA_VERSION}: see "
                 f"python -m kvbench.records.schema {path}"
             )
@@ -70,7 +69,7 @@ def against(
     `alternated`: the two were measured by turns, round by round, so that times are compared in
     pairs of one round, as versions are, and what slows all cells alike is found too.
 
-    Raises MixedRecords, naming both records, where a pair differs in device, dtype, threads or
+    Raises MixedRecordsError, naming both records, where a pair differs in device, dtype, threads or
     weights and `allow` does not name the key, and ValueError where the two have no cell in common.
     """
     kept = dict if alternated else _kept
@@ -209,7 +208,7 @@ def _check_comparable(name: str, now: Record, other: str, before: Record, allow:
         pairs["weights "] = (digests[0], digests[1])  # by digest, where both records have one
     for key, (mine, theirs) in pairs.items():
         if mine != theirs and key.strip() not in allow:
-            raise MixedRecords(
+            raise MixedRecordsError(
                 f"studies differ in {key.strip()}: {name} has {mine}, {other} has {theirs}; "
                 f"to compare them all the same, name it in compare.allow"
             )

@@ -20,7 +20,7 @@ PAUSE_S = 600.0  # two processes of a round may begin this far apart,
 PAUSES = 10  # or this many times as far as is usual for the two cells
 
 
-class NotSideBySide(ValueError):
+class UnpairedError(ValueError):
     """Two cells without a round in common: their ratio would be of two machines or two days."""
 
 
@@ -38,7 +38,7 @@ def rounds(a: Record, b: Record) -> Rounds:
     Two processes of one replicate share a round where device and boot are the same, no process of
     another replicate of the two cells began between them on that device, by the clock or by its
     place in the queue, and the pause between them is not out of all proportion. Raises
-    NotSideBySide, saying why, where there is none.
+    UnpairedError, saying why, where there is none.
     """
     sides = [{p["replicate"]: _Process.of(p, cell) for p in cell["processes"]} for cell in (a, b)]
     both = sorted(set(sides[0]) & set(sides[1]))
@@ -47,7 +47,7 @@ def rounds(a: Record, b: Record) -> Rounds:
             f"{cell['version']} has {', '.join(map(str, sorted(side)))}"
             for cell, side in zip((a, b), sides, strict=True)
         )
-        raise NotSideBySide(f"{APART}: no replicate in common ({owned})")
+        raise UnpairedError(f"{APART}: no replicate in common ({owned})")
     pairs = {r: (sides[0][r], sides[1][r]) for r in both}
     pauses = [
         abs(x.began - y.began)
@@ -67,7 +67,7 @@ def rounds(a: Record, b: Record) -> Rounds:
         for reason, those in why.items()
     )
     if len(left) == len(both):
-        raise NotSideBySide(f"{APART}: {said}")
+        raise UnpairedError(f"{APART}: {said}")
     return Rounds([r for r in both if r not in left], f"left out, {said}" if said else None)
 
 
@@ -119,7 +119,7 @@ def _beside(cell: Record, other: Record) -> Record:
 def _in_common(a: Record, b: Record) -> int:
     try:
         return len(rounds(a, b).replicates)
-    except NotSideBySide:
+    except UnpairedError:
         return 0
 
 

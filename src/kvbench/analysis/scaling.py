@@ -16,7 +16,7 @@ import numpy as np
 
 from kvbench.analysis.bounds import step_cost
 from kvbench.analysis.drift import Paced, to_round_pace
-from kvbench.analysis.rounds import APART, NotSideBySide, by_place, rounds, side_by_side
+from kvbench.analysis.rounds import APART, UnpairedError, by_place, rounds, side_by_side
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BEYOND, BreakEven, Line, break_even, fit_line
@@ -191,7 +191,7 @@ def _fitted(
         try:
             in_round = [rounds(first.cells[0], cell).replicates for cell in own.cells]
             shared[name] = set(own.times).intersection(*in_round)
-        except NotSideBySide as reason:
+        except UnpairedError as reason:
             lost[name] = str(reason)
     blocks = sorted(set.intersection(*shared.values())) if shared else []
     lines = {
@@ -209,7 +209,7 @@ def _fitted(
         line = lines[name]
         if "v1" in lines and name != "v1":
             reach = cell["model_config"]["block_size"] if axis == "depth" else max(own.x)
-            crossing = told_apart(line, lines["v1"], break_even(line, lines["v1"], reach))
+            crossing = with_slopes_apart(line, lines["v1"], break_even(line, lines["v1"], reach))
         row |= _shown(line, axis) | _when(crossing, axis) | _modelled(cell, roofs, axis)
         processes = sum(len(cell["processes"]) for cell in own.cells)
         row["disturbed"] = sum(cell.get("disturbed", 0) for cell in own.cells)
@@ -258,7 +258,7 @@ def _modelled(cell: Record, roofs: Record | None, axis: str) -> Record:
     }
 
 
-def told_apart(line: Line, base: Line, found: BreakEven) -> BreakEven:
+def with_slopes_apart(line: Line, base: Line, found: BreakEven) -> BreakEven:
     """The crossing of two lines; none where the interval of their slopes' difference holds 0.
 
     A version that is faster from depth 0 on needs no crossing, and keeps its word.

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.analysis import regression
-from kvbench.analysis.rounds import NotSideBySide
+from kvbench.analysis.rounds import UnpairedError
 from kvbench.files import write_text
 from kvbench.plan import targets
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.records.provenance import PROJECT
-from kvbench.records.read import MixedRecords, each_cell
+from kvbench.records.read import MixedRecordsError, each_cell
 from kvbench.records.store import write_record
 from kvbench.report.tables import publish
 
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except regression.RegressionError as worse:
         print(worse, file=sys.stderr)
         return 1
-    except (AgainstError, ConfigError, MixedRecords, NotSideBySide) as error:
+    except (AgainstError, ConfigError, MixedRecordsError, UnpairedError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -14,7 +14,7 @@ from kvbench.cell import Cell
 from kvbench.job import beside
 from kvbench.job.devices import one_device
 from kvbench.job.log import is_out_of_memory, logged
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from kvbench.records.provenance import stamp
 from kvbench.records.store import write_record
 
@@ -69,5 +69,5 @@ def out_of_memory_is_a_result(
             raise
         traceback.print_exc()
         return cell.failure("out of memory", str(error))
-    except NotMeasured as error:
+    except NotMeasuredError as error:
         return cell.failure("not measured", str(error))

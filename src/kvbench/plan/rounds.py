@@ -16,7 +16,7 @@ from typing import Any
 from kvbench.files import write_text
 from kvbench.plan.config_checks import ConfigError
 from kvbench.records.record import Record
-from kvbench.records.store import IncompleteRecord, read_record
+from kvbench.records.store import RecordError, read_record
 
 DECIDED = Path(".snakemake/rounds.json")
 NEVER = 1e-9  # a half-width that no study reaches: time alone ends it
@@ -73,7 +73,7 @@ def _found(config: dict[str, Any]) -> dict[str, Record]:
         path = Path(f"results/{config['study']}/verdicts/{preset}.json")
         try:
             record = read_record(path) if path.exists() else {}
-        except IncompleteRecord as error:
+        except RecordError as error:
             raise ConfigError(str(error)) from None
         if record.get("rounds"):
             found[preset] = record["rounds"]
