@@ -129,6 +129,8 @@ def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) ->
             found = Tokens(*known)
         if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:
             raise ValueError("its tokens are no row of uint16")
+        if found.token_bytes.dtype != np.uint8 or found.token_bytes.ndim != 1:
+            raise ValueError("its token_bytes are no row of uint8")
         if found.documents.dtype != np.int64 or found.documents.ndim != 1:
             raise ValueError("its documents are no row of int64")
         if len(found.tokens) < at_least:
