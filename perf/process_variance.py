@@ -1,6 +1,6 @@
 """Whether forked measuring processes differ from one another as much as fresh ones do.
 
-python -m perf.process_spread [PROCESSES]    prints a table; by default 20 of each kind, two minutes
+python -m perf.process_variance [PROCESSES]    prints a table; by default 20 of each kind, two minutes
 
 A fresh process and a fork of `kvbench.job.fork_server` take turns. Each times the same decode step;
 what a kind of process leaves out of the spread would show as a smaller standard deviation.
@@ -56,7 +56,7 @@ def time_steps(path: str) -> None:
 def measured(folder: Path, environment: dict[str, str]) -> float:
     """Of one process: the logarithm of its step's time over its reading's."""
     path = folder / "times.json"
-    command = [sys.executable, "-m", "perf.process_spread", str(path), "--one"]
+    command = [sys.executable, "-m", "perf.process_variance", str(path), "--one"]
     subprocess.run(command, env=environment, check=True)
     found = json.loads(path.read_text())
     return math.log(found["step_ms"] / found["reading_ms"])
@@ -65,9 +65,9 @@ def measured(folder: Path, environment: dict[str, str]) -> float:
 def main(arguments: list[str]) -> int:
     """Measure one process (`PATH --one`), or both kinds in turn."""
     if arguments[-1:] == ["--one"]:
-        from perf import process_spread  # by its own name, which a fork can import
+        from perf import process_variance  # by its own name, which a fork can import
 
-        fork_server.run(process_spread.time_steps, arguments[0])
+        fork_server.run(process_variance.time_steps, arguments[0])
         return 0
     n = int(arguments[0]) if arguments else 20
     fresh = dict(os.environ)
