@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 MANY = 20  # known words, beyond which they are named only where none comes near
 
 
