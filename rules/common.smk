@@ -19,8 +19,17 @@ from kvbench.job import fork_server, isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
-from kvbench.plan import cells, code_inputs, own_caches, preflight, queue, resources
-from kvbench.plan import target_check, targets
+from kvbench.plan import (
+    cells,
+    code_inputs,
+    own_caches,
+    preflight,
+    queue,
+    resources,
+    rounds,
+    target_check,
+    targets,
+)
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
@@ -36,7 +45,7 @@ if workflow.is_main_process:
     try:
         preflight.check_name(ROOT)
         preflight.check_room(Path(".snakemake"))
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
     terminal.quieten(workflow.output_settings, workflow.dryrun)
@@ -58,19 +67,23 @@ try:
     _name = Path(_files[-1]).stem if _files else "default"
     own_caches.register(config)
     config = resolve(dict(config), load_schema(), name=_name)
+    config["replicates"], MORE = rounds.decided(config, workflow.is_main_process)
     if workflow.is_main_process:
         preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
-except (ConfigError, preflight.UnfitFolder, isolation.NotIsolated) as refusal:
+except (ConfigError, preflight.FolderError, isolation.IsolationError) as refusal:
     sys.exit(str(refusal))
 
 
 onstart:
     try:
         preflight.check_writable(f"results/{config['study']}")
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         raise WorkflowError(str(refusal)) from None
+    ask_beside()
+    if MORE:
+        print(f"round {config['replicates']}: {MORE}", file=sys.stderr)
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     if (
         config["process"] == "auto"
@@ -140,7 +153,7 @@ def check_asked():
             )
             if config["compare"]["baseline"] and any("compare" in target for target in asked):
                 schema.check_file(config["compare"]["baseline"])  # before anything is measured
-        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
+        except (target_check.TargetError, schema.SchemaError) as refusal:
             sys.exit(str(refusal))
 
 

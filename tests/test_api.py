@@ -13,7 +13,7 @@ import kvbench
 from kvbench import versions
 from kvbench.analysis.verdicts import judge
 from kvbench.engine.generate import generate
-from kvbench.records.store import IncompleteRecord
+from kvbench.records.store import RecordError
 
 PUBLISHED = "published/cpu-amd-epyc-avx2/results.jsonl"
 RECORDS = [json.loads(line) for line in Path(PUBLISHED).read_text().splitlines()]
@@ -105,7 +105,7 @@ def test_several_studies_and_a_folder_of_one_are_read(results, tmp_path):
     with pytest.raises(FileNotFoundError, match="kvbench run"):
         kvbench.read_results(tmp_path)
     (tmp_path / "results.jsonl").write_text('{"benchmark_name": "phase"}\n')
-    with pytest.raises(IncompleteRecord, match="line 1"):
+    with pytest.raises(RecordError, match="line 1"):
         kvbench.read_results(tmp_path)
 
 

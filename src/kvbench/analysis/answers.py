@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvbench.analysis.verdicts import at, pairs
+from kvbench.analysis.quality import MULTIPLIED
+from kvbench.analysis.rounds import pairs
+from kvbench.analysis.verdicts import at
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, by, is_error, measured
+from kvbench.records.record import TIMED, Record, by, is_error, measured
 from kvbench.records.store import read_record
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, size, spoken
@@ -21,8 +23,6 @@ from kvbench.stats.digits import short, size, spoken
 SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
-TIMED = ("latency_vs_T", "decode")
-MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CACHE = "cache_reserved_bytes"
 
 
@@ -72,7 +72,7 @@ def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
     """The answers of a study that was run in `results/{study}`: from its verdicts and its cells.
 
     `since`: only those from files written at that time or later, in seconds of the epoch. Raises
-    IncompleteRecord for a file that is not whole.
+    RecordError for a file that is not whole.
     """
 
     def written(where: str, *names: str) -> list[Path]:

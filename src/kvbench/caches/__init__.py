@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -108,6 +108,44 @@ class Cache(ABC):
     def reserved_bytes(self) -> int:
         """Bytes of the storages themselves."""
         return sum(tensor.untyped_storage().nbytes() for tensor in self.storages())
+
+
+class CacheWrapper(Cache):
+    """Another cache that a subclass fills or reads otherwise; all else is that cache's own."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self.cache.update(layer, k, v)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        return self.cache.attend(layer, q)
+
+    def positions(self, T: int) -> Tensor:
+        return self.cache.positions(T)
+
+    def advance(self, T: int) -> None:
+        self.cache.advance(T)
+
+    def rewind(self, length: int) -> None:
+        self.cache.rewind(length)
+
+    def reset(self) -> None:
+        self.cache.reset()
+
+    def storages(self) -> Iterator[Tensor]:
+        return self.cache.storages()
+
+    def used_bytes(self) -> int:
+        return self.cache.used_bytes()
+
+    @classmethod
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        raise TypeError(f"{cls.__name__} has the layout of the cache that it wraps")
 
 
 def cache_class(name: str) -> type[Cache]:

@@ -94,14 +94,14 @@ def _caches(a: str, b: str, study: str, margin: float | None) -> int:
 
 def _studies(before: str, now: str, margin: float | None) -> int:
     from kvbench.analysis import regression
-    from kvbench.records.read import MixedRecords
-    from kvbench.records.store import IncompleteRecord
+    from kvbench.records.read import MixedRecordsError
+    from kvbench.records.store import RecordError
 
     files = [results_file(name) for name in (before, now)]
     reads = [regression.read_lines(file) for file in reversed(files)]
     try:
         record = regression.against(reads[0], reads[1], 0.05 if margin is None else margin)
-    except (MixedRecords, IncompleteRecord, ValueError) as error:
+    except (MixedRecordsError, RecordError, ValueError) as error:
         raise Refusal(str(error)) from None
     changed = [r for r in record["rows"] if r["verdict"] not in ("inconclusive", "equal")]
     print(f"{len(record['rows'])} cells of {files[1]} against {files[0]}")

@@ -113,7 +113,7 @@ def _tools() -> Iterator[tuple[str, str]]:
     try:
         compiler = build.find_compiler()
         yield "compiler", f"{compiler}, {build.version_of(compiler)}"
-    except build.NoCompiler:
+    except build.CompilerError:
         yield "compiler", "none"
     yield "ncu", runner.find() or "none: rooflines take the modelled bytes"
     counters = [str(path) for path in sorted(Path("/sys/class/powercap").glob("*/energy_uj"))]

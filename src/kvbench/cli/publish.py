@@ -37,7 +37,7 @@ def publish(
         raise Refusal(f"{records} is not there: run the study first")
     try:
         count = schema.check_file(records)
-    except schema.NotARecord as error:
+    except schema.SchemaError as error:
         raise Failed(str(error)) from None
     found = [source / name for name in KEPT]
     found += [path for folder in FOLDERS for path in sorted((source / folder).glob("*"))]

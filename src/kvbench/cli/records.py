@@ -34,7 +34,7 @@ def check(
         raise Refusal(f"no file {str(file)!r}: give a results.jsonl, a .py file or a .yaml file")
     try:
         count = schema.check_file(file)
-    except schema.NotARecord as error:
+    except schema.SchemaError as error:
         raise Failed(str(error)) from None
     print(f"{file}: {count} records fit the schema")
     return 0

@@ -93,7 +93,7 @@ class Results(Mapping[str, Frame]):
 def read_results(*paths: str | Path) -> Results:
     """The results of studies: of `results.jsonl` files, or folders `results/{study}` that hold one.
 
-    Raises FileNotFoundError with what makes the file, and IncompleteRecord, naming file and line,
+    Raises FileNotFoundError with what makes the file, and RecordError, naming file and line,
     for one that is no whole record of this schema version.
     """
     if not paths:
