@@ -6,13 +6,13 @@ and the library say the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.verdicts import at, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
@@ -96,6 +96,14 @@ def ending(folder: str | Path, since: float = 0.0) -> str:
     names = {"report.html": "page", "results.jsonl": "records"}
     lines = [f"{names[path.name]}: {path}" for path in made]
     return "\n".join([*([text(found)] if found else []), *lines])
+
+
+def of_records(records: Iterable[Record], margin: float) -> list[Section]:
+    """The answers of a file of records, whose verdicts are worked out from them."""
+    cells = list(records)
+    timed = [cell for cell in cells if cell["benchmark_name"] in TIMED]
+    verdicts = [judge(here, margin) for here in by(timed, "pretrained").values()]
+    return sections(verdicts, cells)
 
 
 def sections(verdicts: Sequence[Record], cells: Sequence[Record]) -> list[Section]:
