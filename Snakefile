@@ -44,4 +44,8 @@ rule all:
         config["log_file"],
 
 
+onsuccess:
+    say_answers()
+
+
 check_asked()

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kvbench.cell import EXECUTIONS, KERNELS, PHASES
+from kvbench.costs.forward import ITEMSIZE
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import for_preset, quality_presets, weights_source
 
@@ -20,6 +22,14 @@ def refusal(given):
         resolve(given, SCHEMA)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_the_schema_s_words_are_those_of_cells():
+    keys = SCHEMA["properties"]
+    assert set(keys["execution"]["enum"]) == set(EXECUTIONS)
+    assert set(keys["kernel"]["enum"]) == set(KERNELS)
+    assert set(keys["dtype"]["enum"]) == set(ITEMSIZE)
+    assert set(keys["roofline"]["properties"]["phases"]["items"]["enum"]) == set(PHASES)
 
 
 def test_versions_by_name_are_the_versions_by_number():

@@ -10,7 +10,7 @@ from studies import PUBLISHED, published, study
 
 from kvbench.analysis.answers import SPEED
 from kvbench.plan.code_inputs import reachable
-from kvbench.records.read import MixedRecords
+from kvbench.records.read import MixedRecordsError
 from kvbench.report.page import html, table
 from kvbench.report.page.compared import compare, sentence
 from kvbench.report.page.study import TIMED
@@ -369,7 +369,7 @@ def test_studies_that_do_not_compare_are_refused_in_a_line(tmp_path):
     with pytest.raises(FileNotFoundError, match="no results in .*: give a results.jsonl"):
         compare(PUBLISHED, tmp_path, tmp_path / "p.html")
     other = later(tmp_path / "later", device_name="another")
-    with pytest.raises(MixedRecords, match="studies differ in device_name"):
+    with pytest.raises(MixedRecordsError, match="studies differ in device_name"):
         compare(PUBLISHED, other, tmp_path / "p.html")
     assert not (tmp_path / "p.html").exists()
     compare(PUBLISHED, other, tmp_path / "p.html", allow=["device_name"])

@@ -25,7 +25,6 @@ TABLES = {
     for table in (line.tables if line.tables is not None else (benchmark,))
 }
 CHAPTERS = {"energy": "7 Energy"}  # of what does not stand with its benchmark
-POOLED = [name for name, line in BENCHMARKS.items() if line.pooled]
 # What further tables are worked out from.
 DERIVED_TABLES = {
     "verdicts": ["latency", "decode"],

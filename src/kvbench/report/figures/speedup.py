@@ -7,7 +7,7 @@ import math
 from matplotlib.figure import Figure
 
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents
-from kvbench.analysis.rounds import NotSideBySide
+from kvbench.analysis.rounds import UnpairedError
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, style
 from kvbench.report.footer import footer
@@ -77,7 +77,7 @@ def _ratio(
         return None
     try:
         found = compare_cells(chosen[baseline], chosen[version], drift, level=level)
-    except NotSideBySide:
+    except UnpairedError:
         return None
     low = math.nan if found.low is None else found.low  # one process: a point without a bar
     high = math.nan if found.high is None else found.high

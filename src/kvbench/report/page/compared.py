@@ -56,7 +56,7 @@ def compare(
 
     `before` and `now` are results.jsonl files, or the folders that hold one; cells are compared
     with those before as `analysis.regression` does, an interval within `margin` being equivalent.
-    Raises FileNotFoundError where there is no such file, MixedRecords, naming two
+    Raises FileNotFoundError where there is no such file, MixedRecordsError, naming two
     records, where device, dtype, threads or weights differ and `allow` does not name the key, and
     ValueError where the studies have no cell in common.
     """

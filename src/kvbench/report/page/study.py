@@ -136,7 +136,7 @@ class Study:
 def read_study(name: str, paths: Iterable[str]) -> Study:
     """The study whose records these files hold: gathered cells, verdicts and roofs.
 
-    Raises IncompleteRecord for a file that is not whole, BytesDoNotAddUp as `records.each_cell`.
+    Raises RecordError for a file that is not whole, ByteSumError as `records.each_cell`.
     """
     every = list(each_cell(paths))
     found: dict[str, list[Record]] = {kind: [] for kind in NOT_CELLS}
