@@ -9,6 +9,7 @@ import pytest
 from studies import PUBLISHED, published, study
 
 from kvbench.analysis.answers import SPEED
+from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
 from kvbench.records.read import MixedRecordsError
 from kvbench.report.page import html, table
@@ -68,10 +69,16 @@ def many(made):
     )
 
 
+def both():
+    """A study of generations and of steps at a depth."""
+    return study([*published().records, *published("gains").records], published("gains").roofs)
+
+
 STUDIES = {
     "whole": lambda: published(),
     "gains": lambda: published("gains"),
     "depth": lambda: published("depth_batch"),
+    "lengths and depths": lambda: both(),
     "quality": lambda: published("quality"),
     "no quality": lambda: without(published(), "perplexity"),
     "no memory": lambda: without(published(), "vram_vs_T", "phase", "roofline"),
@@ -374,3 +381,11 @@ def test_studies_that_do_not_compare_are_refused_in_a_line(tmp_path):
     assert not (tmp_path / "p.html").exists()
     compare(PUBLISHED, other, tmp_path / "p.html", allow=["device_name"])
     assert "another" in (tmp_path / "p.html").read_text()
+
+
+def test_the_command_writes_the_page_of_two_studies(tmp_path, capsys):
+    now = later(tmp_path / "later") / "results.jsonl"
+    assert main(["compare", str(PUBLISHED / "results.jsonl"), str(now)]) == 0
+    page = now.with_name("compared.html")
+    assert f"page: {page}" in capsys.readouterr().out
+    assert "int8 of gpt2 at batch 1, T 8 is now slower" in page.read_text()
