@@ -12,9 +12,10 @@ from kvbench.analysis.answers import SPEED
 from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
 from kvbench.records.read import MixedRecordsError
+from kvbench.records.store import write_lines, write_record
 from kvbench.report.page import html, table
 from kvbench.report.page.compared import compare, sentence
-from kvbench.report.page.study import TIMED
+from kvbench.report.page.study import TIMED, Study, read_study
 from kvbench.stats.digits import spoken
 
 SIZES = [(1400, 900), (390, 844)]
@@ -303,6 +304,24 @@ def test_a_large_study_stays_within_its_size():
     assert made.every_place == 100 and len(made.places) == 60
     assert "60 of 100 batches and lengths are shown" in text
     assert len(html.render(published()).encode()) < MOST / 2
+
+
+def test_the_page_is_made_from_gathered_cells_without_their_samples(tmp_path):
+    made = both()
+    kinds = {}
+    for path, record in made.cells:
+        kinds.setdefault(path.split("/")[2], []).append({"cell": path, **record})
+    for kind, cells in kinds.items():
+        write_lines(tmp_path / f"{kind}.jsonl", [*cells, {"lines": len(cells)}])
+    write_record(tmp_path / "verdicts.json", made.verdicts[0])
+    write_record(tmp_path / "roofs.json", made.roofs)
+    read = read_study("made", map(str, sorted(tmp_path.iterdir())))
+    assert len(read.cells) == len(made.cells)
+    assert not any("runs" in p for r in read.records for p in r.get("processes", []))
+    paths = [path for path, _ in made.cells]
+    cells = sorted(read.cells, key=lambda cell: paths.index(cell[0]))
+    again = Study("made", cells, made.verdicts, made.roofs)
+    assert html.render(again) == html.render(made)
 
 
 def test_equal_records_give_equal_bytes():
