@@ -16,7 +16,7 @@ from kvbench.analysis.verdicts import at, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
-from kvbench.records.store import read_record
+from kvbench.records.store import RecordError, read_record
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, size, spoken
 
@@ -90,7 +90,10 @@ def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
 
 def ending(folder: str | Path, since: float = 0.0) -> str:
     """The last lines of a run: the answers that it made, and where everything lies."""
-    found = of_study(folder, since)
+    try:
+        found = of_study(folder, since)
+    except RecordError as error:  # as after `snakemake --touch` on files that are none
+        return f"no answers: {error}"
     places = [Path(folder, name) for name in ("report.html", "results.jsonl")]
     made = [path for path in places if path.is_file() and path.stat().st_mtime >= since]
     names = {"report.html": "page", "results.jsonl": "records"}
