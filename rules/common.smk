@@ -18,7 +18,16 @@ from kvbench.job import fork_server, isolation
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
-from kvbench.plan import cells, code_inputs, preflight, queue, resources, target_check, targets
+from kvbench.plan import (
+    cells,
+    code_inputs,
+    preflight,
+    queue,
+    resources,
+    rounds,
+    target_check,
+    targets,
+)
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
@@ -53,6 +62,7 @@ if not _files:
 try:
     _name = Path(_files[-1]).stem if _files else "default"
     config = resolve(dict(config), load_schema(), name=_name)
+    config["replicates"], MORE = rounds.decided(config, workflow.is_main_process)
     if workflow.is_main_process:
         preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
@@ -66,8 +76,16 @@ onstart:
         preflight.check_writable(f"results/{config['study']}")
     except preflight.FolderError as refusal:
         raise WorkflowError(str(refusal)) from None
+    ask_beside()
+    if MORE:
+        print(f"round {config['replicates']}: {MORE}", file=sys.stderr)
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
+    if (
+        config["process"] == "auto"
+        and workflow.local_exec
+        and not conda
+        and not uses_cuda(config)
+    ):
         SERVER = fork_server.start()
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.

@@ -1,5 +1,6 @@
 """Verdicts, controls and lines over depth, on records with known effects."""
 
+import copy
 import math
 import random
 from itertools import pairwise
@@ -7,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from kvbench.analysis import attribution, drift, scaling
-from kvbench.analysis.rounds import UnpairedError, rounds
-from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
+from kvbench.analysis.rounds import UnpairedError, pairs, rounds, side_by_side
+from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
 from kvbench.costs import forward as costs
@@ -167,6 +168,53 @@ def test_a_version_of_another_day_gets_no_word():
         rounds(v1, cell("v2", 1) | {"device_uuid": "another"})
     with pytest.raises(UnpairedError, match="no time of beginning"):
         rounds(v1, again(cell("v2", 1), "05", began_at=None))
+
+
+def measured_alone(made, baseline, factor=1.0, key="same code"):
+    """A cell of another day that holds processes of its baseline, each right after its own."""
+    made, then = again(made, "06"), again(baseline, "06")
+    for own, other in zip(made["processes"], then["processes"], strict=True):
+        for run in (*own["runs"], *other["runs"]):
+            run |= {name: ms * factor for name, ms in run.items() if not isinstance(ms, list)}
+        own["beside"] = [{"version": baseline["version"], "key": key, **other}]
+        own["beside"][0]["machine_state"]["disturbed"] = False
+    return made
+
+
+def test_a_version_measured_again_is_judged_by_the_baseline_beside_it():
+    v1, v2 = cell("v1", 100), cell("v2", 150)
+    edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), factor=1.3)
+    v1["provenance"] = {"key": "same code"}
+    rows = {row["version"]: row for row in judge([v1, v2, edited], 0.02)["rows"]}
+    assert rows["v3"]["speedup"] == pytest.approx(1, abs=0.01) and rows["v3"]["replicates"] == 8
+    assert rows["v2"]["speedup"] == pytest.approx(1 / 1.5, abs=0.02)  # by v1's own processes
+    for a, b in (side_by_side(edited, v1), side_by_side(v1, edited)[::-1]):
+        assert a is edited and rounds(a, b).replicates == [1, 2, 3, 4, 5, 6, 7, 8]
+    same = side_by_side(v2, v1)
+    assert same[0] is v2 and same[1] is v1
+
+
+def test_a_baseline_beside_it_of_other_code_counts_for_nothing():
+    v1 = cell("v1", 100)
+    edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), key="code of before")
+    v1["provenance"] = {"key": "same code"}
+    assert words(judge([v1, edited], 0.02))["v3"].startswith("not side by side")
+
+
+def test_a_line_of_a_version_measured_again_is_beside_its_own_baseline():
+    depths = (64, 256, 512)
+    v1 = [at_depth("v1", 10 + t / 99, t) for t in depths]
+    v2 = [at_depth("v2", 10.5 + t / 200, t) for t in depths]
+    plain = scaling.rows([*v1, *v2], None)[1]
+    edited = [
+        measured_alone(cell, copy.deepcopy(first), 1.5) for cell, first in zip(v2, v1, strict=True)
+    ]
+    for first in v1:
+        first["provenance"] = {"key": "same code"}
+    own, found = scaling.rows([*v1, *edited], None)
+    assert own["version"] == "v1" and own["replicates"] == 8
+    assert found["break_even"] == pytest.approx(plain["break_even"], rel=0.1)
+    assert found["slope_us"] == pytest.approx(1.5 * plain["slope_us"], rel=0.1)
 
 
 def test_rounds_that_were_broken_off_or_swapped_are_left_out_and_named():

@@ -20,6 +20,7 @@ model_config: {n_layer: 1, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 12
 weights: toy.safetensors
 benchmarks: [vram]
 kernel: torch  # nothing to compile first
+process: fresh
 versions: [v1]
 T_values: [4]
 T_star: 4

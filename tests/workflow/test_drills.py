@@ -58,9 +58,11 @@ def run(folder, *arguments, **how):
     return snakemake(folder, CELL, *STUDY, *arguments, **how)
 
 
-@pytest.fixture
-def begin(folder):
+@pytest.fixture(params=["fresh", "auto"])  # a job on its own, or in a fork
+def begin(request, folder):
     """Starts a run and waits until its measuring job has come as far as its device."""
+    config = folder / "config/toy.yaml"
+    config.write_text(config.read_text().replace("process: fresh", f"process: {request.param}"))
     with contextlib.ExitStack() as stack:
 
         def started(name="said"):

@@ -71,6 +71,58 @@ def rounds(a: Record, b: Record) -> Rounds:
     return Rounds([r for r in both if r not in left], f"left out, {said}" if said else None)
 
 
+def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
+    """(version, baseline): v1 against v0, the others against v1; without v1 against the first."""
+    if "v1" not in versions:
+        return [(version, versions[0]) for version in versions[1:]]
+    first = [("v1", "v0")] if "v0" in versions else []
+    return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
+
+
+def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
+    """Cells that are compared with one another, beside where: batch, and T or depth."""
+    places: dict[tuple[Any, ...], list[Record]] = {}
+    for cell in cells:
+        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
+        places.setdefault(key, []).append(cell)
+    names = ("batch_size", "T", "depth")
+    return [
+        ({name: value for name, value in zip(names, key, strict=True) if value is not None}, here)
+        for key, here in places.items()
+    ]
+
+
+def side_by_side(a: Record, b: Record) -> tuple[Record, Record]:
+    """The two cells, each with those of its processes that ran beside the other's.
+
+    A cell that was measured again alone has its counterpart's processes beside its own
+    (`kvbench.job.beside`). Where more rounds are in common that way than between the cells
+    themselves, these stand in for the counterpart's own.
+    """
+    choices = [(a, b), (a, _beside(a, b)), (_beside(b, a), b)]
+    return max(choices, key=lambda pair: _in_common(*pair))  # of equals the first
+
+
+def _beside(cell: Record, other: Record) -> Record:
+    """`other`, as far as it was measured beside `cell`, by the same code with the same settings."""
+    key = (other.get("provenance") or {}).get("key")
+    found = [
+        {**process, "replicate": own["replicate"], "place_in_line": own.get("place_in_line")}
+        for own in cell["processes"]
+        for process in own.get("beside", [])
+        if process["version"] == other["version"] and process["key"] == key
+    ]
+    disturbed = sum(process["machine_state"]["disturbed"] for process in found)
+    return {**other, "processes": found, "replicates": len(found), "disturbed": disturbed}
+
+
+def _in_common(a: Record, b: Record) -> int:
+    try:
+        return len(rounds(a, b).replicates)
+    except UnpairedError:
+        return 0
+
+
 def minutes_a_round(cells: Sequence[Record]) -> float | None:
     """What one more process of every cell takes, in minutes; None where one process is all.
 

@@ -136,7 +136,9 @@ def _check_size(config: dict[str, Any]) -> None:
     places = len(config["pretrained"]) * len(config["batch_size"])
     lengths = len(config["T_values"]) + len(config["decode"]["depths"])
     runners = len(config["versions"]) + len(config["peers"])
-    samples = places * lengths * runners * config["replicates"]
+    stopping = config["stopping"]
+    further = stopping["most"] if stopping["half_width"] or stopping["minutes"] else 0
+    samples = places * lengths * runners * max(config["replicates"], further)
     if samples > MOST_SAMPLES:
         raise ConfigError(
             "config keys 'pretrained', 'versions', 'batch_size', 'T_values', 'decode.depths' and "

@@ -18,7 +18,7 @@ from typing import Any
 from kvbench.files import replacing
 from kvbench.records.store import RecordError, read_record
 
-MADE_HERE = ("figures", "tables", "verdicts")  # drawn again from the cells
+MADE_HERE = ("figures", "tables", "verdicts", "against")  # of these cells, or of other code
 # Part of a record's provenance -> the keys within whose every value the part has to be the same.
 MUST_AGREE: dict[str, tuple[str, ...]] = {
     "environment": (),
