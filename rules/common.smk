@@ -76,7 +76,7 @@ onstart:
         preflight.check_writable(f"results/{config['study']}")
     except preflight.FolderError as refusal:
         raise WorkflowError(str(refusal)) from None
-    ask_beside()
+    ask_partners()
     if MORE:
         print(f"round {config['replicates']}: {MORE}", file=sys.stderr)
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method

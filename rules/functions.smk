@@ -2,7 +2,7 @@
 
 from snakemake.iocontainers import Wildcards
 
-from kvbench.plan import beside
+from kvbench.plan import partners
 
 
 def storage(wildcards):
@@ -78,15 +78,15 @@ def sample_path(benchmark, wildcards):
     return path.replace("<results>", f"results/{config['study']}")
 
 
-def ask_beside():
-    """Have this run's samples measure beside themselves what they are compared with, if it is not of
+def ask_partners():
+    """Have this run's samples measure their partners too, what they are compared with, if it is not of
     this run: the one rule of which the plan is known only when it is made."""
     planned = [
         (job.rule.name.removeprefix("measure_"), dict(job.wildcards.items()), str(job.output[0]))
         for job in workflow.dag.needrun_jobs()
         if job.rule.name.startswith("measure_")
     ]
-    beside.ask(planned, config["versions"], sample_path, request)
+    partners.ask(planned, config["versions"], sample_path, request)
 
 
 def request(benchmark, where):
