@@ -4,6 +4,7 @@ import gc
 import inspect
 import re
 import sys
+import time
 from functools import cache
 
 import yaml
@@ -14,13 +15,14 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.job import fork_server, isolation
+from kvbench.job import fork_server, isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
 from kvbench.plan import (
     cells,
     code_inputs,
+    own_caches,
     preflight,
     queue,
     resources,
@@ -35,6 +37,7 @@ from kvbench.records import schema
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
+BEGAN = time.time()
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
 import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
@@ -45,6 +48,7 @@ if workflow.is_main_process:
     except preflight.FolderError as refusal:
         sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
+    terminal.quieten(workflow.output_settings, workflow.dryrun)
 
 _files = workflow.overwrite_configfiles
 try:
@@ -61,6 +65,7 @@ if not _files:
 
 try:
     _name = Path(_files[-1]).stem if _files else "default"
+    own_caches.register(config)
     config = resolve(dict(config), load_schema(), name=_name)
     config["replicates"], MORE = rounds.decided(config, workflow.is_main_process)
     if workflow.is_main_process:
@@ -150,6 +155,15 @@ def check_asked():
                 schema.check_file(config["compare"]["baseline"])  # before anything is measured
         except (target_check.TargetError, schema.SchemaError) as refusal:
             sys.exit(str(refusal))
+
+
+def say_answers():
+    """What this run found, as the last lines on the terminal."""
+    if workflow.is_main_process:
+        from kvbench.analysis import answers  # numpy and more, once everything is measured
+
+        if said := answers.ending(f"results/{config['study']}", since=BEGAN):
+            print(said)
 
 
 def environment(name):

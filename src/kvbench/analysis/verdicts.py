@@ -7,7 +7,7 @@ figures that show an interval show the one its word was read from.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from kvbench.analysis.bounds import cell_costs
@@ -46,19 +46,23 @@ def judge(
     margin: float,
     controls: Record | None = None,
     alpha: float = ALPHA,
+    wanted: Callable[[Sequence[str]], list[tuple[str, str]]] = pairs,
+    drift: dict[Work, Exponents] | None = None,
 ) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
+    `wanted` gives the pairs to compare, of the versions at one place, and `drift` how the machine's
+    pace is taken out, by default as these cells show (`kvbench.analysis.drift.exponents`).
     `controls` is a record of `judge_controls`, whose counts the result repeats. A speed-up is the
     baseline's time over the version's, of processes that ran in one round; a pair without such a
     round gets no speed-up and no word, but the reason.
     """
     rows, compared, limits, unlike = [], [], [], []
-    drift = exponents(cells)
+    drift = exponents(cells) if drift is None else drift
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
-        for version, baseline in pairs(list(of)):
+        for version, baseline in wanted(list(of)):
             row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:

@@ -7,9 +7,13 @@ format and for how long, is the cache's own business.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -144,15 +148,40 @@ class CacheWrapper(Cache):
         raise TypeError(f"{cls.__name__} has the layout of the cache that it wraps")
 
 
+def cache_class(name: str) -> type[Cache]:
+    """The class of a cache: of `kvbench.caches.{name}`, of a file `name.py`, or a dotted module.
+
+    `KVCache`, unless `:Class` after the file or module says another. A file is loaded once a
+    process. Raises ModuleNotFoundError for an unknown name, and AttributeError for a module without
+    the class.
+    """
+    where, _, kind = name.partition(":")
+    if where.endswith(".py"):
+        module = _loaded(Path(where).resolve())
+    else:
+        module = importlib.import_module(where if "." in where else f"{__name__}.{where}")
+    return getattr(module, kind or "KVCache")
+
+
+@functools.cache
+def _loaded(path: Path) -> ModuleType:
+    """The module of a file outside the package."""
+    spec = importlib.util.spec_from_file_location(f"cache_of_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModuleNotFoundError(f"no file {str(path)!r} to load a cache from")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
-    """The cache `kvbench.caches.{name}` for a model's shape, with room for `tokens` tokens.
+    """The cache of a `name` (`cache_class`) for a model's shape, with room for `tokens` tokens.
 
     Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are
     those of `like`. Raises ModuleNotFoundError for an unknown name.
     """
-    module = importlib.import_module(f"kvbench.caches.{name}")
     capacity = min(-(-tokens // BLOCK) * BLOCK, config.block_size)
-    return module.KVCache(
+    return cache_class(name)(
         config.owning_layers,
         batch,
         config.n_kv_head,
@@ -164,8 +193,8 @@ def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cac
 
 
 def layout_of(name: str, head_dim: int, itemsize: int) -> Layout:
-    """The layout of the cache `kvbench.caches.{name}`."""
-    return importlib.import_module(f"kvbench.caches.{name}").KVCache.layout(head_dim, itemsize)
+    """The layout of the cache of a `name`."""
+    return cache_class(name).layout(head_dim, itemsize)
 
 
 def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def _nothing(name: str, config: dict[str, Any]) -> str | None:
     says = f"config key 'benchmarks' is [{', '.join(measured)}]"
     if name in BENCHMARKS and BENCHMARKS[name].in_all and name not in measured:
         return f"{says}; add {name}"
-    if name in ("figures", "tables") and not measured:
+    if name in ("figures", "tables", "page") and not measured:
         return f"{says}; name those that are wanted"
     if name in ("perplexity", "layers") and not quality_presets(config):
         return "no preset of this study has weights to score: see pretrained, perplexity.presets"
