@@ -527,6 +527,28 @@ def test_a_line_is_of_rounds_that_its_versions_shared():
     assert [row["replicates"] for row in scaling.rows(made, None)] == [6, 6]
 
 
+def test_the_rest_of_a_step_has_the_interval_of_both_its_measurements():
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 1500.0, "benchmark_name": "roofs"}
+    draw, covered = random.Random(1), 0
+    for _ in range(200):
+        cell, tiny = at_depth("v1", 60), at_depth("v1", 2) | {"benchmark_name": "dispatch"}
+        for record, centre, spread in ((cell, 60, 1.0), (tiny, 2, 0.3)):
+            for process in record["processes"]:
+                process["runs"] = [{"tpot_ms": centre + draw.gauss(0, spread)}]
+            times = [process["runs"][0]["tpot_ms"] for process in record["processes"]]
+            record["tpot_ms_median"] = sum(times) / len(times)
+        (row,) = attribution.rows([cell], [tiny], roofs)
+        truth = 58 - row["bandwidth_ms"] - row["compute_ms"]
+        covered += row["rest_ms_low"] <= truth <= row["rest_ms_high"]
+    assert 180 <= covered <= 199
+    tiny["processes"] = tiny["processes"][:1]
+    (row,) = attribution.rows([cell], [tiny], roofs)
+    assert row["rest_ms"] is not None and row["rest_ms_low"] is row["rest_ms_high"] is None
+    (row,) = attribution.rows([at_depth("v1", 60)], [tiny], roofs)
+    ends = [60 * row["bandwidth_share"] / ms for ms in (60 * 1.01, 60 * 0.99)]
+    assert [row["bandwidth_share_low"], row["bandwidth_share_high"]] == pytest.approx(ends)
+
+
 def test_the_parts_of_a_step_add_up_to_it():
     cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 120, batch=32)]
     empty = [at_depth(v, 2) | {"benchmark_name": "dispatch"} for v in ("v0", "v1", "v2")]
