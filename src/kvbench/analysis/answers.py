@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvbench.analysis.verdicts import at, pairs
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, pairs
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import Record, by, is_error, measured
@@ -180,6 +180,11 @@ def _speed(row: Record, record: Record, names: Mapping[str, str]) -> Answer:
     times = None if value is None else spoken(value, low, high, apart_from=1)
     if value is None:
         text, word = f"{a} against {b}: {word}", None
+    elif word == IMPLEMENTATIONS:
+        text = (
+            f"{a} and {b} ran on other implementations, so that {times} times as fast is not of "
+            f"the caches: {row['remark']}"
+        )
     elif row["replicates"] == 1:
         text = f"one process cannot show a difference between {a} and {b}: {short(value)} as fast"
     elif word == FASTER:
