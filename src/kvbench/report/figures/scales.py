@@ -15,7 +15,7 @@ from kvbench.report.selection import doublings
 SPAN = 20  # values further apart than this factor stand on a log scale
 ROOM = 1.8  # an axis ends at this factor beyond its outermost value; a bar without a cap goes on
 LEAST, MOST = 4, 8  # ticks of an axis
-APART = 0.07  # of an axis' length: ticks that are closer would overlap
+APART = 0.09  # of an axis' length: ticks that are closer would overlap
 LOG = " (log scale)"
 NEAR = 0.01  # per cent: no log scale of changes is finer
 
