@@ -10,9 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+<<<<<<< HEAD
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
 from kvbench.analysis.verdicts import at, judge
+=======
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, pairs
+>>>>>>> figures
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
@@ -229,6 +233,11 @@ def _speed(row: Record, record: Record, names: Mapping[str, str]) -> Answer:
     times = None if value is None else spoken(value, low, high, apart_from=1)
     if value is None:
         text, word = f"{a} against {b}: {word}", None
+    elif word == IMPLEMENTATIONS:
+        text = (
+            f"{a} and {b} ran on other implementations, so that {times} times as fast is not of "
+            f"the caches: {row['remark']}"
+        )
     elif row["replicates"] == 1:
         text = f"one process cannot show a difference between {a} and {b}: {short(value)} as fast"
     elif word == FASTER:
