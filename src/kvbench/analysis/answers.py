@@ -10,13 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-<<<<<<< HEAD
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
-from kvbench.analysis.verdicts import at, judge
-=======
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, pairs
->>>>>>> figures
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured

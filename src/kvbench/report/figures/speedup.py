@@ -9,15 +9,9 @@ from matplotlib.figure import Figure
 from kvbench.analysis import findings
 from kvbench.analysis.answers import speed_section
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents
-<<<<<<< HEAD
-from kvbench.analysis.rounds import UnpairedError
-from kvbench.records.record import Record, by, measured
-from kvbench.report.figures import facets, style
-=======
 from kvbench.analysis.rounds import UnpairedError
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.report.figures import facets, scales, style
->>>>>>> figures
 from kvbench.report.footer import footer
 
 
@@ -35,7 +29,7 @@ def draw(records: list[Record]) -> Figure:
     against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
     question = f"Which cache of {records[0]['pretrained']} is fastest, and by how much?"
     rows = [row for row in judged["rows"] if "T" in row]
-    answer = findings.told(speed_section(judged | {"rows": rows}, records))
+    answer = findings.paragraph(speed_section(judged | {"rows": rows}, records, "T"))
     batches = by(records, "batch_size")
     found = {
         (batch, baseline, version): _points(cells, baseline, version, drift, level)
@@ -82,17 +76,6 @@ def _points(
     level: float,
 ) -> list[facets.Point]:
     """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in."""
-<<<<<<< HEAD
-    if baseline not in chosen or version not in chosen:
-        return None
-    try:
-        found = compare_cells(chosen[baseline], chosen[version], drift, level=level)
-    except UnpairedError:
-        return None
-    low = math.nan if found.low is None else found.low  # one process: a point without a bar
-    high = math.nan if found.high is None else found.high
-    return T, found.ratio, low, high
-=======
     points = []
     for T, here in by(measured(cells), "T").items():
         of = {cell["version"]: cell for cell in here}
@@ -105,4 +88,3 @@ def _points(
         low, high = (math.nan if end is None else end for end in (found.low, found.high))
         points.append((T, found.ratio, low, high))
     return points
->>>>>>> figures
