@@ -80,6 +80,7 @@ STUDIES = {
     "gains": lambda: published("gains"),
     "depth": lambda: published("depth_batch"),
     "lengths and depths": lambda: both(),
+    "two models": lambda: study([*published().records, *published("depth_batch").records]),
     "quality": lambda: published("quality"),
     "no quality": lambda: without(published(), "perplexity"),
     "no memory": lambda: without(published(), "vram_vs_T", "phase", "roofline"),
@@ -337,6 +338,22 @@ def test_names_and_notes_cannot_break_out_of_the_page(shown):
     tab = shown(text)
     assert tab.locator(".kicker").inner_text() == "kvbench · study a<b>&c"
     assert hostile in tab.locator("#table tbody").first.text_content()
+
+
+def test_caches_from_outside_have_a_place_a_name_and_a_colour(shown):
+    records = [
+        record | {"version": "mine", "cache": "elsewhere.my_cache:KVCache"}
+        if record["version"] == "v2"
+        else record
+        for record in published().records
+    ]
+    made = study(records)
+    assert list(made.names.items())[-1] == ("mine", "mine")
+    colours = [made.colour(version) for version in made.names]
+    assert len(set(colours)) == len(colours) == 5
+    tab = shown(made)
+    assert tab.locator("#table tbody:not([hidden]) .name").all_inner_texts()[-1] == "mine"
+    assert "between mine and dense" in tab.locator(".card").first.inner_text()
 
 
 def test_the_table_has_the_rows_of_the_verdicts():
