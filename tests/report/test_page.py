@@ -172,13 +172,26 @@ def test_each_sentence_is_that_of_its_record(shown, name):
         record = next(r for r in made.verdicts if r["pretrained"] == section.preset)
         for answer in section.answers:
             row = next(row for row in record["rows"] if row == answer.row)
-            item = tab.locator(f'[data-question="speed"] li[data-version="{row["version"]}"]')
+            item = tab.locator(f'[data-question="speed"] > ul [data-version="{row["version"]}"]')
             if "speedup" not in row:
                 assert row["verdict"] in item.inner_text()
                 continue
             assert item.get_attribute("class") == row["verdict"]
             numbers = [row[key] for key in ("speedup", "speedup_low", "speedup_high")]
             assert spoken(*numbers, apart_from=1) in item.inner_text()
+
+
+def test_the_answers_of_every_other_place_are_one_click_away(shown):
+    made = published("depth_batch")
+    tab = shown(made)
+    assert not tab.locator(".elsewhere li").first.is_visible()
+    tab.get_by_text("At 8 other batches and lengths").click()
+    first = tab.locator(".elsewhere li").first
+    assert first.is_visible() and first.get_attribute("class") == "slower"
+    (row,) = (r for r in made.verdicts[0]["rows"] if r["verdict"] == "slower")
+    assert tab.locator(".elsewhere h3").first.inner_text() == "nano, batch 1, depth 16"
+    assert spoken(*(row[f"speedup{end}"] for end in ("", "_low", "_high"))) in first.inner_text()
+    assert tab.locator(".elsewhere li").count() == 16
 
 
 def test_the_table_shows_the_place_that_is_chosen(shown):
