@@ -13,7 +13,6 @@ import typer
 from kvbench.cli import workflow
 from kvbench.cli.errors import Refusal
 
-
 MARGIN = 0.02  # within which versions are called equally fast; the default of a study
 
 
