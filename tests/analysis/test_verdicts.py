@@ -176,12 +176,12 @@ def measured_alone(made, baseline, factor=1.0, key="same code"):
     for own, other in zip(made["processes"], then["processes"], strict=True):
         for run in (*own["runs"], *other["runs"]):
             run |= {name: ms * factor for name, ms in run.items() if not isinstance(ms, list)}
-        own["beside"] = [{"version": baseline["version"], "key": key, **other}]
-        own["beside"][0]["machine_state"]["disturbed"] = False
+        own["partners"] = [{"version": baseline["version"], "key": key, **other}]
+        own["partners"][0]["machine_state"]["disturbed"] = False
     return made
 
 
-def test_a_version_measured_again_is_judged_by_the_baseline_beside_it():
+def test_a_version_measured_again_is_judged_by_the_baseline_of_its_rounds():
     v1, v2 = cell("v1", 100), cell("v2", 150)
     edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), factor=1.3)
     v1["provenance"] = {"key": "same code"}
@@ -194,14 +194,14 @@ def test_a_version_measured_again_is_judged_by_the_baseline_beside_it():
     assert same[0] is v2 and same[1] is v1
 
 
-def test_a_baseline_beside_it_of_other_code_counts_for_nothing():
+def test_a_baseline_partner_of_other_code_counts_for_nothing():
     v1 = cell("v1", 100)
     edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), key="code of before")
     v1["provenance"] = {"key": "same code"}
     assert words(judge([v1, edited], 0.02))["v3"].startswith("not side by side")
 
 
-def test_a_line_of_a_version_measured_again_is_beside_its_own_baseline():
+def test_a_line_of_a_version_measured_again_is_with_own_baseline_baseline():
     depths = (64, 256, 512)
     v1 = [at_depth("v1", 10 + t / 99, t) for t in depths]
     v2 = [at_depth("v2", 10.5 + t / 200, t) for t in depths]

@@ -129,21 +129,36 @@ def _studies(before: str, now: str, margin: float | None) -> int:
     from kvbench.records.store import RecordError
 
     files = [results_file(name) for name in (before, now)]
-    reads = [regression.read_lines(file) for file in reversed(files)]
+    page = files[1].with_name("compared.html")
     try:
-        record = regression.against(reads[0], reads[1], 0.05 if margin is None else margin)
+        record = _compared(files[0], files[1], page, 0.05 if margin is None else margin)
     except (MixedRecordsError, RecordError, ValueError) as error:
         raise Refusal(str(error)) from None
     changed = [r for r in record["rows"] if r["verdict"] not in ("inconclusive", "equal")]
     print(f"{len(record['rows'])} cells of {files[1]} against {files[0]}")
     for line in (*map(sentence, changed), *regression.notes(record)):
         print(line)
+    if page.is_file():
+        print(f"page: {page}")
     if margin is not None:
         try:
             regression.check(record)
         except regression.RegressionError as error:
             raise Failed(str(error)) from None
     return 0
+
+
+def _compared(before: Path, now: Path, page: Path, margin: float) -> dict:
+    """The record of the comparison of two results, and its page where the extra is installed."""
+    from kvbench.analysis import regression
+
+    try:
+        from kvbench.report.page.compared import compare as write
+    except ModuleNotFoundError as missing:
+        print(f"no page: {missing.name} is not installed (pip install 'kvbench[page]')")
+        page.unlink(missing_ok=True)  # of an earlier comparison
+        return regression.against(regression.read_lines(now), regression.read_lines(before), margin)
+    return write(before, now, page, margin)
 
 
 def sentence(row: dict) -> str:

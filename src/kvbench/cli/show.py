@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -85,8 +84,3 @@ def row(section: Any, answer: Any) -> dict[str, Any]:
         **place,
         **{key: values[key] for key in kept},
     }
-
-
-def studies_here() -> list[str]:
-    """The studies that have results in this folder."""
-    return sorted(path.name for path in Path("results").glob("*") if path.is_dir())
