@@ -1,6 +1,8 @@
 # make all     the default study, from a fresh clone
 # make test    the same set-up, then lint and tests; test-drills: kills, full disks, damaged files alone;
 #              test-slurm: on a Slurm of its own, as root; test-conda: each job in an environment of its own
+#              COVERAGE=1 says which lines of the package no test runs
+# make docs    the documentation site, its links checked
 # make bench   the speed targets, half an hour; ROWS="int8-* cell" for some of them
 # make validate   the statistics' promises against simulated studies, ten minutes;
 #              ONLY="gate walk" for the scenarios whose names hold these words
@@ -21,7 +23,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
-.PHONY: all quick bench validate gpu-evidence gpu-kernels test lint clean test-drills test-slurm test-conda
+.PHONY: all quick bench validate gpu-evidence gpu-kernels test docs lint clean test-drills test-slurm test-conda
 
 all: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all
@@ -43,8 +45,18 @@ gpu-evidence:
 gpu-kernels: $(READY)
 	$(BIN)/python -m kvbench.engine.compile_ahead
 
+# COVERAGE=1 says besides which lines of the package no test has run in its own process.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile $(if $(COVERAGE),--cov=kvbench --cov-report=term:skip-covered)
+
+# The documentation site, in build/site/site; a dead link fails. Published results are pages of it.
+docs: $(READY)
+	rm -rf build/site
+	mkdir -p build/site
+	cp -r docs zensical.toml build/site
+	cp -r published build/site/docs/published
+	sed -i 's#](\.\./published#](published#g' build/site/docs/*.md
+	cd build/site && $(abspath $(BIN))/zensical build --strict
 
 # What goes wrong on real machines, done on purpose; a part of `make test`. As root, full disks too.
 test-drills: $(READY)
