@@ -7,10 +7,11 @@
 # make gpu-evidence   what one GPU shows, nine minutes, by PYTHON where there is no .venv;
 #              EVIDENCE="--steps facts,tests" for options, --help for all of them
 # make gpu-kernels    compile every GPU kernel for compute capability 8.0, 9.0 and 10.0, without a GPU
-# Variables: PYTHON (the interpreter), CORES, PIP_ARGS (options for pip, such as another index).
+# Variables: PYTHON (the interpreter), CORES (a measuring job
+# has them to itself), PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
-CORES ?= 1
+CORES ?= $(shell nproc 2>/dev/null || echo 1)
 ROWS ?=
 EVIDENCE ?=
 ONLY ?=
@@ -72,7 +73,7 @@ lint: $(READY)
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,page]'
 	touch $@
 
 clean:

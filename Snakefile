@@ -35,12 +35,17 @@ include: str(ROOT / "rules/compare.smk")
 
 
 rule all:
-    """Every result, table and figure of the study."""
+    """Every result, table and figure of the study, and its page."""
     default_target: True
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.page.input,
         config["log_file"],
+
+
+onsuccess:
+    say_answers()
 
 
 check_asked()

@@ -4,6 +4,7 @@ import gc
 import inspect
 import re
 import sys
+import time
 from functools import cache
 
 import yaml
@@ -14,11 +15,21 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.job import fork_server, isolation
+from kvbench.job import fork_server, isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
-from kvbench.plan import cells, code_inputs, preflight, queue, resources, target_check, targets
+from kvbench.plan import (
+    cells,
+    code_inputs,
+    own_caches,
+    preflight,
+    queue,
+    resources,
+    rounds,
+    target_check,
+    targets,
+)
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
@@ -26,6 +37,7 @@ from kvbench.records import schema
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
+BEGAN = time.time()
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
 import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
@@ -33,9 +45,10 @@ if workflow.is_main_process:
     try:
         preflight.check_name(ROOT)
         preflight.check_room(Path(".snakemake"))
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
+    terminal.quieten(workflow.output_settings, workflow.dryrun)
 
 _files = workflow.overwrite_configfiles
 try:
@@ -52,22 +65,32 @@ if not _files:
 
 try:
     _name = Path(_files[-1]).stem if _files else "default"
+    own_caches.register(config)
     config = resolve(dict(config), load_schema(), name=_name)
+    config["replicates"], MORE = rounds.decided(config, workflow.is_main_process)
     if workflow.is_main_process:
         preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
-except (ConfigError, preflight.UnfitFolder, isolation.NotIsolated) as refusal:
+except (ConfigError, preflight.FolderError, isolation.IsolationError) as refusal:
     sys.exit(str(refusal))
 
 
 onstart:
     try:
         preflight.check_writable(f"results/{config['study']}")
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         raise WorkflowError(str(refusal)) from None
+    ask_beside()
+    if MORE:
+        print(f"round {config['replicates']}: {MORE}", file=sys.stderr)
     conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
+    if (
+        config["process"] == "auto"
+        and workflow.local_exec
+        and not conda
+        and not uses_cuda(config)
+    ):
         SERVER = fork_server.start()
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.
@@ -130,8 +153,17 @@ def check_asked():
             )
             if config["compare"]["baseline"] and any("compare" in target for target in asked):
                 schema.check_file(config["compare"]["baseline"])  # before anything is measured
-        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
+        except (target_check.TargetError, schema.SchemaError) as refusal:
             sys.exit(str(refusal))
+
+
+def say_answers():
+    """What this run found, as the last lines on the terminal."""
+    if workflow.is_main_process:
+        from kvbench.analysis import answers  # numpy and more, once everything is measured
+
+        if said := answers.ending(f"results/{config['study']}", since=BEGAN):
+            print(said)
 
 
 def environment(name):

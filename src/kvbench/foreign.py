@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 
 ABOUT = "kvbench"  # the key of a safetensors file's metadata that says what we know of it
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put in front
 
 
-class ForeignFile(ValueError):
+class FormatError(ValueError):
     """A file that is not what it is taken for, and why, in one line."""
 
 
 @contextmanager
 def reading(
-    path: str | Path, kind: str, refusal: type[ForeignFile] = ForeignFile
+    path: str | Path, kind: str, refusal: type[FormatError] = FormatError
 ) -> Iterator[None]:
     """Whatever fails inside, while `path` is read as a file of this kind, is said in one line.
 
@@ -30,7 +30,7 @@ def reading(
     """
     try:
         yield
-    except (ForeignFile, MemoryError, NotMeasured):
+    except (FormatError, MemoryError, NotMeasuredError):
         raise
     except OSError as error:
         raise refusal(f"{path} cannot be read: {error.strerror or error}") from None
@@ -53,7 +53,7 @@ class Header(NamedTuple):
     about: dict[str, Any]  # what `models.weights.save` recorded; empty for a file from elsewhere
 
 
-def safetensors_header(path: str | Path, refusal: type[ForeignFile] = ForeignFile) -> Header:
+def safetensors_header(path: str | Path, refusal: type[FormatError] = FormatError) -> Header:
     """The header of a safetensors file, without a look at its numbers. Raises `refusal`."""
     with reading(path, "safetensors file", refusal):
         with open(path, "rb") as file:

@@ -13,7 +13,7 @@ from kvbench.analysis import datasheet
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
 from kvbench.bench import roofline_counted
 from kvbench.cli import profile as program
-from kvbench.job.log import UndeclaredCode
+from kvbench.job.log import UndeclaredCodeError
 from kvbench.ncu import NcuError, command, parse, runner
 from kvbench.ncu.__main__ import main
 from kvbench.plan.cells import cell
@@ -76,7 +76,7 @@ def test_the_bound_is_a_word_for_what_holds_the_phase():
     assert point(made_up(time_ms_median=9000.0, runs=[]), ROOFS).bound == "latency"  # far from both
 
 
-def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
+def test_counters_join_the_model_s_numbers_and_a_doubtful_ratio_is_marked():
     good, odd = placed("v1"), placed("v2", bytes_ratio=1.5)
     assert point(good, ROOFS).counted and point(good, ROOFS).time_ms == 0.08
     assert ratios(odd) == {"flop": pytest.approx(1), "bytes": pytest.approx(1.5, rel=1e-3)}
@@ -377,7 +377,7 @@ def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_a_program_that_fails_by_itself_is_told_from_one_that_ncu_breaks(ncu, tmp_path):
+def test_a_program_that_fails_by_itself_is_distinguished_from_one_that_ncu_breaks(ncu, tmp_path):
     command = [sys.executable, "-c", "raise SystemExit('no such device')"]
     with pytest.raises(NcuError, match="fails without ncu already: no such device"):
         runner.profile(ncu("1000"), ["a.sum"], command, tmp_path / "out" / "p.ncu-rep")
@@ -426,7 +426,7 @@ def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):
     ran = json.loads(capsys.readouterr().out)
     assert (ran["version"], ran["phase"], ran["P"]) == ("v2", "decode", 20)
     (tmp_path / "code.sha256").write_text("0  src/kvbench/__init__.py\n")
-    with pytest.raises(UndeclaredCode, match=r"loaded kvbench\.\w"):
+    with pytest.raises(UndeclaredCodeError, match=r"loaded kvbench\.\w"):
         program.main(["--cell", str(path), "--code", str(tmp_path / "code.sha256")])
     capsys.readouterr()
     program.main(["--version", "calibrate", "--device", "cpu", "--dtype", "float32"])

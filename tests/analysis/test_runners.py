@@ -166,7 +166,7 @@ def test_first_differences_are_counted_from_the_first_generated_token():
         peers_bench.first_difference(ours, theirs[:, :3], 2)
 
 
-def test_ways_to_run_a_step_are_told_apart(tmp_path):
+def test_ways_to_run_a_step_are_compared(tmp_path):
     found = []
     for mode, faster in (("eager-torch", 1), ("eager-native", 4)):
         for version in ("v1", "v2"):

@@ -1,22 +1,22 @@
 """Verdicts, controls and lines over depth, on records with known effects."""
 
+import copy
 import math
 import random
 from itertools import pairwise
 
 import pytest
 
-from kvbench.analysis import attribution, scaling
-from kvbench.analysis import drift as steady
-from kvbench.analysis.rounds import NotSideBySide, rounds
-from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
+from kvbench.analysis import attribution, drift, scaling
+from kvbench.analysis.rounds import UnpairedError, pairs, rounds, side_by_side
+from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
 from kvbench.costs import forward as costs
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import run_order
-from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
 from kvbench.report.figures import decode, phase, speedup, style
@@ -117,7 +117,7 @@ def test_intervals_at_one_pace_cover_what_they_promise():
     covered = 0
     for seed in range(300):
         a, b = drifting("v2", 105, 5, seed), drifting("v1", 100, 5, seed)
-        found = steady.compare_cells(a, b, steady.exponents([a, b]))
+        found = drift.compare_cells(a, b, drift.exponents([a, b]))
         covered += found.low < 1.05 < found.high
     assert 0.90 < covered / 300 < 0.985
 
@@ -162,14 +162,61 @@ def test_a_version_of_another_day_gets_no_word():
     said = words(record)["v3"]
     assert said.startswith("not side by side: other rounds ran between them (replicates 1, 2,")
     assert "speedup" not in record["rows"][1]
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, again(cell("v2", 1), "05", device_id="GPU-2"))
-    with pytest.raises(NotSideBySide, match="started anew"):
+    with pytest.raises(UnpairedError, match="started anew"):
         rounds(v1, again(cell("v2", 1), "05", boot_id="another"))
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, cell("v2", 1) | {"device_uuid": "another"})
-    with pytest.raises(NotSideBySide, match="no time of beginning"):
+    with pytest.raises(UnpairedError, match="no time of beginning"):
         rounds(v1, again(cell("v2", 1), "05", began_at=None))
+
+
+def measured_alone(made, baseline, factor=1.0, key="same code"):
+    """A cell of another day that holds processes of its baseline, each right after its own."""
+    made, then = again(made, "06"), again(baseline, "06")
+    for own, other in zip(made["processes"], then["processes"], strict=True):
+        for run in (*own["runs"], *other["runs"]):
+            run |= {name: ms * factor for name, ms in run.items() if not isinstance(ms, list)}
+        own["beside"] = [{"version": baseline["version"], "key": key, **other}]
+        own["beside"][0]["machine_state"]["disturbed"] = False
+    return made
+
+
+def test_a_version_measured_again_is_judged_by_the_baseline_beside_it():
+    v1, v2 = cell("v1", 100), cell("v2", 150)
+    edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), factor=1.3)
+    v1["provenance"] = {"key": "same code"}
+    rows = {row["version"]: row for row in judge([v1, v2, edited], 0.02)["rows"]}
+    assert rows["v3"]["speedup"] == pytest.approx(1, abs=0.01) and rows["v3"]["replicates"] == 8
+    assert rows["v2"]["speedup"] == pytest.approx(1 / 1.5, abs=0.02)  # by v1's own processes
+    for a, b in (side_by_side(edited, v1), side_by_side(v1, edited)[::-1]):
+        assert a is edited and rounds(a, b).replicates == [1, 2, 3, 4, 5, 6, 7, 8]
+    same = side_by_side(v2, v1)
+    assert same[0] is v2 and same[1] is v1
+
+
+def test_a_baseline_beside_it_of_other_code_counts_for_nothing():
+    v1 = cell("v1", 100)
+    edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), key="code of before")
+    v1["provenance"] = {"key": "same code"}
+    assert words(judge([v1, edited], 0.02))["v3"].startswith("not side by side")
+
+
+def test_a_line_of_a_version_measured_again_is_beside_its_own_baseline():
+    depths = (64, 256, 512)
+    v1 = [at_depth("v1", 10 + t / 99, t) for t in depths]
+    v2 = [at_depth("v2", 10.5 + t / 200, t) for t in depths]
+    plain = scaling.rows([*v1, *v2], None)[1]
+    edited = [
+        measured_alone(cell, copy.deepcopy(first), 1.5) for cell, first in zip(v2, v1, strict=True)
+    ]
+    for first in v1:
+        first["provenance"] = {"key": "same code"}
+    own, found = scaling.rows([*v1, *edited], None)
+    assert own["version"] == "v1" and own["replicates"] == 8
+    assert found["break_even"] == pytest.approx(plain["break_even"], rel=0.1)
+    assert found["slope_us"] == pytest.approx(1.5 * plain["slope_us"], rel=0.1)
 
 
 def test_rounds_that_were_broken_off_or_swapped_are_left_out_and_named():
@@ -215,7 +262,7 @@ def test_a_time_that_is_none_is_named_with_its_cell(bad):
         judge([v1, v2], 0.02)
 
 
-def test_other_kernels_and_disturbed_processes_are_told_beside_the_word():
+def test_other_kernels_and_disturbed_processes_are_named_with_the_verdict():
     v1 = cell("v1", 100, kernel="native", execution="eager", disturbed=1)
     v2 = cell("v2", 150, kernel="torch", execution="eager", disturbed=2)
     row = judge([v1, v2], 0.02)["rows"][0]
@@ -253,13 +300,13 @@ def test_an_exponent_without_support_stays_near_none_and_shared_ones_cost_little
     for process in noise["processes"]:
         process["runs"] = [{"time_total_ms": draw.lognormvariate(4, 0.5)} for _ in range(12)]
         process["yardstick_ms"] = [draw.lognormvariate(1, 0.01) for _ in range(13)]
-    (alone,) = steady.exponents([noise]).values()
+    (alone,) = drift.exponents([noise]).values()
     assert abs(alone.values[0]) < 0.2
     one, other = drifting("v3", 100), steadily
-    of = steady.exponents([one, other])
+    of = drift.exponents([one, other])
     (found,) = of.values()
     assert found.values == pytest.approx([0.8, 0.8], abs=0.1)
-    compared = steady.compare_cells(one, other, of)
+    compared = drift.compare_cells(one, other, of)
     assert 6 < compared.freedom < 7  # of seven
 
 
@@ -273,7 +320,7 @@ def test_records_of_another_device_are_refused(tmp_path):
     paths = [str(tmp_path / name) for name in ("v1.json", "v2.json")]
     write_record(paths[0], cell("v1", 100))
     write_record(paths[1], cell("v2", 100, device_name="another"))
-    with pytest.raises(MixedRecords, match="device_name"):
+    with pytest.raises(MixedRecordsError, match="device_name"):
         read_cells(paths)
 
 
@@ -351,8 +398,8 @@ def stepping(version, intercept, slope, T=200):
     """A latency record whose steps take intercept + slope x depth ms, after a long prefill."""
     made = cell(version, 1, replicates=4, T=T)
     for process in made["processes"]:
-        drift = 1 + process["replicate"] / 100
-        steps = [(intercept + slope * (32 + i)) * drift for i in range(T)]
+        slowing = 1 + process["replicate"] / 100
+        steps = [(intercept + slope * (32 + i)) * slowing for i in range(T)]
         process["runs"] = [{"step_ms": [999.0, *steps[1:]]}]
     return made
 
@@ -383,7 +430,7 @@ def at_depth(version, ms, scaling=512, batch=1, noise=0.002, **more):
     return made | about | {"execution": "eager", "kernel": "torch"}
 
 
-def test_decode_cells_are_judged_beside_generations():
+def test_decode_cells_are_judged_as_generations_are():
     made = [cell("v1", 100), cell("v2", 110), at_depth("v1", 10), at_depth("v2", 9.8, batch=8)]
     made += [at_depth("v1", 10, batch=8), at_depth("v2", 9)]
     rows = judge(made, margin=0.005)["rows"]
@@ -393,8 +440,8 @@ def test_decode_cells_are_judged_beside_generations():
         (None, 512, 8),
     ]
     assert [row["verdict"] for row in rows] == ["slower", "faster", "faster"]
-    told = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
-    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*told))
+    both = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
+    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*both))
     assert rows[2]["ceiling"] > rows[1]["ceiling"]
 
 
@@ -404,16 +451,16 @@ def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
     assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
 
 
-def test_no_crossing_is_named_where_the_slopes_are_not_told_apart():
+def test_no_crossing_is_named_where_the_slopes_may_be_equal():
     depths, starts = [1, 100], [2.5, 1.5, 0.5, -0.5, -1.5]  # faster by 1 ms at the end, whatever
     v1 = fit_line(depths, [[10.0, 20.0]] * 5)
     v2 = fit_line(depths, [[10.0 + start, 19.0] for start in starts])
     crossing = break_even(v2, v1, 100)
     assert crossing.depth is not None  # the lines' means do cross
-    found = scaling.told_apart(v2, v1, crossing)
+    found = scaling.with_slopes_apart(v2, v1, crossing)
     assert found.depth is None and found.reason == scaling.SAME_SLOPE
     clear = fit_line(depths, [[11.0 + start / 100, 19.0] for start in starts])
-    assert scaling.told_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
+    assert scaling.with_slopes_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
         50.5, 0.1
     )
 

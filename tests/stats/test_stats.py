@@ -97,7 +97,7 @@ def test_a_cell_is_the_median_of_its_replicates_medians():
     assert got.point == pytest.approx(3.0)
 
 
-def test_a_cell_interval_holds_its_point_even_beside_disturbed_replicates():
+def test_a_cell_interval_holds_its_point_even_with_disturbed_replicates():
     got = interval([[1.0]] * 6 + [[3.0]] * 5)
     assert got.low == got.point == pytest.approx(1.0)
 
@@ -211,7 +211,7 @@ def apart(rng, cells, replicates, shift=0.0, changes=(), sd=0.016):
 
 
 @pytest.mark.parametrize(("cells", "replicates"), [(4, 5), (45, 3), (45, 5)])
-def test_a_cell_beside_the_others_is_covered_whatever_the_shift(cells, replicates):
+def test_a_cell_against_the_others_is_covered_whatever_the_shift(cells, replicates):
     rng = np.random.default_rng(cells + replicates)
     held = []
     for _ in range(60 if cells > 9 else 300):
@@ -237,8 +237,8 @@ def test_what_a_whole_round_met_is_taken_out_of_many_cells():
 
 def test_cells_lend_one_another_degrees_of_freedom_as_far_as_they_agree():
     rng = np.random.default_rng(1)
-    alike = compare_with_shift(apart(rng, 10, 3), 0.05)[1]
-    assert min(c.freedom for c in alike) > 20
+    same = compare_with_shift(apart(rng, 10, 3), 0.05)[1]
+    assert min(c.freedom for c in same) > 20
     wild = apart(rng, 5, 3) + apart(rng, 5, 3, sd=0.3)
     assert max(c.freedom for c in compare_with_shift(wild, 0.05)[1]) < 12
     errors = [c.error for c in compare_with_shift(wild, 0.05)[1]]
@@ -304,7 +304,7 @@ def test_a_real_difference_within_the_margin_is_equivalent():
     assert words([c], margin=0.005) == ["slower"]
 
 
-def test_every_word_agrees_with_the_interval_and_the_p_value_beside_it():
+def test_every_word_agrees_with_its_interval_and_p_value():
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(20):
@@ -385,7 +385,7 @@ def test_a_correction_s_degrees_of_freedom_widen_the_interval():
         from_log_ratios(logs, 0.02, 0.95, lost=4.0)
 
 
-def test_no_spread_can_be_told_from_single_replicates():
+def test_no_spread_can_be_estimated_from_single_replicates():
     with pytest.raises(ValueError, match="no comparison with two or more replicates"):
         smallest_detectable([from_log_ratios([0.1], 0.02, 0.95)])
 

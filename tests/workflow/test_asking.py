@@ -6,7 +6,7 @@ import pytest
 from project import copy, snakemake, toy
 
 from kvbench.plan.config import load_schema, resolve
-from kvbench.plan.target_check import NoSuchTarget, check_targets
+from kvbench.plan.target_check import TargetError, check_targets
 from kvbench.records.store import read_record
 
 STUDY = ("--configfile", "config/toy.yaml")
@@ -97,7 +97,7 @@ def test_what_a_target_lacks_is_said(target, given, words):
     figure = "results/mine/figures/latency_gpt2.png"
     rules = [*map(Rule, [*names, "compare"]), Rule("figure", [figure])]
     config = resolve({"study": "mine", **given}, load_schema())
-    with pytest.raises(NoSuchTarget) as refusal:
+    with pytest.raises(TargetError) as refusal:
         check_targets([target], rules, config, [figure])
     assert all(word in str(refusal.value) for word in words) and "\n" not in str(refusal.value)
     check_targets([figure, "README.md"], rules, config, [], others=["figure", "decode"])

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from kvbench.analysis import regression, verdicts
 from kvbench.records.gather import gather, gathered
 from kvbench.records.read import each_cell, read_cells
-from kvbench.records.store import IncompleteRecord, read_record, write_lines, write_record
+from kvbench.records.store import RecordError, read_record, write_lines, write_record
 from kvbench.report import tables
 from kvbench.report.selection import doublings, evenly_spaced
 
@@ -107,7 +107,7 @@ def test_gathered_cells_are_the_cells_and_name_their_files(cells, tmp_path):
     assert list(gathered(tmp_path / "all.jsonl")) == [(str(p), read_record(p)) for p in paths]
     assert list(gathered(paths[0])) == [(str(paths[0]), read_record(paths[0]))]
     paths[1].write_text('{"T": 2')
-    with pytest.raises(IncompleteRecord, match=r"T2\.json is not a whole record"):
+    with pytest.raises(RecordError, match=r"T2\.json is not a whole record"):
         gather(paths, tmp_path / "all.jsonl")
     assert len(list(gathered(tmp_path / "all.jsonl"))) == 2, "what was gathered stays"
 

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, pairs
+from kvbench.analysis.quality import MULTIPLIED
+from kvbench.analysis.rounds import pairs
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, by, is_error, measured
+from kvbench.records.record import TIMED, Record, by, is_error, measured
 from kvbench.records.store import read_record
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, size, spoken
@@ -21,8 +23,6 @@ from kvbench.stats.digits import short, size, spoken
 SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
-TIMED = ("latency_vs_T", "decode")
-MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CACHE = "cache_reserved_bytes"
 
 
@@ -68,18 +68,34 @@ class Section:
         return f"{self.question} of {self.preset}: {self.about}"
 
 
-def of_study(folder: str | Path) -> list[Section]:
+def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
     """The answers of a study that was run in `results/{study}`: from its verdicts and its cells.
 
-    Raises IncompleteRecord for a file that is not whole.
+    `since`: only those from files written at that time or later, in seconds of the epoch. Raises
+    RecordError for a file that is not whole.
     """
-    read = [
-        path
-        for benchmark in ("latency", "decode", "vram", "perplexity")
-        for path in sorted(Path(folder, "cells").glob(f"{benchmark}_*.jsonl"))
-    ]
-    verdicts = map(read_record, sorted(Path(folder, "verdicts").glob("*.json")))
-    return sections(list(verdicts), [cell for _, cell in each_cell(map(str, read))])
+
+    def written(where: str, *names: str) -> list[Path]:
+        return [path for name in names for path in sorted(Path(folder, where).glob(name))]
+
+    def new(paths: list[Path]) -> list[Path]:
+        return [path for path in paths if path.stat().st_mtime >= since]
+
+    verdicts = new(written("verdicts", "*.json"))
+    read = new(written("cells", "vram_*.jsonl", "perplexity_*.jsonl"))
+    read += written("cells", "latency_*.jsonl", "decode_*.jsonl") if verdicts else []
+    records = [cell for _, cell in each_cell(map(str, read))]
+    return sections([read_record(path) for path in verdicts], records)
+
+
+def ending(folder: str | Path, since: float = 0.0) -> str:
+    """The last lines of a run: the answers that it made, and where everything lies."""
+    found = of_study(folder, since)
+    places = [Path(folder, name) for name in ("report.html", "results.jsonl")]
+    made = [path for path in places if path.is_file() and path.stat().st_mtime >= since]
+    names = {"report.html": "page", "results.jsonl": "records"}
+    lines = [f"{names[path.name]}: {path}" for path in made]
+    return "\n".join([*([text(found)] if found else []), *lines])
 
 
 def sections(verdicts: Sequence[Record], cells: Sequence[Record]) -> list[Section]:

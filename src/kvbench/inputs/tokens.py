@@ -8,7 +8,7 @@ import numpy as np
 
 from kvbench import placeholder
 from kvbench.files import replacing
-from kvbench.foreign import ForeignFile, reading
+from kvbench.foreign import FormatError, reading
 from kvbench.vocabularies import VOCABULARIES
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def load_encoding(ranks_path: Path, tokenizer: str) -> "tiktoken.Encoding":
     """A tokenizer from its ranks file, without a network; "gpt2-8k" keeps GPT-2's first merges.
 
     Ranks count merges in the order they were learnt, so any first part of them is a tokenizer too.
-    Raises NotMeasured where the file could not be had.
+    Raises NotMeasuredError where the file could not be had.
     """
     import tiktoken
     from tiktoken_ext.openai_public import r50k_pat_str
@@ -98,8 +98,8 @@ def write_tokens(path: str | Path, tokens: Tokens) -> None:
 def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) -> Tokens:
     """Read what write_tokens wrote.
 
-    Raises ForeignFile for another file, for ids beyond `vocab_size`, and for fewer tokens than
-    `at_least`; NotMeasured where the text could not be had.
+    Raises FormatError for another file, for ids beyond `vocab_size`, and for fewer tokens than
+    `at_least`; NotMeasuredError where the text could not be had.
     """
     with reading(path, "token file"):
         placeholder.check(path)
@@ -108,20 +108,20 @@ def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) ->
         if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:
             raise ValueError("its tokens are no row of uint16")
         if len(found.tokens) < at_least:
-            raise ForeignFile(
+            raise FormatError(
                 f"{path} has {len(found.tokens)} tokens, a window needs {at_least}: "
                 "lower perplexity.context, or take a longer text"
             )
         largest = int(found.tokens.max(initial=0))
         if largest >= min(vocab_size, len(found.token_bytes)):
-            raise ForeignFile(f"{path} has token id {largest}, the model {vocab_size} embeddings")
+            raise FormatError(f"{path} has token id {largest}, the model {vocab_size} embeddings")
         return found
 
 
 def read_text(path: str | Path) -> str:
-    """A text in UTF-8. Raises ForeignFile for one in another encoding, and for one of nothing."""
+    """A text in UTF-8. Raises FormatError for one in another encoding, and for one of nothing."""
     with reading(path, "text in UTF-8"):
         text = Path(path).read_text(encoding="utf-8")
     if not text.strip():
-        raise ForeignFile(f"{path} is an empty text; delete it and run again")
+        raise FormatError(f"{path} is an empty text; delete it and run again")
     return text

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvbench.foreign import ForeignFile, reading
+from kvbench.foreign import FormatError, reading
 from kvbench.models.weights import WeightsError, save, to_our_names
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         parser.error(f"{given.target} does not end in .safetensors")
     try:
         tensors = convert(given.source, given.target, given.activation)
-    except ForeignFile as error:
+    except FormatError as error:
         sys.exit(str(error))
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{given.target}: {len(tensors)} tensors, {numbers:,} parameters")

@@ -6,6 +6,7 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class ConfigError(ValueError):
 def check_together(config: dict[str, Any]) -> None:
     """What no single key can show."""
     _check_size(config)
+    _check_caches(config["caches"])
     _check_log_file(config["log_file"], config["compare"]["baseline"])
     _check_execution(config)
     _check_sharing(config)
@@ -123,6 +125,22 @@ def _check_windows(config: dict[str, Any], preset: str, context: int, block_size
         )
 
 
+def _check_caches(caches: dict[str, str]) -> None:
+    """Names that can stand in a path, and Python files that are there."""
+    for name, file in caches.items():
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,49}", name):
+            raise ConfigError(
+                f"config key 'caches' has the name {name!r}; allowed: at most 50 letters, digits "
+                "and '-', beginning with a letter"
+            )
+        path = file.partition(":")[0]
+        if not path.endswith(".py") or not _is_file(path):
+            raise ConfigError(
+                f"config key 'caches.{name}' is {file!r}; allowed: an existing Python file with a "
+                "class KVCache, or file.py:Class"
+            )
+
+
 def _is_file(path: str) -> bool:
     """Whether there is a regular file of this name, which may be none that a system can have."""
     try:
@@ -136,7 +154,9 @@ def _check_size(config: dict[str, Any]) -> None:
     places = len(config["pretrained"]) * len(config["batch_size"])
     lengths = len(config["T_values"]) + len(config["decode"]["depths"])
     runners = len(config["versions"]) + len(config["peers"])
-    samples = places * lengths * runners * config["replicates"]
+    stopping = config["stopping"]
+    further = stopping["most"] if stopping["half_width"] or stopping["minutes"] else 0
+    samples = places * lengths * runners * max(config["replicates"], further)
     if samples > MOST_SAMPLES:
         raise ConfigError(
             "config keys 'pretrained', 'versions', 'batch_size', 'T_values', 'decode.depths' and "

@@ -16,6 +16,7 @@ from kvbench.plan.study import CUSTOM, quality_presets
 from kvbench.presets import PRESETS
 
 ROOFS = "<results>/roofline/roofs.json"
+PAGE = "<results>/report.html"
 VERDICTS = "<results>/verdicts/{preset}.json"
 # Every table of cells -> the benchmark whose cells it lists.
 TABLES = {
@@ -24,7 +25,6 @@ TABLES = {
     for table in (line.tables if line.tables is not None else (benchmark,))
 }
 CHAPTERS = {"energy": "7 Energy"}  # of what does not stand with its benchmark
-POOLED = [name for name, line in BENCHMARKS.items() if line.pooled]
 # What further tables are worked out from.
 DERIVED_TABLES = {
     "verdicts": ["latency", "decode"],
@@ -104,6 +104,19 @@ def timed_cells(config: dict[str, Any]) -> list[str]:
 def own_roofs(config: dict[str, Any]) -> list[str]:
     """This machine's roofs, where the study measures them."""
     return [ROOFS] if {"roofline", "decode"} & set(config["benchmarks"]) else []
+
+
+def page_records(config: dict[str, Any]) -> list[str]:
+    """What the page is made from: the study's cells, the verdicts on them, and the roofs."""
+    cells = [
+        path.format(preset=preset)
+        for benchmark in BENCHMARKS
+        for preset in presets_of(config, benchmark)
+        for path in gathered(benchmark)
+    ]
+    timed = {"latency", "decode"} & set(config["benchmarks"])
+    judged = [VERDICTS.format(preset=preset) for preset in config["pretrained"] if timed]
+    return cells + judged + own_roofs(config)
 
 
 def compared_cells(config: dict[str, Any]) -> list[str]:
@@ -199,4 +212,5 @@ def offered(config: dict[str, Any]) -> Iterator[str]:
     for folder, names, forms in kinds:
         for name, preset, form in product(names, [*PRESETS, CUSTOM], forms):
             yield f"{study}/{folder}/{name}_{preset}.{form}"
+    yield PAGE.replace("<results>", study)
     yield from (path.replace("<results>", study) for path in every_cell(config))

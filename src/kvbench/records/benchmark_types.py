@@ -54,6 +54,14 @@ class Run(Struct, frozen=True, kw_only=True):
     tpot_ms: Maybe[Amount] = UNSET
 
 
+class ProcessBeside(Struct, frozen=True, kw_only=True):
+    version: str
+    key: str
+    runs: Annotated[list[Run], Meta(min_length=1)]
+    yardstick_ms: Maybe[list[float]] = UNSET
+    machine_state: MachineState
+
+
 class Process(Struct, frozen=True, kw_only=True):
     replicate: Annotated[
         Positive, doc("the block it ran in: replicate r of every version ran side by side")
@@ -88,6 +96,13 @@ class Process(Struct, frozen=True, kw_only=True):
         ),
     ] = UNSET
     machine_state: Annotated[MachineState, doc("as of the record")]
+    beside: Annotated[
+        Maybe[list[ProcessBeside]],
+        doc(
+            "where this cell was measured again and what it is compared with was not: a process of "
+            "each of those, right beside this one; `version`, and `key` of their provenance"
+        ),
+    ] = UNSET
 
 
 class Pooled(Measured, frozen=True, kw_only=True):

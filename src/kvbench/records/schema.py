@@ -46,7 +46,7 @@ ABOUT = (
 )
 
 
-class NotARecord(ValueError):
+class SchemaError(ValueError):
     """A line that is of no record's type: which, where in it, and why."""
 
 
@@ -57,23 +57,23 @@ def benchmark_names() -> list[str]:
 
 
 def check_lines(lines: Iterable[str | bytes], name: str) -> int:
-    """How many lines there are; NotARecord, naming `name` and the line, for one that fails."""
+    """How many lines there are; SchemaError, naming `name` and the line, for one that fails."""
     count, names = 0, benchmark_names()
     for count, line in enumerate(lines, start=1):
         try:
             record = msgspec.json.decode(line)
         except (ValueError, RecursionError) as error:
-            raise NotARecord(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
+            raise SchemaError(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
         try:
             found = msgspec.convert(record, type_of(record))
         except msgspec.ValidationError as error:
             why, _, where = str(error).partition(" - at `$.")
             where = where.rstrip("`") or "record"
-            raise NotARecord(
+            raise SchemaError(
                 f"{name}, line {count}, {where}: {why[:200]}; docs/records.md says what is allowed"
             ) from None
         if found.benchmark_name not in names:
-            raise NotARecord(
+            raise SchemaError(
                 f"{name}, line {count}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
                 f"of {', '.join(names)}"
             )
@@ -88,11 +88,11 @@ def type_of(record: Any) -> type[Record]:
 
 
 def check_file(path: str | Path) -> int:
-    """How many records a file of lines holds; NotARecord, naming it, where one fails or none is."""
+    """How many records a file of lines holds; SchemaError, naming it, if one fails or none is."""
     with open(path, "rb") as lines:
         count = check_lines(lines, str(path))
     if not count:
-        raise NotARecord(f"{path} holds no record")
+        raise SchemaError(f"{path} holds no record")
     return count
 
 
@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> int:
     try:
         for path in arguments:
             print(f"{path}: {check_file(path)} records")
-    except (NotARecord, OSError) as error:
+    except (SchemaError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

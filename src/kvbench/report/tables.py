@@ -11,6 +11,7 @@ import pandas as pd
 from kvbench.analysis import quality
 from kvbench.analysis.roofline import plausible, point, ratios
 from kvbench.analysis.table import Table
+from kvbench.cell import PHASES
 from kvbench.files import write_text
 from kvbench.records.record import Row, is_error
 from kvbench.report.footer import footer
@@ -43,7 +44,7 @@ def energy(cell: Row) -> Row:
     """Joules a token of prefill and decode with their intervals; the idle power; or why not."""
     drawn = cell.get("energy") or {"reason": "not asked for"}
     row: Row = {"T": cell["T"]}
-    for phase in ("prefill", "decode"):
+    for phase in PHASES:
         found = drawn.get(f"{phase}_j_per_token") or {}
         row |= {
             f"{phase}_j_per_token{end}": found.get(key)

@@ -64,7 +64,7 @@ def run(
 ) -> dict[str, Any]:
     """One perplexity cell: both modes over the same windows, and the version paired with v1.
 
-    `reference` is v1's weights file, by default the version's own. Raises ForeignFile for a text
+    `reference` is v1's weights file, by default the version's own. Raises FormatError for a text
     too short for one window, or of ids that the model does not have.
     """
     vocab_size, context = cell.model_config["vocab_size"], cell.context

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kvbench.analysis import findings, quality
-from kvbench.analysis.answers import MULTIPLIED, quality_section
+from kvbench.analysis.answers import quality_section
 from kvbench.records.record import Record, measured
 from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
-from kvbench.stats.digits import short, spoken
+from kvbench.stats.digits import short
 
 ROOM = 0.35  # of the panel's width: what the numbers beside a bar take
 
@@ -71,9 +71,7 @@ def _change(axes: Axes, record: Record, name: str) -> None:
     fill = style.face(record["version"], found["low"] is None)
     change = 100 * (found["ratio"] - 1)
     axes.plot(change, name, marker, color=colour, markerfacecolor=fill, markersize=7)
-    said = "unchanged" if ends == [0, 0] else f"{quality.change_percent(record)} %"
-    if found["ratio"] >= MULTIPLIED:
-        said = f"times {spoken(found['ratio'], found['low'], found['high'], apart_from=1)}"
+    said = "unchanged" if ends == [0, 0] else quality.change_words(record)
     note = f"{short(record['perplexity'], 4)} ({said})"
     places = axes.transAxes.inverted().transform(axes.transData.transform([(e, 0) for e in ends]))
     before, after = places[0][0], 1 - places[1][0]  # room beside the bar, in widths of the panel

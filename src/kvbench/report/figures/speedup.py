@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from kvbench.analysis import findings
 from kvbench.analysis.answers import speed_section
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents
-from kvbench.analysis.rounds import NotSideBySide
+from kvbench.analysis.rounds import UnpairedError
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer
@@ -83,7 +83,7 @@ def _points(
             continue
         try:
             found = compare_cells(of[baseline], of[version], drift, level=level)
-        except NotSideBySide:
+        except UnpairedError:
             continue
         low, high = (math.nan if end is None else end for end in (found.low, found.high))
         points.append((T, found.ratio, low, high))
