@@ -10,8 +10,9 @@ import pytest
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
-from kvbench.records.benchmark_types import TYPES, Run
+from kvbench.records.benchmark_types import TYPES
 from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.timed_types import Run
 from kvbench.records.types import Record
 
 ROOT = Path(__file__).resolve().parents[2]

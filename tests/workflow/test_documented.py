@@ -15,7 +15,7 @@ import pytest
 from project import ROOT, copy, environment
 
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
-OTHERS = ("docker", "pip", "ncu", "METRICS=$(python")
+OTHERS = ("docker", "chromium", "pip", "ncu", "METRICS=$(python")
 # What is no plan of an empty clone, and why.
 LEFT_OUT = {
     "--report": "a report is of results",

@@ -110,8 +110,8 @@ def against(
     for row in rows:
         best = row["smaller"] if "smaller" in row else row["speedup_high"]  # that the data allow
         worse = row["verdict"] in (SLOWER, LARGER) and 1 / best > 1 + margin
-        told = alternated or shift is not None  # slower code from a slower day
-        row["regression"] = worse and (told or row["verdict"] == LARGER)
+        certain = alternated or shift is not None  # slower code from a slower day
+        row["regression"] = worse and (certain or row["verdict"] == LARGER)
     about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
     return {
         "benchmark_name": "compare",

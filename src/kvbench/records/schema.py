@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.records.benchmark_types import TYPES, Pooled
+from kvbench.records.benchmark_types import TYPES
 from kvbench.records.record import timing_key
 from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.timed_types import Pooled
 from kvbench.records.types import Failed, Measured, Record
 
 # What the project that this one grew out of calls otherwise -> what to read here.
