@@ -17,7 +17,7 @@ from kvbench.bench.meters import machine
 from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
-from kvbench.costs.forward import ITEMSIZE, head_dim, kv_heads
+from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes
 from kvbench.engine.backend import PLAIN, Choice, settle
 from kvbench.engine.fast_cache import with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
@@ -127,7 +127,7 @@ def cache_bytes(cell: Cell) -> dict[str, Any]:
     """
     shape, tokens = cell.model_config, cell.max_cached_tokens()
     layout = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
-    per_token = round(kv_heads(shape, cell.layer_owner, 1) * layout.bytes(tokens) / tokens)
+    per_token = round(kept_bytes(shape, cell.layer_owner, 1, layout, tokens) / tokens)
     return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
 
 

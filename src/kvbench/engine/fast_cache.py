@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 
 from kvbench.caches import Cache, causal_sdpa
+from kvbench.caches.rows import RowCache
 from kvbench.engine.backend import Choice
 from kvbench.engine.static_view import HasRows
 from kvbench.kernels.reference import decode_attention
@@ -25,7 +26,7 @@ class NativeCache:
     is allocated but the attention's output.
     """
 
-    def __init__(self, cache: Cache, native: Native) -> None:
+    def __init__(self, cache: RowCache, native: Native) -> None:
         self.cache, held = cache, cast(HasRows, cache)
         self.appends, self.attentions = {}, {}
         for layer in cache.layers:
@@ -37,14 +38,20 @@ class NativeCache:
         return getattr(self.cache, name)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        if k.size(2) > 1 and layer in self.cache.rings:
+            self.cache.update(layer, k, v)
+            return
         append_k, append_v = self.appends[layer]
-        append_k(k, self.cache.length)
-        append_v(v, self.cache.length)
+        at = self.cache.slot(layer, self.cache.length)
+        append_k(k, at)
+        append_v(v, at)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         if q.size(2) > 1:
             return self.cache.attend(layer, q)  # a prefill is bound by arithmetic: torch's kernels
-        return self.attentions[layer](q, self.cache.length + 1, q.new_empty(q.shape))
+        attention = self.attentions[layer]
+        n = min(self.cache.length + 1, attention.capacity)
+        return attention(q, n, q.new_empty(q.shape))
 
 
 def with_native_attention(cache: Cache, native: Native | None) -> Cache:
@@ -53,7 +60,7 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
         return cache
     if not import_module("kvbench.kernels.cpu.bound").fits(cache.rows(cache.layers[0])[0]):
         return cache
-    return cast(Cache, NativeCache(cache, native))
+    return cast(Cache, NativeCache(cast(RowCache, cache), native))
 
 
 class PromptCache:
@@ -103,17 +110,17 @@ class WidenedCache:
     products are the more exact ones. It needs no compiler.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: RowCache) -> None:
         self.cache = cache
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cache, name)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        n = self.cache.length + 1
+        k, v, _, _ = cast(HasRows, self.cache).rows(layer)
+        n = min(self.cache.length + 1, k.size(2))
         if q.size(2) > 1 or n < WIDEN_FROM:
             return self.cache.attend(layer, q)
-        k, v, _, _ = cast(HasRows, self.cache).rows(layer)
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
 
 
@@ -121,7 +128,8 @@ def with_fast_attention(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
     if choice.kernel == "triton":
         coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
+        coded = coded and not cast(RowCache, cache).rings
         return cast(Cache, PromptCache(cache)) if coded else cache
     if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
-        return cast(Cache, WidenedCache(cache))
+        return cast(Cache, WidenedCache(cast(RowCache, cache)))
     return with_native_attention(cache, choice.native)

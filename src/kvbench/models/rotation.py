@@ -57,8 +57,8 @@ def _yarn_share(channels: int, base: float, scaling: Mapping[str, Any]) -> Tenso
 
     def pair_of(turns: float) -> float:
         """The pair that turns so often within the original context."""
-        return channels * math.log(scaling["original"] / (turns * 2 * math.pi)) / (
-            2 * math.log(base)
+        return (
+            channels * math.log(scaling["original"] / (turns * 2 * math.pi)) / (2 * math.log(base))
         )
 
     low = pair_of(scaling.get("beta_fast") or 32)

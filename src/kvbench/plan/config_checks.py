@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
@@ -30,7 +31,8 @@ from kvbench.vocabularies import VOCABULARIES
 WEIGHT_SOURCES = ("auto", "random", "hub")
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
 PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark
-EVEN = ("int4", "int4_channel", "int4_centred")  # caches that pack two codes of a row into a byte
+# Caches that pack two codes of a row into a byte.
+EVEN = ("int4", "int4_hadamard", "window_int4", "int4_channel", "int4_centred")
 
 
 class ConfigError(ValueError):
@@ -188,20 +190,13 @@ def _is_ours(path: Path) -> bool:
 
 def _check_head_size(config: dict[str, Any], preset: str) -> None:
     """A head size that every version's storage takes."""
-    shape = shape_of(config, preset)
-    size = shape["n_embd"] // shape["n_head"]
+    size = head_dim(shape_of(config, preset))
     for version in config["versions"]:
-        rotated = VERSIONS[version].get("fold") is not None
-        if rotated and (size < 2 or size & (size - 1)):
-            wanted = "a power of 2, since it is rotated by a Hadamard matrix"
-        elif cache_module(version) in EVEN and size % 2:
-            wanted = "an even one, since two codes share a byte"
-        else:
-            continue
-        raise ConfigError(
-            f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, the "
-            f"head size of {preset}; allowed: {wanted}"
-        )
+        if cache_module(version) in EVEN and size % 2:
+            raise ConfigError(
+                f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, "
+                f"the head size of {preset}; allowed: an even one, since two codes share a byte"
+            )
 
 
 def _check_execution(config: dict[str, Any]) -> None:
@@ -220,12 +215,6 @@ def _check_execution(config: dict[str, Any]) -> None:
         raise ConfigError(
             "config key 'kernel' is native, which is code for a CPU; "
             "allowed on a GPU: auto, triton, torch; or set device: cpu"
-        )
-    exact = CUSTOM in config["pretrained"] and config["model_config"]["activation"] == "gelu"
-    if exact and cuda and kernel != "torch":
-        raise ConfigError(
-            f"config key 'kernel' is {kernel}, whose step on a GPU has the tanh GELU; allowed with "
-            "model_config.activation gelu: torch"
         )
     if execution == "compile" and kernel in ("native", "triton"):
         raise ConfigError(

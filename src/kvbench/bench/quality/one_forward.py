@@ -58,7 +58,9 @@ def attending_exactly(cache: Cache) -> Iterator[None]:
         update(layer, k, v)
 
     vars(cache)["update"] = keep
-    vars(cache)["attend"] = lambda layer, q: causal_sdpa(q, *computed[layer])
+    vars(cache)["attend"] = lambda layer, q: causal_sdpa(
+        q, *computed[layer], cache.windows.get(layer, 0)
+    )
     try:
         yield
     finally:
