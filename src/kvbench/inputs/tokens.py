@@ -44,8 +44,8 @@ def wikitext_split(split: str) -> str:
 class Tokens(NamedTuple):
     """One tokenised text. `token_bytes[id]` is its length in UTF-8; 0 for end of text."""
 
-    tokens: np.ndarray  # (n_tokens,) uint16
-    token_bytes: np.ndarray  # (vocab_size,) uint8
+    tokens: np.ndarray  # (n_tokens,) uint16, or uint32 where ids are larger
+    token_bytes: np.ndarray  # (vocab_size,) uint8 or uint16
 
     def bits_per_byte(self, nats: float, targets: np.ndarray) -> float:
         """Cross entropy in bits per byte of text, from its sum in nats over `targets` (ids)."""
@@ -95,7 +95,7 @@ def write_tokens(path: str | Path, tokens: Tokens) -> None:
         np.savez(file, **tokens._asdict())
 
 
-def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) -> Tokens:
+def load_tokens(path: str | Path, vocab_size: int = 2**32, at_least: int = 0) -> Tokens:
     """Read what write_tokens wrote.
 
     Raises ForeignFile for another file, for ids beyond `vocab_size`, and for fewer tokens than
@@ -105,8 +105,8 @@ def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) ->
         placeholder.check(path)
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = Tokens(arrays["tokens"], arrays["token_bytes"])
-        if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:
-            raise ValueError("its tokens are no row of uint16")
+        if found.tokens.dtype not in (np.uint16, np.uint32) or found.tokens.ndim != 1:
+            raise ValueError("its tokens are no row of uint16 or uint32")
         if len(found.tokens) < at_least:
             raise ForeignFile(
                 f"{path} has {len(found.tokens)} tokens, a window needs {at_least}: "

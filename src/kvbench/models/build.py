@@ -30,10 +30,12 @@ def build(
 ) -> LanguageModel:
     """A model in eval mode on `device` (CUDA where there is one, else CPU).
 
-    `shape` is a line of the preset registry; `weights` a safetensors file, without which the
-    parameters are seeded random numbers. `fold` is a rotation of `kvbench.models.rotation` to fold
-    into them. Raises ValueError for an unknown dtype or layer map.
+    `shape` is a line of the preset registry; `weights` a safetensors file, or a directory of
+    Hugging Face's; without them the parameters are seeded random numbers. `fold` is a rotation of
+    `kvbench.models.rotation` to fold into them. Raises ValueError for an unknown
+    dtype or layer map.
     """
+    from kvbench.models import hf_weights
     from kvbench.models import weights as weight_files
 
     if dtype not in DTYPES:
@@ -45,6 +47,8 @@ def build(
         model = arch.Model(config).to(DTYPES[dtype])
     if weights is None:
         weight_files.init_random(model, seed)
+    elif Path(weights).is_dir():
+        hf_weights.load(model, weights, shape)
     else:
         weight_files.load(model, weights)
     if fold is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.costs.forward import head_dim
-from kvbench.costs.layer_map import owners
+from kvbench.costs.layer_map import owners_in
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
 from kvbench.plan import weights_check
@@ -18,12 +18,14 @@ from kvbench.plan.study import (
     CUSTOM,
     WEIGHT_KINDS,
     for_preset,
+    known_presets,
     quality_presets,
     shape_of,
+    tokenizer_for,
     uses_cuda,
     weights_source,
 )
-from kvbench.presets import HUB_PRESETS, PRESETS, tokenizer_of
+from kvbench.presets import HUB_PRESETS, PRESETS
 from kvbench.records.provenance import PROJECT
 from kvbench.versions import VERSIONS, cache_module
 from kvbench.vocabularies import VOCABULARIES
@@ -69,8 +71,8 @@ def check_together(config: dict[str, Any]) -> None:
     if config["top_k"] is not None and config["temperature"] == 0:
         raise ConfigError("config key 'top_k' needs a temperature above 0; temperature 0 is greedy")
     if isinstance(config["weights"], dict):
-        known = [*PRESETS, CUSTOM]
-        for preset in config["weights"].keys() - known:
+        known = known_presets(config)
+        for preset in sorted(config["weights"].keys() - known):
             raise ConfigError(
                 f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
             )
@@ -94,7 +96,8 @@ def check_together(config: dict[str, Any]) -> None:
     for preset in dict.fromkeys([*config["perplexity"]["presets"], *quality_presets(config)]):
         context = for_preset(config["perplexity"]["context"], preset)
         block_size = shape_of(config, preset)["block_size"]
-        ids, size = VOCABULARIES[tokenizer_of(preset)], shape_of(config, preset)["vocab_size"]
+        ids = VOCABULARIES.get(tokenizer_for(config, preset), 0)  # a model's own are seen later
+        size = shape_of(config, preset)["vocab_size"]
         if "perplexity" in config["benchmarks"] and size < ids:
             raise ConfigError(
                 f"config key 'benchmarks' has perplexity, but {preset} has {size:,} embeddings and "
@@ -265,6 +268,9 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             f"config key 'weights' is {source} for preset {preset!r}; "
             f"allowed with presets {_having(source)}"
         )
+    if preset in config["models"] and Path(source).is_dir():
+        _check_directory(config, preset, source)
+        return
     if source not in WEIGHT_KINDS and not _is_file(source):
         raise ConfigError(
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
@@ -287,6 +293,18 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             )
 
 
+def _check_directory(config: dict[str, Any], preset: str, folder: str) -> None:
+    """Tensors of the shape that its config.json says, and a tokenizer where its text is scored."""
+    shape, tokenizer = shape_of(config, preset), config["models"][preset]["tokenizer"]
+    if why := weights_check.directory_problem(folder, shape, config["dtype"]):
+        raise ConfigError(f"config key 'pretrained': {why}")
+    if "perplexity" in config["benchmarks"] and tokenizer is None:
+        raise ConfigError(
+            f"config key 'benchmarks' has perplexity, but {folder} holds neither "
+            "tokenizer.json nor vocab.json and merges.txt; leave perplexity out, or add these"
+        )
+
+
 def _check_sharing(config: dict[str, Any]) -> None:
     """Layer maps of versions that share, that fit every preset; weights that can be fitted."""
     sharing = [version for version, line in VERSIONS.items() if line["cross_layer_sharing"]]
@@ -299,13 +317,21 @@ def _check_sharing(config: dict[str, Any]) -> None:
             )
         for preset in presets if version in config["versions"] else ():
             try:
-                owners(layer_map, shape_of(config, preset)["n_layer"])
+                owners_in(layer_map, shape_of(config, preset))
             except ValueError as error:
                 raise ConfigError(
                     f"config key 'layer_maps.{version}' does not fit {preset}: {error}"
                 ) from None
     for version in config["versions"]:
-        trained = VERSIONS[version].get("weights_variant") in ("shared", "uptrained")
+        variant = VERSIONS[version].get("weights_variant")
+        for preset in presets if variant in ("calibrated", "copied") else ():
+            odd = weights_check.not_calibrated(shape_of(config, preset))
+            if odd and weights_source(config, preset) != "random":
+                raise ConfigError(
+                    f"config key 'versions' names {version}, whose weights are fitted in closed "
+                    f"form, which {preset} does not allow: it has {odd}; leave {version} out"
+                )
+        trained = variant in ("shared", "uptrained")
         for preset in presets if trained else ():
             if weights_source(config, preset) not in ("trained", "random"):
                 raise ConfigError(
