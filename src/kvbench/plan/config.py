@@ -45,8 +45,9 @@ def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
     """The schema with the names of presets put in."""
     schema, names = deepcopy(schema), list(presets)
     keys = schema["properties"]
-    keys["pretrained"]["oneOf"][0]["enum"] = names
-    keys["pretrained"]["oneOf"][1]["items"]["enum"] = names
+    allowed = {"enum": names, "title": f"{', '.join(names)}, a directory, config:PATH/config.json"}
+    keys["pretrained"]["oneOf"][0] |= allowed
+    keys["pretrained"]["oneOf"][1]["items"] |= allowed
     scored = keys["perplexity"]["properties"]
     scored["presets"]["items"]["enum"] = names
     for key in ("context", "max_windows"):

@@ -63,7 +63,7 @@ def _model(entry: str) -> tuple[str, dict[str, Any]]:
             path /= CONFIG
         name = path.resolve().parent.name if path.name == CONFIG else path.stem
         shape = {**read_shape(path), "weights": "random"}
-        return _safe(f"{name}-shape"), {"shape": shape, "tokenizer": None, "path": entry}
+        return f"{_safe(name)}-shape", {"shape": shape, "tokenizer": None, "path": entry}
     folder = Path(entry).expanduser()
     if not folder.is_dir():
         hub = re.fullmatch(r"[\w.-]+/[\w.-]+", entry)
