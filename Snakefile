@@ -20,12 +20,6 @@ ROOT = Path(os.path.realpath(workflow.included_stack[-1].get_path_or_uri(secret_
 report: str(ROOT / "report/workflow.rst")
 
 
-# A study is one config file: defaults come from the schema, never from another study's file.
-if not workflow.overwrite_configfiles:
-
-    configfile: str(ROOT / "config/config.yaml")
-
-
 include: str(ROOT / "rules/common.smk")
 include: str(ROOT / "rules/functions.smk")
 include: str(ROOT / "rules/inputs.smk")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from torch import Tensor
 
 from kvbench.bench.peers import first_difference, started
 from kvbench.bench.setup import ready
@@ -28,7 +31,11 @@ def peer(settings: dict[str, Any]) -> dict[str, Any]:
         ready(ours, None, settings["library"]) as setup,
     ):
         module, other, tokens = started(name, plain, TOKENS)
-        own = setup.runner(TOKENS)
+        generates = setup.runner(TOKENS)
+
+        def own(mark: Callable[[], None]) -> Tensor:
+            return generates(mark, TOKENS)
+
         at = first_difference(own(no_mark), tokens, setup.prompt.size(1))
         both = {"other": other, "ours": own}
         turns = {k: generated(run, TOKENS, setup.device) for k, run in both.items()}

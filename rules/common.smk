@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.job import isolation
+from kvbench.job import fork_server, isolation
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.models import hf_files
@@ -49,6 +49,16 @@ _files = workflow.overwrite_configfiles
 try:
     for _file in _files or [ROOT / "config/config.yaml"]:
         check_written(_file)
+except ConfigError as refusal:
+    sys.exit(str(refusal))
+
+# A study is one config file: defaults come from the schema, never from another study's file.
+if not _files:
+
+    configfile: str(ROOT / "config/config.yaml")
+
+
+try:
     _name = Path(_files[-1]).stem if _files else "default"
     config = resolve(dict(config), load_schema(), name=_name)
     if workflow.is_main_process:
@@ -64,6 +74,9 @@ onstart:
         preflight.check_writable(f"results/{config['study']}")
     except preflight.UnfitFolder as refusal:
         raise WorkflowError(str(refusal)) from None
+    conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
+        SERVER = fork_server.start()
     # For its limit on submissions Snakemake wakes once a second, once more for every job that has
     # ended: after a hundred jobs it takes most of a core from the job that is being measured.
     if workflow.local_exec:

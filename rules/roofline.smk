@@ -31,21 +31,21 @@ rule measure_roofs:
         "../scripts/measure_roofs.py"
 
 
-rule place_roofs:
-    """Set the datasheet's peaks of the device beside its measured roofs."""
+rule add_datasheet:
+    """Add the datasheet's peaks of the device to its measured roofs."""
     input:
-        code=code("place_roofs.py"),
+        code=code("add_datasheet.py"),
         peaks=own(ROOT / "src/kvbench/analysis/datasheet.yaml"),
         roofs=f"{EXPORTS}/roofs.json" if SOURCE == "csv" else rules.measure_roofs.output[0],
     output:
         ROOFS,
     log:
-        "<logs>/roofline/place_roofs.log",
+        "<logs>/roofline/add_datasheet.log",
     localrule: True
     conda:
         "../envs/figures.yaml"
     script:
-        "../scripts/place_roofs.py"
+        "../scripts/add_datasheet.py"
 
 
 if SOURCE == "ncu":
@@ -110,27 +110,12 @@ if SOURCE == "ncu":
 if SOURCE in ("ncu", "csv"):
 
     rule count_profile:
-        """Add up an export's counters."""
+        """Add up an export's counters: counted FLOP and bytes, and the modelled ones."""
         input:
-            code=code("count_profile.py"),
+            code=measuring_code("roofline", script="count_profile.py"),
             csv=f"{EXPORTS}/{PROFILE}.csv",
             calibration=CALIBRATION if SOURCE == "ncu" else [],
-        output:
-            f"<results>/samples/roofline/{PROFILE}.json",
-        log:
-            f"<logs>/roofline/{PROFILE}.count.log",
-        localrule: True
-        conda:
-            "../envs/figures.yaml"
-        script:
-            "../scripts/count_profile.py"
-
-    rule place_cell:
-        """Set counted FLOP and bytes of one phase beside the modelled ones."""
-        input:
-            code=measuring_code("roofline", script="place_cell.py"),
-            counted=rules.count_profile.output[0],
-            roofs=rules.place_roofs.output[0],
+            roofs=ROOFS,
             run=f"{EXPORTS}/{PROFILE}.run.json" if SOURCE == "ncu" else saved_run,
         output:
             "<results>/roofline/{preset}/{version}_{phase}/B{batch}/P{P}.json",
@@ -143,4 +128,4 @@ if SOURCE in ("ncu", "csv"):
             cell=cell_of("roofline"),
             source=SOURCE,
         script:
-            "../scripts/place_cell.py"
+            "../scripts/count_profile.py"

@@ -36,7 +36,7 @@ rule train_shared:
 rule calibrate_sharing:
     """Fit a model's projections to a layer map in closed form, or copy its owners' queries."""
     input:
-        code=model_code("calibrate_sharing.py", "kvbench.caches.none"),
+        code=model_code("fit_sharing.py", "kvbench.caches.none"),
         init=own_weights,
         train=tokens("train"),
     output:
@@ -53,13 +53,13 @@ rule calibrate_sharing:
     params:
         job=sharing_job,
     script:
-        "../scripts/calibrate_sharing.py"
+        "../scripts/fit_sharing.py"
 
 
 rule choose_layers:
     """Find the layer map that shares K/V between the pairs of layers with the least calibration loss."""
     input:
-        code=model_code("choose_layers.py", "kvbench.caches.none"),
+        code=model_code("fit_sharing.py", "kvbench.caches.none"),
         init=own_weights,
         train=tokens("train"),
     output:
@@ -74,7 +74,7 @@ rule choose_layers:
     params:
         job=sharing_job,
     script:
-        "../scripts/choose_layers.py"
+        "../scripts/fit_sharing.py"
 
 
 rule layers:

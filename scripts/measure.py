@@ -1,5 +1,6 @@
-"""Measure one cell with the benchmark that it names, in this fresh process."""
+"""Measure one cell with the benchmark that it names, in a process of its own."""
 
+from kvbench.job import fork_server
 from kvbench.job.measure import measure
 
-measure(snakemake)
+fork_server.run(measure, snakemake)

@@ -13,6 +13,7 @@ from kvbench.costs.layer_map import owners
 from kvbench.engine.generate import generate
 from kvbench.models.build import build
 from kvbench.models.weights import save
+from kvbench.names import cache_names
 from kvbench.presets import PRESETS, get_preset
 
 KNOWN_SIZES = {  # published parameter counts
@@ -71,11 +72,31 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         get_preset("gpt3")
 
 
+def test_every_version_has_a_name_of_its_own_that_does_for_its_number():
+    assert {"v0": "none", "v1": "dense", "v2": "int8", "v4": "int8-shared"}.items() <= (
+        versions.NAMES.items()
+    )
+    assert len(set(versions.NAMES.values())) == len(versions.VERSIONS)
+    assert not versions.VERSIONS.keys() & set(versions.NAMES.values())
+    for version, name in versions.NAMES.items():
+        assert versions.version_of(name) == versions.version_of(version) == version
+        assert versions.get_version_config(name) == versions.get_version_config(version)
+        assert versions.cache_module(name) == versions.cache_module(version)
+    with pytest.raises(ValueError, match="'int9'.*by name none, dense, int8"):
+        versions.get_version_config("int9")
+
+
+def test_a_name_that_is_taken_gets_its_version_s_number():
+    line = {"cache": "int8", "cross_layer_sharing": False}
+    assert cache_names({"v2": line, "v17": line}) == {"v2": "int8", "v17": "int8-v17"}
+
+
 def test_the_registry_lists_itself():
     command = [sys.executable, "-m", "kvbench.versions"]
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert all(f"{name} " in done.stdout for name in versions.VERSIONS)
+    assert all(f"{version} " in done.stdout for version in versions.VERSIONS)
+    assert all(f" {name} " in done.stdout for name in versions.NAMES.values())
 
 
 def test_a_model_loads_for_a_version():

@@ -52,6 +52,8 @@ class Cell:
     top_k: int | None
     num_warmup_runs: int
     num_measure_runs: int
+    process: str = "auto"  # fresh: not a fork of `kvbench.job.fork_server`
+    run_budget_s: float | None = None  # measured runs end with the one in which it is over
 
     timed: bool = True  # an untimed job shares the CPU with others like it
     whole_steps: bool = False  # whole steps are timed: they may be captured or compiled

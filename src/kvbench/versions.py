@@ -4,7 +4,7 @@ Standard library only, so that the Snakefile can read it. A version is one line 
 its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys and
 what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
 (none: the preset's own weights), `fold` (none: a rotation of `kvbench.models.rotation` folded into
-weights).
+weights). `NAMES` has what each version is called; a name does wherever a version's number does.
 
     python -m kvbench.versions      lists the registry
 """
@@ -14,6 +14,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kvbench.names import cache_names
 
 if TYPE_CHECKING:
     from kvbench.models.base import LanguageModel
@@ -43,11 +45,31 @@ VERSIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def _cache_module(line: dict[str, Any]) -> str:
+    if "cache" in line:
+        return str(line["cache"])
+    if not line["use_cache"]:
+        return "none"
+    return "int8" if line["kv_cache_quant"] else "dense"
+
+
+# version -> what it is called: dense, int8, int8-shared, ...
+NAMES = cache_names({v: {**line, "cache": _cache_module(line)} for v, line in VERSIONS.items()})
+BY_NAME = {name: version for version, name in NAMES.items()}
+
+
+def version_of(name: str) -> str:
+    """The version that a name or a number means. Raises ValueError naming the known ones."""
+    version = BY_NAME.get(name, name)
+    if version not in VERSIONS:
+        known = f"{', '.join(VERSIONS)}, or by name {', '.join(BY_NAME)}"
+        raise ValueError(f"unknown version {name!r}; known versions: {known}")
+    return version
+
+
 def get_version_config(version: str) -> dict[str, Any]:
     """The registry line of one version, as a copy. Raises ValueError naming the known ones."""
-    if version not in VERSIONS:
-        raise ValueError(f"unknown version {version!r}; known versions: {', '.join(VERSIONS)}")
-    return dict(VERSIONS[version])
+    return dict(VERSIONS[version_of(version)])
 
 
 def get_use_cache(version: str) -> bool:
@@ -67,12 +89,7 @@ def get_cross_layer_sharing(version: str) -> bool:
 
 def cache_module(version: str) -> str:
     """The module under `kvbench.caches` that stores this version's K and V."""
-    line = get_version_config(version)
-    if "cache" in line:
-        return str(line["cache"])
-    if not line["use_cache"]:
-        return "none"
-    return "int8" if line["kv_cache_quant"] else "dense"
+    return _cache_module(get_version_config(version))
 
 
 def layer_map(version: str) -> str:
@@ -132,12 +149,12 @@ def fitted_weights(version: str, preset: str, folder: Path = WEIGHTS) -> str:
 
 def listing(markdown: bool = False) -> str:
     """The registry as a table, aligned for a terminal or in Markdown."""
-    rows = [("version", "cache", "layer map", "description")]
-    rows += [(v, cache_module(v), layer_map(v), VERSIONS[v]["description"]) for v in VERSIONS]
+    rows = [("version", "name", "layer map", "description")]
+    rows += [(v, NAMES[v], layer_map(v), VERSIONS[v]["description"]) for v in VERSIONS]
     if markdown:
         rows.insert(1, ("---",) * 4)
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join(f"{row[0]:8} {row[1]:14} {row[2]:10} {row[3]}" for row in rows)
+    return "\n".join(f"{row[0]:8} {row[1]:23} {row[2]:10} {row[3]}" for row in rows)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,12 @@ def test_sources_are_settled_and_checked_before_any_job(tmp_path, monkeypatch):
             resolve(STUDY | {"roofline": {"P": 20, **setting}}, load_schema())
     (tmp_path / "roofs.json").write_text("{}")
     setting = {"P": 20, "source": "csv", "csv_dir": str(tmp_path)}
+    with pytest.raises(ConfigError, match="which lacks .*_P20.csv"):
+        resolve(STUDY | {"roofline": setting}, load_schema())
+    for preset, version, phase in product(
+        CONFIG["pretrained"], CONFIG["versions"], CONFIG["roofline"]["phases"]
+    ):
+        (tmp_path / f"{preset}_{version}_{phase}_B1_P20.csv").touch()
     assert roofline_source(resolve(STUDY | {"roofline": setting}, load_schema())) == "csv"
 
 

@@ -139,8 +139,8 @@ def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
     publish(runners.table(compared, "peers"), tmp_path / "t.md", tmp_path / "t.csv")
     rows = runners.peer_rows(compared)
     assert [row["runner"] for row in rows] == ["v0", "v1", "transformers-dynamic", "ctranslate2"]
-    assert rows[1]["v1_speedup"] == 1 and rows[2]["tokens"] == "those of v1"
-    assert rows[3]["error"] == "not installed: no no_such_module" and "v1_speedup" not in rows[3]
+    assert rows[1]["speedup"] == 1 and rows[2]["tokens"] == "those of v1"
+    assert rows[3]["error"] == "not installed: no no_such_module" and "speedup" not in rows[3]
     style.save(peers_figure.draw(compared), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
     assert all(name in drawn for name in ("v1 KV cache", "transformers-dynamic", "not installed"))

@@ -20,6 +20,7 @@ from kvbench.records.read import MixedRecords, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
 from kvbench.report.figures import decode, phase, speedup, style
+from kvbench.stats.lines import break_even, fit_line
 
 SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
 OWN = list(range(12))
@@ -77,8 +78,9 @@ def test_words_are_those_of_the_effects_put_in():
     }
     for row in record["rows"]:
         assert row["baseline"] == ("v0" if row["version"] == "v1" else "v1")
-        assert row["low"] < row["ratio"] < row["high"] and row["replicates"] == 8
-    assert record["rows"][0]["ratio"] == pytest.approx(0.25, rel=0.02)
+        assert row["speedup_low"] < row["speedup"] < row["speedup_high"]
+        assert row["replicates"] == 8
+    assert record["rows"][0]["speedup"] == pytest.approx(4, rel=0.02)
     assert record["rows"][0]["ceiling_from"] == "decode FLOP"  # v0 recomputes: no fewer bytes
 
 
@@ -101,12 +103,12 @@ def test_a_yardstick_shows_what_a_drifting_machine_hides():
     v1, same, slower = drifting("v1", 100), drifting("v3", 100), drifting("v2", 105)
     record = judge([v1, same, slower], margin=0.02)
     assert words(record) == {"v3": "equivalent", "v2": "slower"}
-    assert record["rows"][1]["ratio"] == pytest.approx(1.05, rel=0.01)
+    assert record["rows"][1]["speedup"] == pytest.approx(1 / 1.05, rel=0.01)
     assert any("yardstick" in line for line in notes(record))
-    assert all(row["clock_ratio"] not in (None, row["ratio"]) for row in record["rows"])
+    assert all(row["clock_speedup"] not in (None, row["speedup"]) for row in record["rows"])
     other = judge([v1, same, slower | {"kernel": "torch"}], margin=0.02)  # beside other work
-    assert words(other) == {"v3": "equivalent", "v2": "inconclusive"}
-    assert other["rows"][1]["clock_ratio"] is None
+    assert words(other) == {"v3": "equivalent", "v2": "implementations differ"}
+    assert other["rows"][1]["clock_speedup"] is None
 
 
 def test_intervals_at_one_pace_cover_what_they_promise():
@@ -128,13 +130,13 @@ def test_a_record_above_its_ceiling_is_flagged_by_name():
 
 def test_one_replicate_gives_no_interval_and_no_flag():
     row = judge([cell("v1", 100, replicates=1), cell("v2", 10, replicates=1)], 0.02)["rows"][0]
-    assert row["verdict"] == "inconclusive" and row["low"] is None and row["flag"] is None
+    assert row["verdict"] == "inconclusive" and row["speedup_low"] is None and row["flag"] is None
 
 
 def test_processes_are_paired_by_replicate():
     v1, v2 = cell("v1", 100, noise=0), cell("v2", 100, noise=0)
     v2["processes"].reverse()
-    assert judge([v1, v2], 0.02)["rows"][0]["high"] == pytest.approx(1)
+    assert judge([v1, v2], 0.02)["rows"][0]["speedup_low"] == pytest.approx(1)
     del v2["processes"][0]
     assert judge([v1, v2], 0.02)["rows"][0]["replicates"] == 7
 
@@ -157,7 +159,7 @@ def test_a_version_of_another_day_gets_no_word():
     assert words(record)["v2"] == "slower"
     said = words(record)["v3"]
     assert said.startswith("not side by side: other rounds ran between them (replicates 1, 2,")
-    assert "ratio" not in record["rows"][1]
+    assert "speedup" not in record["rows"][1]
     with pytest.raises(NotSideBySide, match="two devices"):
         rounds(v1, again(cell("v2", 1), "05", device_id="GPU-2"))
     with pytest.raises(NotSideBySide, match="started anew"):
@@ -215,9 +217,19 @@ def test_other_kernels_and_disturbed_processes_are_told_beside_the_word():
     v1 = cell("v1", 100, kernel="native", execution="eager", disturbed=1)
     v2 = cell("v2", 150, kernel="torch", execution="eager", disturbed=2)
     row = judge([v1, v2], 0.02)["rows"][0]
-    assert row["disturbed"] == 3 and row["verdict"] == "slower"
-    ran = "ran eager with torch kernels, its baseline eager with native kernels"
-    assert row["remark"] == f"not of caches alone: {ran}"
+    assert row["disturbed"] == 3 and row["verdict"] == "implementations differ"
+    assert row["remark"].startswith("kernels torch against native: ")
+
+
+def test_caches_are_compared_where_the_same_kernels_read_them():
+    v0 = cell("v0", 300, kernel="native", decode_attention=None)
+    v1 = cell("v1", 100, kernel="native", decode_attention="native")
+    own = cell("v4", 150, kernel="native", decode_attention="torch")
+    rows = {row["version"]: row for row in judge([v0, v1, own], 0.02)["rows"]}
+    assert rows["v1"]["verdict"] == "faster" and rows["v1"]["remark"] is None
+    assert rows["v4"]["verdict"] == "implementations differ" and rows["v4"]["speedup"] < 1
+    assert "decode attention torch against native" in rows["v4"]["remark"]
+    assert "--config kernel=torch" in rows["v4"]["remark"]
 
 
 def test_the_table_says_what_it_can_see_alone_and_as_a_family_and_what_would_halve_it():
@@ -390,6 +402,20 @@ def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
     assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
 
 
+def test_no_crossing_is_named_where_the_slopes_are_not_told_apart():
+    depths, starts = [1, 100], [2.5, 1.5, 0.5, -0.5, -1.5]  # faster by 1 ms at the end, whatever
+    v1 = fit_line(depths, [[10.0, 20.0]] * 5)
+    v2 = fit_line(depths, [[10.0 + start, 19.0] for start in starts])
+    crossing = break_even(v2, v1, 100)
+    assert crossing.depth is not None  # the lines' means do cross
+    found = scaling.told_apart(v2, v1, crossing)
+    assert found.depth is None and found.reason == scaling.SAME_SLOPE
+    clear = fit_line(depths, [[11.0 + start / 100, 19.0] for start in starts])
+    assert scaling.told_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
+        50.5, 0.1
+    )
+
+
 def test_lines_from_decode_cells_find_break_even_in_depth_and_in_batch():
     def ms(version, scaling, batch):
         own, per_row = {"v1": (10, 0.004), "v2": (11, 0.002)}[version]
@@ -478,8 +504,8 @@ def test_the_map_marks_each_square_with_its_word(tmp_path):
     record = judge(made, margin=0.02)
     style.save(decode.draw([*made, record]), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
-    assert "0.76 !" in drawn and "1.21 ▲" in drawn  # 1.3 times faster is above what bytes allow
-    assert f"≥ {1 / record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
+    assert "1.31 !" in drawn and "0.83 ▼" in drawn  # 1.3 times faster is above what bytes allow
+    assert f"≤ {record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
     roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
     style.save(attribution_figure.draw([*made, roofs]), tmp_path / "a.svg")
     assert "batch 1, depth 512" in (tmp_path / "a.svg").read_text()
@@ -531,4 +557,4 @@ def test_the_bars_of_the_figure_are_the_intervals_of_the_table():
     panels = speedup.draw([*made, record]).axes
     for axes, row in zip(panels, record["rows"], strict=True):
         bar = axes.containers[0][2][0].get_segments()[0][:, 1]
-        assert 1 / bar == pytest.approx([row["high"], row["low"]])
+        assert bar == pytest.approx([row["speedup_low"], row["speedup_high"]])

@@ -22,11 +22,24 @@ def refusal(given):
     return str(error.value)
 
 
+def test_versions_by_name_are_the_versions_by_number():
+    named = {"versions": ["none", "dense", "int8-shared"], "layer_maps": {"int8-shared": "ends"}}
+    numbered = {"versions": ["v0", "v1", "v4"], "layer_maps": {"v4": "ends"}}
+    assert resolve(named, SCHEMA) == resolve(numbered, SCHEMA)
+
+
 @pytest.mark.parametrize(
     "given,key,allowed",
     [
         ({"T_valuse": [1]}, "'T_valuse'", "did you mean 'T_values'?"),
         ({"versions": ["v99"]}, "'versions.0'", "v0, v1, v2, v3, v4"),
+        ({"versions": ["int9"]}, "'versions.0' is 'int9'; did you mean", "none, dense, int8"),
+        ({"versions": ["v2", "int8"]}, "'versions'", "each once"),
+        (
+            {"layer_maps": {"v3": "ends", "dense-shared": "ends"}},
+            "'layer_maps'",
+            "'dense-shared' and 'v3', which are one version",
+        ),
         ({"T_values": [0]}, "'T_values.0'", "whole numbers from 1"),
         ({"T_values": []}, "'T_values'", "at least one"),
         ({"dtype": "int3"}, "'dtype'", "float32, bfloat16, float16"),
@@ -169,6 +182,63 @@ def test_a_key_given_twice_is_refused_with_its_place(tmp_path, text):
         check_written(path)
     path.write_text("a: &x {b: 1}\nc: *x\nd: [*x, *x]\n")
     check_written(path)
+
+
+@pytest.mark.parametrize(
+    "written, said",
+    [
+        (b"", "holds no configuration"),
+        (b"- v1\n- v2\n", "holds no configuration"),
+        (b"only text\n", "holds no configuration"),
+        (b"\xff\xfes\0", "is not in UTF-8, at byte 0"),
+        (b"study: caf\xe9\n", "is not in UTF-8, at byte 10"),
+        (b"a: 1\nversions: [v1\n", "line 3, is not YAML"),
+        (b"versions: *none\n", "undefined alias"),
+        (b"a: 1\n---\nb: 2\n", "another document"),
+        (b"study: !!python/name:os.system x\n", "could not determine a constructor"),
+        (b"? [a]\n: 1\n", "unhashable key"),
+        (b"study: 2020-13-45\n", "month must be in 1..12"),
+        (b"study: a\0\n", "special characters are not allowed"),
+        (b"seed: " + b"9" * 5000, "is not YAML"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "recursion"),
+        (b"a: &x\n  b: *x\n", "'a.b.b.b.b.b.b' is nested too deep"),
+        (b"a: &x [*x]\n", "nested too deep"),
+        (b"1: a\n", "has the key 1; allowed: text"),
+    ],
+)
+def test_a_file_that_holds_no_configuration_is_refused_in_one_line(tmp_path, written, said):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(written)
+    with pytest.raises(ConfigError) as refused:
+        check_written(path)
+    line = str(refused.value)
+    assert said in line and "\n" not in line and len(line) < 400, line
+
+
+def test_a_configuration_that_is_no_file_is_refused_in_one_line(tmp_path):
+    for path, said in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(ConfigError, match=f"{path} cannot be read: .*{said}"):
+            check_written(path)
+
+
+def test_anchors_that_multiply_are_refused_at_once(tmp_path):
+    path = tmp_path / "mine.yaml"
+    rows = [f"a0: &a0 [{', '.join('x' * 100)}]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 100)}]" for n in range(1, 6)]
+    path.write_text("\n".join(rows))
+    with pytest.raises(ConfigError, match=r"mine\.yaml has more than 50000 values"):
+        check_written(path)
+
+
+def test_exports_that_a_study_lacks_are_named_before_any_job(tmp_path):
+    (tmp_path / "roofs.json").touch()
+    study = {"versions": ["v1"], "roofline": {"source": "csv", "csv_dir": str(tmp_path)}}
+    assert "lacks gpt2_v1_prefill_B1_P128.csv and 1 more" in refusal(study)
+    for phase in ("prefill", "decode"):
+        (tmp_path / f"gpt2_v1_{phase}_B1_P128.csv").touch()
+    resolve(study, SCHEMA)
+    (tmp_path / "gpt2_v1_decode_B1_P128.csv").unlink()
+    assert "lacks gpt2_v1_decode_B1_P128.csv of" in refusal(study)
 
 
 def test_a_log_file_may_be_new_or_hold_records_and_nothing_else(tmp_path):

@@ -77,6 +77,8 @@ class Rule:
     [
         ("latncy", {}, ["'latency'"]),
         ("results/mine/figures/latency_gtp2.png", {}, ["figures/latency_gpt2.png"]),
+        ("results/mine/latency/gpt2/int8/B1/T8.json", {}, ["mine/latency/gpt2/v2/B1/T8.json"]),
+        ("results/mine/roofline/gpt2/int8_decode/B1/P8.json", {}, ["gpt2/v2_decode/B1/P8.json"]),
         ("results/quick/figures/latency_nano.png", {}, ["'quick'", "'mine'", "--configfile"]),
         ("/nowhere/at/all.png", {}, ["'/nowhere/at/all.png'", "within"]),
         ("nothing like it", {}, ["'nothing like it'", "--list-target-rules"]),

@@ -45,8 +45,8 @@ def rows(cells: Sequence[Record], dispatch: Sequence[Record], roofs: Record) -> 
             | {"tpot_ms": tpot}
             | {f"tpot_ms_{end}": cell["tpot_ms_interval"][end] for end in ("low", "high")}
             | dict(zip(PARTS, (bandwidth, compute, calls, rest), strict=True))
-            | {"bandwidth_share": bandwidth / tpot}
             | {"remark": OVERLAP if rest is not None and rest < 0 else None}
+            | {"bandwidth_share": bandwidth / tpot}
         )
     return found
 

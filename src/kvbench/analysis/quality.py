@@ -8,8 +8,10 @@ from statistics import median
 from kvbench.costs.forward import head_dim, kept_bytes
 from kvbench.costs.layout import equal_rows
 from kvbench.records.record import Row, measured
+from kvbench.stats.digits import short, spoken
 
 ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is relative to
+DENSE = {"float32": "fp32", "bfloat16": "bf16"}  # dtype of a record -> of the dense cache
 # Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
 PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}
 WIKITEXT_TOKENS = 287_644
@@ -56,34 +58,30 @@ def row(cell: Row) -> Row:
 
 
 def readable(cell: Row) -> Row:
-    """The same in fewer columns, for the Markdown: intervals in brackets, counts beside medians."""
+    """The same in fewer columns, for the Markdown: the change first, counts beside medians."""
     r = row(cell)
-    asked = cell["divergence"]["tokens"]
-    beyond = ">= " if r["first_divergence"] >= asked else ""
+    beyond = ">= " if r["first_divergence"] >= cell["divergence"]["tokens"] else ""
+    smaller = compression(cell)[DENSE.get(cell["dtype"], "fp32")]
     return {
         "sharing": r["sharing"],
-        "perplexity": f"{r['perplexity']:.5g}",
-        "bits/byte": f"{r['bits_per_byte']:.4f}",
-        "delta NLL, nats [95 %]": _interval(r, "delta_nll", "+.2g" if r["delta_nll"] else "g"),
-        "ratio to v1 [95 %]": _interval(r, "ratio", ".4f" if r["ratio"] < 2 else ".4g"),
-        "KL mean": f"{r['kl_mean']:.2g}",
-        "KL p99": "-" if r["kl_p99"] is None else f"{r['kl_p99']:.2g}",
+        "perplexity": short(r["perplexity"], 4),
+        "change, % [95 %]": change_percent(cell),
+        "mean KL": short(r["kl_mean"], 2),
         "same top token": f"{100 * r['top1_agreement']:.2f} %",
+        "cache B/token": f"{r['cache_bytes_per_token']:,}",
+        "smaller": None if smaller is None else f"{smaller:.2f}x",
         "first divergence": f"{beyond}{r['first_divergence']:g} ({r['diverged']}/{r['prompts']})",
         **{name: f"{100 * r[name]:.0f} %" for name in cell["probes"]},
-        "cache B/token": str(r["cache_bytes_per_token"]),
-        **{
-            f"smaller than {name}": "-" if times is None else f"{times:.2f}x"
-            for name, times in compression(cell).items()
-        },
+        "bits/byte": f"{r['bits_per_byte']:.4f}",
     }
 
 
-def _interval(r: Row, key: str, form: str) -> str:
-    """`mean [low, high]`; the mean alone where no window differs, or too few were read."""
-    if r[f"{key}_low"] in (None, r[f"{key}_high"]):
-        return f"{r[key]:{form}}"
-    return f"{r[key]:{form}} [{r[f'{key}_low']:{form}}, {r[f'{key}_high']:{form}}]"
+def change_percent(cell: Row) -> str:
+    """The change of perplexity against v1 in per cent, with its interval: `+0.2 [-0.3, +0.8]`."""
+    ratio = cell["paired"]["perplexity_ratio"]
+    found = [ratio[key] for key in ("ratio", "low", "high")]
+    value, low, high = (None if x is None else 100 * (x - 1) for x in found)
+    return spoken(value or 0.0, low, high, sign=True, apart_from=0)
 
 
 def compression(cell: Row) -> dict[str, float | None]:

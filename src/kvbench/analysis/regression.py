@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.analysis.table import Table
-from kvbench.analysis.verdicts import ALPHA, at
+from kvbench.analysis.verdicts import ALPHA, at, speedup
 from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecords
 from kvbench.records.record import Record, is_error, times_ms
@@ -57,7 +57,7 @@ def table(now: Iterable[Named], baseline: str, margin: float, allow: Iterable[st
 def against(
     now: Iterable[Named], before: Iterable[Named], margin: float, allow: Iterable[str] = ()
 ) -> Record:
-    """Every cell of `now` that `before` has too: ratio now / before, interval and word.
+    """Every cell of `now` that `before` has too: before over now, interval and word.
 
     Both are read once, and of `before` only what is compared is kept.
 
@@ -90,10 +90,10 @@ def against(
     shift, compared = compare_with_shift([cell for _, cell in timed], margin)
     words = verdicts(compared, ALPHA)
     for (row, _), verdict in zip(timed, words, strict=True):
-        row |= {"ratio": verdict.ratio, "low": verdict.low, "high": verdict.high}
-        row |= {"verdict": verdict.word, "replicates": verdict.replicates}
+        row |= {**speedup(verdict), "verdict": verdict.word, "replicates": verdict.replicates}
     for row in rows:
-        worse = row["verdict"] in (SLOWER, LARGER) and row["low"] > 1 + margin
+        best = row["smaller"] if "smaller" in row else row["speedup_high"]  # that the data allow
+        worse = row["verdict"] in (SLOWER, LARGER) and 1 / best > 1 + margin
         row["regression"] = worse and (shift is not None or row["verdict"] == LARGER)
     about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
     return {
@@ -114,13 +114,14 @@ def notes(record: Record) -> list[str]:
     """What must be read with the rows."""
     now, before = record["now"], record["before"]
     return [
-        f"ratio: now over before, below 1 is faster or smaller. now: commit {now['commit']}, torch "
+        "speedup: the time before over the time now, above 1 is faster; smaller: the peak before "
+        f"over the peak now. now: commit {now['commit']}, torch "
         f"{now['pytorch_version']}; before: commit {before['commit']}, torch "
         f"{before['pytorch_version']}.",
         _shift_says(record),
-        f"low, high: {100 * record['level']:.4g} % intervals of independent sets of processes, "
-        "adjusted for all rows. The gate closes where a whole interval lies above "
-        f"{100 * record['margin']:.3g} %.",
+        f"Intervals: {100 * record['level']:.4g} %, of independent sets of processes, "
+        "adjusted for all rows. The gate closes where a whole interval says slower by more than "
+        f"{100 * record['margin']:.3g} %, or a peak is larger by more.",
         f"{record['unmatched']} cells have no counterpart and were not compared."
         + (f" Allowed to differ: {', '.join(record['allowed'])}." if record["allowed"] else ""),
     ]
@@ -136,8 +137,8 @@ def _shift_says(record: Record) -> str:
         )
     return (
         f"All {shift['cells']} timed cells together: {shift['ratio']:.4g} "
-        f"[{shift['low']:.4g}, {shift['high']:.4g}] times as long as before. Ratios of times are "
-        "over that of the other cells: a day, or a change that slows all code alike, is in this "
+        f"[{shift['low']:.4g}, {shift['high']:.4g}] times as long as before. Speed-ups are over "
+        "that of the other cells: a day, or a change that slows all code alike, is in this "
         "line and in no row."
     )
 
@@ -146,7 +147,7 @@ def check(record: Record) -> None:
     """Raises Regression, naming every cell that got slower or larger by more than the margin."""
     worse = [
         f"{row['version']} of {row['pretrained']} ({row['benchmark']}, {at(row)}) is "
-        f"{100 * (row['ratio'] - 1):.1f} % {row['verdict']}"
+        f"{100 * (1 / row.get('speedup', row.get('smaller')) - 1):.1f} % {row['verdict']}"
         for row in record["rows"]
         if row["regression"]
     ]
@@ -177,7 +178,7 @@ def _where(record: Record) -> Record:
 def _bytes(now: Record, before: Record) -> Record:
     ratio = now["peak_memory_bytes"] / before["peak_memory_bytes"]
     word = EQUAL if ratio == 1 else LARGER if ratio > 1 else SMALLER
-    return {"ratio": ratio, "low": ratio, "high": ratio, "verdict": word}
+    return {"smaller": 1 / ratio, "verdict": word}
 
 
 def _check_comparable(name: str, now: Record, other: str, before: Record, allow: set[str]) -> None:

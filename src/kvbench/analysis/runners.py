@@ -11,8 +11,9 @@ from kvbench.stats.paired import Interval, compare, interval
 
 BASELINES = {"peers": "v1", "executions": "eager-torch"}
 NOTES = {
-    "peers": "`v1_speedup` is the runner's time over v1's: above 1, v1 is faster. 95 % intervals, "
-    "paired by round. Tokens are compared with those v1 generates from the same weights.",
+    "peers": "`speedup` is v1's time over the runner's: above 1, the runner is faster. 95 % "
+    "intervals, paired by round. Tokens are compared with those that v1 generates from the same "
+    "weights.",
     "executions": "`speedup` is the step's time run eagerly by torch, over this way's. The step is "
     "the forward and the pick of a token, whatever runs it; preparing it once is apart.",
 }
@@ -39,7 +40,7 @@ def ways(cell: Record) -> str:
 
 
 def peer_rows(records: list[Record]) -> list[Row]:
-    """One row per runner, batch and T: its time, and how much faster v1 is."""
+    """One row per runner, batch and T: its time, and its speed-up over v1."""
     rows = []
     for (batch, T), cells in by(records, "batch_size", "T").items():
         v1 = next((cell for cell in measured(cells) if cell["version"] == "v1"), None)
@@ -55,7 +56,7 @@ def peer_rows(records: list[Record]) -> list[Row]:
             row |= {"total_ms_high": ends["high"], "tpot_ms": cell["tpot_ms_median"]}
             row |= {"tokens_per_s": 1e3 * batch * T / cell["time_total_ms_median"]}
             if v1:
-                row |= _ratio("v1_speedup", times_ms(cell), times_ms(v1), cell, v1)
+                row |= _speedup(times_ms(v1), times_ms(cell), v1, cell)
             row["tokens"] = _tokens(cell)
             rows.append(row)
     return rows
@@ -75,7 +76,7 @@ def execution_rows(records: list[Record]) -> list[Row]:
             row |= {"ran": ways(cell), "step_ms": found.point, "step_ms_low": found.low}
             row |= {"step_ms_high": found.high}
             if base:
-                row |= _ratio("speedup", step_times(base), step_times(cell), base, cell)
+                row |= _speedup(step_times(base), step_times(cell), base, cell)
             row |= {key: cell[key] for key in ("compile_s", "capture_s") if key in cell}
             rows.append(row)
     return rows
@@ -88,16 +89,16 @@ def table(records: list[Record], kind: str) -> Table:
     return Table(f"{title} {records[0]['pretrained']}", rows, [NOTES[kind]], records)
 
 
-def _ratio(
-    name: str, a_ms: dict[int, list[float]], b_ms: dict[int, list[float]], a: Record, b: Record
+def _speedup(
+    a_ms: dict[int, list[float]], b_ms: dict[int, list[float]], a: Record, b: Record
 ) -> Row:
-    """The ratio of two cells' times over the rounds that both ran in, or why there is none."""
+    """The speed-up of b over a, of the rounds that both ran in, or why there is none."""
     try:
         shared = rounds(a, b)
     except NotSideBySide as reason:
         return {"remark": str(reason)}
     found = compare([a_ms[r] for r in shared.replicates], [b_ms[r] for r in shared.replicates])
-    row: Row = {name: found.ratio, f"{name}_low": found.low, f"{name}_high": found.high}
+    row: Row = {"speedup": found.ratio, "speedup_low": found.low, "speedup_high": found.high}
     return row | ({"remark": shared.remark} if shared.remark else {})
 
 

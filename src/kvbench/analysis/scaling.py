@@ -8,8 +8,10 @@ cells; over batch from decode cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
+
+import numpy as np
 
 from kvbench.analysis.bounds import step_cost
 from kvbench.analysis.drift import Paced, to_round_pace
@@ -17,10 +19,12 @@ from kvbench.analysis.rounds import NotSideBySide, rounds
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BEYOND, BreakEven, Line, break_even, fit_line
+from kvbench.stats.paired import t_interval
 
 MOST = 64  # depths fitted: Theil and Sen's line takes the slope of every two of them
 LEVEL = 0.95
 BELOW = "error: slope below what its bytes take"
+SAME_SLOPE = "faster, slopes too close to tell where"
 FAR = 1024  # cached tokens, over which the modelled slope is taken
 
 
@@ -90,9 +94,9 @@ def notes(roofs: Record | None, axis: str = "depth") -> list[str]:
         f"{100 * LEVEL:.4g} % intervals over processes; one process has none.",
         floor,
         f"break_even: the {axis.removesuffix('_size')} from which the version is faster than v1, "
-        f"up to {limit}, where the data say that it is; low, high: what they allow, an empty high "
-        "end meaning beyond it. too close to tell: they say neither; beyond: slower all the way; "
-        "never: slower, and ever more so.",
+        f"up to {limit}, where the data say that it is and the two slopes differ; low, high: what "
+        "they allow, an empty high end meaning beyond it. too close to tell: they say neither; "
+        "beyond: slower all the way; never: slower, and ever more so.",
         "Times are those of the clock, each brought to the pace of its round by the yardstick "
         "where the verdicts are, so that versions met the same machine; what rounds have apart is "
         "in the intervals. A slope below what its bytes take by more than its error is flagged.",
@@ -181,8 +185,8 @@ def _fitted(
         line = lines[name]
         if "v1" in lines and name != "v1":
             reach = cell["model_config"]["block_size"] if axis == "depth" else max(own.x)
-            crossing = break_even(line, lines["v1"], reach)
-        row |= _shown(line, axis) | _modelled(cell, roofs, axis) | _when(crossing, axis)
+            crossing = told_apart(line, lines["v1"], break_even(line, lines["v1"], reach))
+        row |= _shown(line, axis) | _when(crossing, axis) | _modelled(cell, roofs, axis)
         processes = sum(len(cell["processes"]) for cell in own.cells)
         row["disturbed"] = sum(cell.get("disturbed", 0) for cell in own.cells)
         row["flag"] = _impossible(row, processes)
@@ -228,6 +232,20 @@ def _modelled(cell: Record, roofs: Record | None, axis: str) -> Record:
         "modelled_slope_us": 1000 * slope / bytes_per_ms,
         "modelled_intercept_ms": (one - slope) / bytes_per_ms,
     }
+
+
+def told_apart(line: Line, base: Line, found: BreakEven) -> BreakEven:
+    """The crossing of two lines; none where the interval of their slopes' difference holds 0.
+
+    A version that is faster from depth 0 on needs no crossing, and keeps its word.
+    """
+    if not found.depth or line.replicates == 1:
+        return found
+    apart = np.subtract(line.slopes, base.slopes)
+    mean, half = t_interval(apart, line.level, line.lost + base.lost)
+    if abs(mean) > half:
+        return found
+    return replace(found, depth=None, extrapolated=False, reason=SAME_SLOPE)
 
 
 def _when(found: BreakEven | None, axis: str) -> Record:

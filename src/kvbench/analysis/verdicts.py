@@ -19,6 +19,7 @@ from kvbench.records.record import Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
+    Verdict,
     replicates_needed,
     smallest_detectable,
     verdicts,
@@ -27,6 +28,7 @@ from kvbench.stats.paired import Comparison
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
+IMPLEMENTATIONS = "implementations differ"  # in a word's place: it would not be of the caches
 MOST = 1000  # replicates beyond which nobody measures
 SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
 
@@ -42,11 +44,11 @@ def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
 def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
-    `controls` is a record of `judge_controls`, whose counts the result repeats. Ratios are the
-    version's time over its baseline's, of processes that ran in one round; a pair without such a
-    round gets no ratio and no word, but the reason.
+    `controls` is a record of `judge_controls`, whose counts the result repeats. A speed-up is the
+    baseline's time over the version's, of processes that ran in one round; a pair without such a
+    round gets no speed-up and no word, but the reason.
     """
-    rows, compared, limits = [], [], []
+    rows, compared, limits, unlike = [], [], [], []
     drift = exponents(cells)
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
@@ -59,12 +61,15 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
             elif comparison := _compared(row, of[version], of[baseline], drift, margin):
                 compared.append((row, comparison))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
+                unlike += [row] if implementations(of[version], of[baseline]) else []
             rows.append(row)
     level = attach_verdicts(compared, margin)
+    for row in unlike:
+        row["verdict"] = IMPLEMENTATIONS
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
         row |= {"ceiling": ceiling, "ceiling_from": limit}
-        row["share_of_ceiling"] = 1 / row["ratio"] / ceiling
-        beyond = row["high"] is not None and 1 / row["high"] > row["ceiling"]
+        row["share_of_ceiling"] = row["speedup"] / ceiling
+        beyond = row["speedup_low"] is not None and row["speedup_low"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
     seen = _detectable([comparison for _, comparison in compared], cells)
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
@@ -127,7 +132,7 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
             rows.append(row)
     level = attach_verdicts(compared, margin)
     for row in rows:
-        none_shown = "ratio" in row and row["verdict"] not in (FASTER, SLOWER)
+        none_shown = "speedup" in row and row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
         row["as_expected"] = "yes" if good else "no"
     same = [comparison for row, comparison in compared if not row["delay"]]
@@ -141,14 +146,15 @@ def notes(record: Record) -> list[str]:
         return ["Nothing to compare."]
     percent = 100 * record["level"]
     lines = [
-        "ratio: the version's time over its baseline's, below 1 is faster; low, high: its paired "
+        "speedup: the baseline's time over the version's, above 1 is faster, with its paired "
         f"{percent:.4g} % interval over processes, adjusted for all rows; "
         f"equivalent: within {100 * record['margin']:.3g} %.",
     ]
-    if any(row.get("clock_ratio") for row in record["rows"]):
+    if any(row.get("clock_speedup") for row in record["rows"]):
         lines.append(
-            "Ratios are of times brought to one pace of the machine by the yardstick beside every "
-            "run (docs/method.md); clock_ratio is of the times as they are."
+            "speedup is drift-corrected: of times brought to one pace of the machine by the "
+            "yardstick beside every run (docs/method.md); clock_speedup is of the clock's times as "
+            "they are."
         )
     if record["benchmark_name"] == "verdicts":
         lines.append(
@@ -161,7 +167,7 @@ def notes(record: Record) -> list[str]:
         if row.get("flag"):
             lines.append(
                 f"{row['flag']}: {row['version']} against {row['baseline']} at {at(row)} is at "
-                f"least {1 / row['high']:.3g} times faster where {row['ceiling_from']} allow "
+                f"least {row['speedup_low']:.3g} times faster where {row['ceiling_from']} allow "
                 f"{row['ceiling']:.3g}. The measurement or the code is wrong until something "
                 "outside the model explains it."
             )
@@ -220,15 +226,29 @@ def _compared(
     comparison = compare_cells(a, b, drift, margin)
     at_one_pace = uses_yardstick(a, b, drift)
     clock = compare_cells(a, b, drift, by_clock=True) if at_one_pace else None
-    row["clock_ratio"] = clock.ratio if clock else None
-    ways = [tuple(cell.get(key) for key in ("execution", "kernel")) for cell in (a, b)]
+    row["clock_speedup"] = 1 / clock.ratio if clock else None
     remarks = [shared.remark] if shared.remark else []
-    if ways[0] != ways[1]:
-        ran = ["{} with {} kernels".format(*way) for way in ways]
-        remarks.append(f"not of caches alone: ran {ran[0]}, its baseline {ran[1]}")
+    if differ := implementations(a, b):
+        remarks.append(differ)
     row["disturbed"] = a.get("disturbed", 0) + b.get("disturbed", 0)
     row["remark"] = "; ".join(remarks) or None
     return comparison
+
+
+def implementations(a: Record, b: Record) -> str | None:
+    """What apart from their caches differs between two cells: how they ran, and whose kernels read.
+
+    None where nothing does. A version without a cache has no decode attention that could differ.
+    """
+    names = {"execution": "execution", "kernel": "kernels", "decode_attention": "decode attention"}
+    found = [
+        f"{name} {a[key]} against {b[key]}"
+        for key, name in names.items()
+        if a.get(key) and b.get(key) and a[key] != b[key]
+    ]
+    if not found:
+        return None
+    return f"{', '.join(found)}: --config kernel=torch execution=eager compares the caches"
 
 
 def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:
@@ -260,16 +280,20 @@ def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float
     for (row, _), verdict in zip(compared, found, strict=True):
         last = {key: row.pop(key) for key in ("disturbed", "remark")}
         row |= {
-            "ratio": verdict.ratio,
-            "low": verdict.low,
-            "high": verdict.high,
-            "clock_ratio": row.pop("clock_ratio"),  # its place in the table
+            **speedup(verdict),
             "verdict": verdict.word,
+            "clock_speedup": row.pop("clock_speedup"),  # its place in the table
             "replicates": verdict.replicates,
             "p_adjusted": verdict.p_adjusted,
             **last,
         }
     return found[0].level if found else 1 - ALPHA
+
+
+def speedup(of: Verdict | Comparison) -> Record:
+    """The speed-up of a over b, b's time over a's, with its interval: of a ratio of times a / b."""
+    low, high = (None if end is None else 1 / end for end in (of.high, of.low))
+    return {"speedup": 1 / of.ratio, "speedup_low": low, "speedup_high": high}
 
 
 def _record(

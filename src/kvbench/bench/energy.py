@@ -35,7 +35,7 @@ def per_token(setup: Setup, runner: Runner, meter: energy.Meter, seconds: float)
     """What both loops drew, and joules a token of each phase. Raises energy.Unreadable."""
     (B, P), T = setup.prompt.shape, setup.cell.T
     prefill = meter.drawn(prefill_of(setup), seconds)
-    whole = meter.drawn(lambda: runner(no_mark), seconds)
+    whole = meter.drawn(lambda: runner(no_mark, T), seconds)
     decode = (whole.each - prefill.each) / (B * (T - 1)) if T > 1 else None
     return {
         "prefill_j_per_token": prefill.each / (B * P),

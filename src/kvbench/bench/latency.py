@@ -7,16 +7,20 @@ time is the TTFT; the others are the decode steps, whose mean is the TPOT at the
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from statistics import fmean, median
 from typing import Any
 
 from kvbench.bench import energy
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.meters.delay import Wrap, delaying
-from kvbench.bench.setup import Runner, Setup, ready
+from kvbench.bench.setup import Setup, ready
 from kvbench.bench.yardstick import runs_with_yardstick
 from kvbench.cell import Cell
 from kvbench.engine.generate import overflow_steps
+
+Generates = Callable[[Callable[[], None]], Any]  # a whole generation, given its clock's mark
+WARM_TOKENS = 16  # of a warm-up run: the prefill and steps enough to touch all that a step does
 
 
 def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
@@ -24,12 +28,16 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
     with ready(cell, weights, kernels) as setup:
         wrap = delaying(cell.delay or 0.0, setup.device)
         runner = setup.runner(cell.T)
-        for _ in range(cell.num_warmup_runs):
-            one_run(setup, runner, wrap)
+
+        def generation(T: int) -> dict[str, Any]:
+            return one_run(setup, lambda mark: runner(mark, T), wrap, T)
+
         T = cell.T
+        for _ in range(cell.num_warmup_runs):
+            generation(min(T, WARM_TOKENS))
         drawn = energy.of_runs(setup, runner)
         runs, readings = runs_with_yardstick(
-            setup, lambda: one_run(setup, runner, wrap), steps=T - 1, prefill=True
+            setup, lambda: generation(T), steps=T - 1, prefill=True
         )
         return setup.record(
             **cell.axes(),
@@ -41,14 +49,15 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         )
 
 
-def one_run(setup: Setup, runner: Runner, wrap: Wrap) -> dict[str, Any]:
-    """Generate once. Milliseconds: the whole by the wall clock, the rest by the device's clock."""
-    T = setup.cell.T
+def one_run(
+    setup: Setup, run: Callable[[Callable[[], None]], Any], wrap: Wrap, T: int
+) -> dict[str, Any]:
+    """Generate T tokens. Milliseconds: all by the wall clock, the parts by the device's clock."""
     ticks = clock(setup.device, 2 * T + 1)
     mark = wrap(ticks)
     setup.synchronise()
     began = time.perf_counter_ns()
-    runner(mark)
+    run(mark)
     setup.synchronise()
     total_ms = (time.perf_counter_ns() - began) / 1e6
     intervals = ticks.intervals_ms()

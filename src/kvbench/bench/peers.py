@@ -36,9 +36,9 @@ def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
         module, peer, theirs = started(cell.version, setup, T)
         at = first_difference(ours, theirs, start)
         for _ in range(cell.num_warmup_runs):
-            one_run(setup, peer, lambda mark: mark)
+            one_run(setup, peer, lambda mark: mark, T)
         setup.begin()
-        runs = [one_run(setup, peer, lambda mark: mark) for _ in range(cell.num_measure_runs)]
+        runs = [one_run(setup, peer, lambda mark: mark, T) for _ in setup.measured_runs()]
         facts = {
             "T": T,
             **summarise(runs, T),

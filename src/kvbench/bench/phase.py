@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
+from kvbench.bench.latency import WARM_TOKENS
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.setup import Setup, ready
 from kvbench.cell import Cell
@@ -25,10 +26,10 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
     """One phase cell: milliseconds per phase of one generation of T tokens, medians over runs."""
     with ready(cell, weights, kernels) as setup:
         for _ in range(cell.num_warmup_runs):
-            plain_run(setup)
+            plain_run(setup, T=min(cell.T, WARM_TOKENS))
         setup.begin()
         plain, runs = [], []
-        for _ in range(cell.num_measure_runs):
+        for _ in setup.measured_runs():
             plain.append(plain_run(setup))
             runs.append(instrumented_run(setup))
         T = cell.T
@@ -43,9 +44,9 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         )
 
 
-def plain_run(setup: Setup, mark: Callable[[], None] = no_mark) -> float:
-    """Wall milliseconds of one generation."""
-    T = setup.cell.T
+def plain_run(setup: Setup, mark: Callable[[], None] = no_mark, T: int | None = None) -> float:
+    """Wall milliseconds of one generation, by default of the cell's T tokens."""
+    T = T or setup.cell.T
     cache = setup.cache(setup.prompt.size(1) + T)
     setup.synchronise()
     began = time.perf_counter_ns()

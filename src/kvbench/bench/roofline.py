@@ -29,9 +29,9 @@ BETWEEN_MS, MOST_BETWEEN = 5.0, 50
 
 
 def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
-    """A callable that runs the phase once. For decode the P-token cache is built here, outside it.
+    """A callable that runs the phase once. For decode the cache is filled here, outside it.
 
-    v0 has no cache to build: its decode step recomputes P + 1 tokens.
+    v0 has no cache to fill: its decode step recomputes P + 1 tokens.
     """
     shape = (setup.cell.batch_size, P + 1)
     draw = torch.Generator().manual_seed(setup.cell.seed)
@@ -39,8 +39,7 @@ def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
     tokens = tokens.to(setup.device)
     cache = setup.cache(P + 1)
     if phase == "decode":
-        with torch.inference_mode():
-            setup.model(tokens[:, :P], cache)
+        fill(cache, P, setup.cell.seed)
         return step_over(setup, cache, tokens)
 
     @torch.inference_mode()
@@ -49,6 +48,20 @@ def phase_of(setup: Setup, phase: str, P: int) -> Callable[[], Any]:
         setup.model(tokens[:, :P], cache)
 
     return once
+
+
+@torch.inference_mode()
+def fill(cache: Cache, tokens: int, seed: int) -> None:
+    """Store seeded normal K and V of `tokens` tokens in an empty cache, the same in each layer.
+
+    A step's time does not depend on the numbers, and a prefill may take longer than all of a cell.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    shape = (2, cache.batch, cache.n_head, tokens, cache.head_dim)
+    k, v = torch.randn(shape, generator=draw).to(cache.device, cache.dtype)
+    for layer in cache.layers:
+        cache.update(layer, k, v)
+    cache.advance(tokens)
 
 
 def step_over(setup: Setup, cache: Cache, tokens: Tensor) -> Callable[[], Any]:

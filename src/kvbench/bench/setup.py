@@ -5,6 +5,7 @@ A `Cell` is what a measuring job is given: flags, shape and settings.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
 from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes
 from kvbench.engine.backend import PLAIN, Choice, settle
-from kvbench.engine.fast_cache import with_fast_attention
+from kvbench.engine.fast_cache import decode_kernel, with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
 from kvbench.engine.packed_linear import copied_bytes, pack
 from kvbench.job import devices
@@ -29,7 +30,7 @@ from kvbench.models.build import build
 if TYPE_CHECKING:
     from kvbench.engine.static_step import StaticStep
 
-Runner = Callable[[Callable[[], None]], Tensor]
+Runner = Callable[[Callable[[], None], int], Tensor]
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Setup:
     held: devices.Held
     watch: machine.Watch
     prepared_s: dict[str, float] = field(default_factory=dict)  # tuning, compiling, capturing
+    decode_attention: str | None = None  # whose kernels; None where no step reads a cache
     kernel_settings: dict[str, Any] | None = None  # of Triton's kernels, where they run the step
 
     def begin(self) -> None:
@@ -57,7 +59,9 @@ class Setup:
         like = self.model.lm_head.weight
         batch = batch or len(self.prompt)
         cache = make(self.cell.cache, self.model.config, batch, tokens, like)
-        return with_fast_attention(cache, self.choice)
+        cache = with_fast_attention(cache, self.choice)
+        self.decode_attention = decode_kernel(cache) if self.cell.use_cache else None
+        return cache
 
     def pick(self) -> Pick:
         """The cell's sampling rule: greedy at temperature 0, else seeded."""
@@ -65,19 +69,28 @@ class Setup:
             return greedy
         return Sampler(self.cell.temperature, self.cell.top_k, self.cell.seed)
 
-    def runner(self, T: int) -> Runner:
-        """What generates T tokens after the prompt, again and again: `run(mark) -> tokens`."""
-        cache, pick = self.cache(self.prompt.size(1) + T), self.pick()
+    def measured_runs(self) -> Iterator[int]:
+        """Counts the measured runs: `num_measure_runs`, fewer where `run_budget_s` is over."""
+        began, budget = time.perf_counter(), self.cell.run_budget_s
+        for number in range(self.cell.num_measure_runs):
+            if number and budget is not None and time.perf_counter() - began >= budget:
+                return
+            yield number
+
+    def runner(self, most: int) -> Runner:
+        """What generates up to `most` tokens after the prompt, again and again: `run(mark, T)`."""
+        cache, pick = self.cache(self.prompt.size(1) + most), self.pick()
         if self.choice.static:
             step = self.step(cache, pick)
-            return lambda mark: step.generate(self.prompt, T, mark)
-        return lambda mark: generate(self.model, self.prompt, T, cache, self.pick(), mark)
+            return lambda mark, T: step.generate(self.prompt, T, mark)
+        return lambda mark, T: generate(self.model, self.prompt, T, cache, self.pick(), mark)
 
     def step(self, cache: Cache, pick: Pick | None = None) -> StaticStep:
         """The decode step over `cache` as this cell runs it: captured, compiled or as it is."""
         from kvbench.engine.static_step import StaticStep
 
         step = StaticStep(self.model, cache, pick, self.choice.execution, self.choice.kernel)
+        self.decode_attention = self.choice.kernel
         self.prepared_s = step.prepared_s
         self.kernel_settings = step.settings
         return step
@@ -111,6 +124,7 @@ class Setup:
             **machine.facts(self.device),
             **cache_bytes(self.cell),
             **self.choice.facts(),
+            "decode_attention": self.decode_attention,
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
             **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),

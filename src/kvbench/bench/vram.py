@@ -22,7 +22,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
             generate(setup.model, setup.prompt, 2, setup.cache(prompt_length + 2))
         setup.begin()
         baseline = setup.weight_bytes + setup.packed_bytes + tensor_bytes([setup.prompt])
-        repeats = [one_run(setup, kernels) for _ in range(cell.num_measure_runs)]
+        repeats = [one_run(setup, kernels) for _ in setup.measured_runs()]
         worst = max(repeats, key=lambda repeat: repeat["peak_activation_bytes"])
         return setup.record(
             T=T,

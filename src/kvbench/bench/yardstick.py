@@ -23,6 +23,7 @@ from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.fast_cache import with_native_attention
 
 Run = dict[str, Any]
+STEPS = 16  # of a reading, at most: a longer one tells no more of the machine's pace
 
 
 class OneLayer:
@@ -96,15 +97,14 @@ def runs_with_yardstick(
     `yardstick_ms` holds one reading from before the first run and one from after each. Nothing
     where the cell asks for none, and on CUDA, which no other process uses meanwhile.
     """
-    n = setup.cell.num_measure_runs
     if not setup.cell.yardstick or setup.device == "cuda":
         setup.begin()
-        return [run() for _ in range(n)], {}
+        return [run() for _ in setup.measured_runs()], {}
     Yardstick(setup, 1, prefill)()  # warm
-    read = Yardstick(setup, steps, prefill)
+    read = Yardstick(setup, min(steps, STEPS), prefill)
     setup.begin()
     runs, readings = [], [read()]
-    for _ in range(n):
+    for _ in setup.measured_runs():
         runs.append(run())
         readings.append(read())
     return runs, {"yardstick_ms": readings}

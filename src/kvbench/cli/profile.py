@@ -37,7 +37,8 @@ GEMM_N = {"cpu": 256, "cuda": 4096}
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with one line naming the allowed values for anything else."""
-    known = [f"{version}_{phase}" for version in versions.VERSIONS for phase in PHASES]
+    called = [*versions.VERSIONS, *versions.BY_NAME]
+    known = [f"{version}_{phase}" for version in called for phase in PHASES]
     parser = argparse.ArgumentParser(description="Profile one prefill or one decode step.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--version", choices=[*known, CALIBRATE], metavar="vN_PHASE")
@@ -98,7 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _cell(given: argparse.Namespace) -> Cell:
-    version, phase = given.version.split("_")
+    name, phase = given.version.rsplit("_", 1)
+    version = versions.version_of(name)
     settings = {
         key: getattr(given, key) for key in ("dtype", "device", "threads", "execution", "kernel")
     }

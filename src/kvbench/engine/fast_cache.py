@@ -26,6 +26,8 @@ class NativeCache:
     is allocated but the attention's output.
     """
 
+    decode_kernel = "native"
+
     def __init__(self, cache: RowCache, native: Native) -> None:
         self.cache, held = cache, cast(HasRows, cache)
         self.appends, self.attentions = {}, {}
@@ -122,6 +124,11 @@ class WidenedCache:
         if q.size(2) > 1 or n < WIDEN_FROM:
             return self.cache.attend(layer, q)
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
+
+
+def decode_kernel(cache: Cache) -> str:
+    """Whose kernels compute a decode step's attention over `cache` where the model calls it."""
+    return getattr(cache, "decode_kernel", "torch")
 
 
 def with_fast_attention(cache: Cache, choice: Choice) -> Cache:

@@ -18,7 +18,7 @@ from kvbench.ncu import runner
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.report import parse
 from kvbench.presets import PRESETS
-from kvbench.versions import VERSIONS
+from kvbench.versions import BY_NAME, VERSIONS, version_of
 
 PROGRAM = Path(__file__).resolve().parents[3] / "scripts/profile_decode_step.py"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    known = [f"{version}_{phase}" for version in VERSIONS for phase in ("prefill", "decode")]
+    called = [*VERSIONS, *BY_NAME]
+    known = [f"{version}_{phase}" for version in called for phase in ("prefill", "decode")]
     parser.add_argument("--version", required=True, choices=known, metavar="vN_PHASE")
     parser.add_argument("--P", type=int, default=512, help="prompt tokens, or depth (512)")
     parser.add_argument("--model", default="gpt2", choices=list(PRESETS), help="(gpt2)")
@@ -40,6 +41,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="(bfloat16)")
     parser.add_argument("--out", type=Path, default=Path("results/ncu"), help="(results/ncu)")
     given, rest = parser.parse_known_args(argv)
+    name, phase = given.version.rsplit("_", 1)
+    given.version = f"{version_of(name)}_{phase}"
     try:
         found = run(given, rest)
     except (NcuError, OSError) as error:

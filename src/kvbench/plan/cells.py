@@ -18,8 +18,16 @@ from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_sourc
 
 # What every cell takes of the configuration.
 STUDY = (
-    *("implementation_name", "dtype", "device", "threads", "execution", "kernel"),
-    *("prompt_length", "seed", "temperature", "top_k", "num_warmup_runs", "num_measure_runs"),
+    *("implementation_name", "dtype", "device", "threads", "execution", "kernel", "process"),
+    *(
+        "prompt_length",
+        "seed",
+        "temperature",
+        "top_k",
+        "num_warmup_runs",
+        "num_measure_runs",
+        "run_budget_s",
+    ),
 )
 PER_PRESET = ("perplexity.context", "perplexity.max_windows")  # may be a mapping from presets
 TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel takes
@@ -103,9 +111,36 @@ def settings(
 
 def study_of(config: dict[str, Any], benchmark: str) -> dict[str, Any]:
     """The configuration whose keys a benchmark's axes name."""
-    studies = {"controls": control_study, "executions": execution_study}
-    own = studies[benchmark](config) if benchmark in studies else config
-    return own | {"one": [1]}
+    studies = {
+        "controls": control_study,
+        "executions": execution_study,
+        "decode": decode_study,
+        "dispatch": dispatch_study,
+    }
+    return studies[benchmark](config) if benchmark in studies else config
+
+
+def decode_study(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration under which benchmark `decode` is measured.
+
+    Its own batch sizes and versions, where it gives them; without, the study's batch sizes, and its
+    versions with a cache: those without compute the whole sequence at every depth.
+    """
+    own = config["decode"]
+    return config | {
+        "batch_size": own["batch_size"] or config["batch_size"],
+        "versions": own["versions"] or with_cache(config["versions"]),
+    }
+
+
+def dispatch_study(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of benchmark `dispatch`: one batch serves all."""
+    return decode_study(config) | {"batch_size": [1]}
+
+
+def with_cache(names: list[str]) -> list[str]:
+    """The versions that keep a cache; all of them where none does."""
+    return [name for name in names if versions.get_use_cache(name)] or names
 
 
 def control_study(config: dict[str, Any]) -> dict[str, Any]:
@@ -159,9 +194,8 @@ def modes(config: dict[str, Any]) -> list[str]:
 
 def execution_study(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration under which `modes` are compared: versions with a cache, the largest T."""
-    cached = [version for version in config["versions"] if versions.get_use_cache(version)]
-    largest = [max(config["T_values"])]
-    return config | {"versions": cached, "modes": modes(config), "T_values": largest}
+    own = {"versions": with_cache(config["versions"]), "T_values": [max(config["T_values"])]}
+    return config | own | {"modes": modes(config)}
 
 
 def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> Cell:

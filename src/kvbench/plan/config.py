@@ -21,10 +21,10 @@ from kvbench.plan.config_checks import ConfigError, check_together
 from kvbench.plan.models import CONTEXT, WINDOWS, place_models
 from kvbench.plan.study import CUSTOM
 from kvbench.presets import PRESETS
-from kvbench.versions import VERSIONS
+from kvbench.versions import BY_NAME, VERSIONS
 
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
-DEEPEST, LARGEST_BITS = 6, 128  # levels of a configuration; bits of a number in it
+DEEPEST, MOST_VALUES, LARGEST_BITS = 6, 50_000, 128  # levels; values in all; bits of a number
 SHOWN = 80  # characters of a wrong value that are repeated
 
 
@@ -36,7 +36,8 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
-    keys["versions"]["items"]["enum"] = list(VERSIONS)
+    for listed in (keys["versions"], keys["decode"]["properties"]["versions"]["oneOf"][0]):
+        listed["items"]["enum"] = [*VERSIONS, *BY_NAME]
     keys["peers"]["items"]["enum"] = list(PEERS)
     return _knowing(schema, PRESETS)
 
@@ -69,9 +70,9 @@ def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
 def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> dict[str, Any]:
     """The whole configuration: `given` with numbers read, defaults filled in and lists made lists.
 
-    `name` is the study's name where the configuration gives none. Afterwards `pretrained` and
-    `batch_size` are lists and `log_file` is a path. Raises ConfigError for the first key that is
-    unknown, of a wrong type, out of range, or impossible in combination.
+    `name` is the study's name where the configuration gives none. Afterwards `versions` are
+    numbers, `pretrained` and `batch_size` are lists and `log_file` is a path. Raises ConfigError
+    for the first key that is unknown, of a wrong type, out of range, or impossible in combination.
     """
     import jsonschema
 
@@ -81,7 +82,7 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     except ForeignFile as error:
         raise ConfigError(f"config key 'pretrained': {error}") from None
     schema = _knowing(schema, [*PRESETS, *models])
-    config = _coerce({"study": name, **given}, schema)
+    config = _versions_by_number(_coerce({"study": name, **given}, schema))
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(config),
         key=lambda e: list(map(str, e.path)),
@@ -92,6 +93,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     config = _defaults(config, schema) | {"models": models}
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
+    if config["decode"]["batch_size"] is not None:
+        config["decode"]["batch_size"] = _listed(config["decode"]["batch_size"])
     for key in ("batch_size", "T"):
         config["controls"][key] = _listed(config["controls"][key])
     for key, most in (("context", CONTEXT), ("max_windows", WINDOWS)):
@@ -104,42 +107,107 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
 
 
 def check_written(path: str | Path) -> None:
-    """Raise ConfigError for a file that gives a key twice, of which YAML would keep the last."""
+    """Raise ConfigError for a file that holds no configuration, or that gives a key twice.
+
+    Of such keys YAML would keep the last. What Snakemake cannot load itself it refuses in words of
+    its own, before it reads the Snakefile: who asks here first gets one line.
+    """
     import yaml
 
-    queue = [yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)]
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if isinstance(root, yaml.MappingNode):
+            _check_keys(path, root)
+            given = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not in UTF-8, at byte {error.start}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}, is not YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = str(error).splitlines() or [type(error).__name__]
+        raise ConfigError(f"{path} is not YAML: {said[0]}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path} holds no configuration; allowed: keys and values, one a line")
+    _check_plain(given, name=str(path))
+
+
+def _check_keys(path: str | Path, root: Any) -> None:
+    """Raise ConfigError for a key that a mapping, at any depth, gives twice."""
+    import yaml
+
+    queue, seen = [root], {id(root)}
     for node in queue:
+        inner = node.value
         if isinstance(node, yaml.MappingNode):
-            keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            keys = Counter(key.value for key, _ in inner if isinstance(key, yaml.ScalarNode))
             for key, count in keys.items():
                 if count > 1:
                     raise ConfigError(
                         f"{path} gives config key {_shown(key)} {count} times in the mapping that "
                         f"begins at line {node.start_mark.line + 1}: keep one"
                     )
-            queue += [value for _, value in node.value if value not in queue]
+            inner = [value for _, value in inner]
+        for value in inner if isinstance(inner, list) else ():
+            if id(value) not in seen:  # an anchor may lead back to where it stands
+                seen.add(id(value))
+                queue.append(value)
 
 
-def _check_plain(value: Any, path: str = "", depth: int = 0) -> None:
+def _check_plain(given: Any, name: str = "the configuration") -> None:
     """Keys that are text, text that can be written on one line, numbers that can be, an end."""
-    where = f"config key {_shown(path)}" if path else "the configuration"
-    if depth > DEEPEST:
-        raise ConfigError(f"{where} is nested too deep; allowed: {DEEPEST} levels, no cycle")
-    if isinstance(value, dict):
-        for key, item in value.items():
+    queue: list[tuple[Any, str, int]] = [(given, "", 0)]
+    for value, path, depth in queue:
+        where = f"config key {_shown(path)}" if path else name
+        if depth > DEEPEST:
+            raise ConfigError(f"{where} is nested too deep; allowed: {DEEPEST} levels, no cycle")
+        if len(queue) > MOST_VALUES:
+            raise ConfigError(f"{name} has more than {MOST_VALUES} values; allowed: fewer")
+        for key in value if isinstance(value, dict) else ():
             if not isinstance(key, str):
                 raise ConfigError(f"{where} has the key {_shown(key)}; allowed: text")
-            _check_plain(key, path, depth)
-            _check_plain(item, f"{path}.{key}" if path else key, depth + 1)
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            _check_plain(item, f"{path}.{place}", depth + 1)
-    elif isinstance(value, int) and value.bit_length() > LARGEST_BITS:
-        raise ConfigError(f"{where} is a number of {value.bit_length()} bits; allowed: fewer")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where} is {value}; allowed: finite numbers")
-    elif isinstance(value, str) and not value.isprintable():
-        raise ConfigError(f"{where} is {_shown(value)}; allowed: text of printable characters")
+            if not key.isprintable():
+                raise ConfigError(
+                    f"{where} is {_shown(key)}; allowed: text of printable characters"
+                )
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            queue += [(v, f"{path}.{key}" if path else str(key), depth + 1) for key, v in items]
+        if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
+            raise ConfigError(f"{where} is a number of {value.bit_length()} bits; allowed: fewer")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{where} is {value}; allowed: finite numbers")
+        if isinstance(value, str) and not value.isprintable():
+            raise ConfigError(f"{where} is {_shown(value)}; allowed: text of printable characters")
+
+
+def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with versions that it calls by name (`int8`) by their number (`v2`)."""
+    maps, decode = config.get("layer_maps"), config.get("decode")
+    config = _numbered(config)
+    if isinstance(decode, dict):
+        config = config | {"decode": _numbered(decode)}
+    if isinstance(maps, dict):
+        for name in maps:
+            if BY_NAME.get(name) in maps:
+                raise ConfigError(
+                    f"config key 'layer_maps' has {name!r} and {BY_NAME[name]!r}, which are one "
+                    "version: keep one"
+                )
+        config = config | {"layer_maps": {BY_NAME.get(v, v): value for v, value in maps.items()}}
+    return config
+
+
+def _numbered(section: dict[str, Any]) -> dict[str, Any]:
+    """A section with the numbers of the versions that its key `versions` lists."""
+    named = section.get("versions")
+    if not isinstance(named, list):
+        return section
+    return section | {"versions": [BY_NAME.get(v, v) if isinstance(v, str) else v for v in named]}
 
 
 def _listed(value: Any) -> list[Any]:
@@ -195,7 +263,13 @@ def _line(error: Any, schema: dict[str, Any]) -> str:
         deeper = [e for e in error.context if e.validator not in ("type",)]
         if deeper:
             return _line(deeper[0], schema)
-    return f"config key {path!r} is {_shown(error.instance)}; allowed: {_allowed(error.schema)}"
+    near: list[str] = []
+    if error.validator == "enum" and isinstance(error.instance, str):
+        near = difflib.get_close_matches(error.instance, map(str, error.schema["enum"]), n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return (
+        f"config key {path!r} is {_shown(error.instance)}; {hint}allowed: {_allowed(error.schema)}"
+    )
 
 
 def _unknown(path: str, wrong: str, known: list[str]) -> str:

@@ -6,6 +6,7 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +249,27 @@ def _check_roofline_source(config: dict[str, Any]) -> None:
             f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
             "folder that holds exports and the roofs.json of the machine that made them"
         )
+    if source == "csv" and (missing := _missing_exports(config)):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ConfigError(
+            f"config key 'roofline.csv_dir' is {folder!r}, which lacks {missing[0]}{more} of this "
+            "study's exports: export them, or leave their versions, phases or batch sizes out"
+        )
     if source == "ncu" and not runner.find():
         raise ConfigError(
             "config key 'roofline.source' is ncu, but there is no ncu on PATH; "
             "allowed here: auto, csv, model"
         )
+
+
+def _missing_exports(config: dict[str, Any]) -> list[str]:
+    """The names of exports that the study reads and its folder has not."""
+    asked = config["roofline"]
+    places = product(
+        config["pretrained"], config["versions"], asked["phases"], asked["batch_sizes"]
+    )
+    names = [f"{p}_{v}_{phase}_B{batch}_P{asked['P']}.csv" for p, v, phase, batch in places]
+    return [name for name in names if not _is_file(f"{asked['csv_dir']}/{name}")]
 
 
 def _check_weights(config: dict[str, Any], preset: str) -> None:

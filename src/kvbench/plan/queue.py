@@ -48,8 +48,8 @@ def sample_queue(config: dict[str, Any]) -> dict[Key, int]:
     orders = {
         "latency": run_order(with_peers, presets),
         "executions": run_order(executions | {"versions": ways}, presets),
-        "decode": run_order(config, presets, depths),
-        "dispatch": run_order(config | {"batch_size": [1]}, presets, depths),
+        "decode": run_order(study_of(config, "decode"), presets, depths),
+        "dispatch": run_order(study_of(config, "dispatch"), presets, depths),
         "controls": run_order(study_of(config, "controls"), presets),
     }
     keys = [(benchmark, *key) for benchmark, order in orders.items() for key in order]

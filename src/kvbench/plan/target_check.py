@@ -100,5 +100,16 @@ def _unknown(path: str, names: list[str], files: Iterable[str], config: dict[str
             "study's file with --configfile, after the target"
         )
     near = difflib.get_close_matches(path, [*names, *files], CLOSE)
+    numbered = "/".join(map(_by_number, path.split("/")))
+    if numbered != path:
+        near = [numbered]
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return f"no rule makes {path!r}: {hint}`snakemake --list-target-rules` names the targets"
+
+
+def _by_number(part: str) -> str:
+    """One part of a path, with a version that it calls by name by its number."""
+    name, joint, phase = part.rpartition("_")
+    if name in versions.BY_NAME:
+        return versions.BY_NAME[name] + joint + phase
+    return versions.BY_NAME.get(part, part)

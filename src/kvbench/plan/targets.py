@@ -29,7 +29,7 @@ DERIVED_TABLES = {
     "verdicts": ["latency", "decode"],
     "depth": ["latency", "decode"],
     "batch": ["decode"],
-    "attribution": ["decode"],
+    "attribution": ["dispatch"],
 }
 
 
@@ -68,8 +68,7 @@ def cell_paths(config: dict[str, Any], benchmark: str) -> list[str]:
 
 def presets_of(config: dict[str, Any], benchmark: str) -> list[str]:
     """The presets that a benchmark of this study measures; none where the study leaves it out."""
-    asked = "decode" if benchmark == "dispatch" else benchmark  # one does not go without the other
-    if asked not in config["benchmarks"]:
+    if benchmark not in config["benchmarks"]:
         return []
     return quality_presets(config) if benchmark == "perplexity" else config["pretrained"]
 
@@ -84,7 +83,7 @@ FURTHER = {
     "speedup": [VERDICTS],
     "decode": [VERDICTS],
     "peers": gathered("latency"),
-    "attribution": [*gathered("dispatch"), ROOFS],
+    "attribution": [*gathered("decode"), ROOFS],
     "roofline": [ROOFS],
 }
 

@@ -1,7 +1,7 @@
 """What a record is, and the views of it that analyses and reports share. Standard library only.
 
-A record is the JSON object that a measuring job writes, with the keys of `record.schema.json`; a
-cell of several processes keeps them in `processes`, each with its `runs`.
+A record is the JSON object that a measuring job writes, of a type of `records.types`; a cell of
+several processes keeps them in `processes`, each with its `runs`.
 """
 
 from __future__ import annotations

@@ -1,18 +1,24 @@
-"""The schema of a record, of the lines of `results.jsonl`: `record.schema.json`, beside this file.
+"""The lines of `results.jsonl` against the types of records, and these types as documents.
 
 python -m kvbench.records.schema FILE.jsonl    checks every line; names the first that does not fit
 python -m kvbench.records.schema --markdown    the keys as tables, for docs/records.md
+python -m kvbench.records.schema --json        the types as JSON Schema
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kvbench.benchmarks import BENCHMARKS, record_name
+from kvbench.records.benchmark_types import TYPES, Pooled
+from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.types import Failed, Measured, Record
 
 # What the project that this one grew out of calls otherwise -> what to read here.
 MOVED = {
@@ -32,62 +38,102 @@ MOVED = {
     "max_batch_capacity": "benchmark `capacity`",
 }
 
-PATH = Path(__file__).with_name("record.schema.json")
+TITLE = "One line of results.jsonl"
+ABOUT = (
+    "One cell: what was asked, on which machine, and what was measured. Times are milliseconds, "
+    "sizes bytes. Keys that are not named here may be there; a reader ignores those it does not "
+    "know."
+)
 
 
 class NotARecord(ValueError):
-    """A line that the schema refuses: which, where in it, and why."""
+    """A line that is of no record's type: which, where in it, and why."""
 
 
-def load() -> dict[str, Any]:
-    """The schema, with every benchmark that a study's JSON lines may hold."""
-    schema = json.loads(PATH.read_bytes())
-    names = schema["properties"]["benchmark_name"]["enum"]
-    registered = [record_name(name) for name, line in BENCHMARKS.items() if line.in_all]
-    names += [name for name in registered if name not in names]
-    return schema
+def benchmark_names() -> list[str]:
+    """The `benchmark_name` of every benchmark that a study's JSON lines may hold."""
+    registered = (record_name(name) for name, line in BENCHMARKS.items() if line.in_all)
+    return list(dict.fromkeys([*TYPES, *registered]))
 
 
-def check_lines(lines: Iterable[str], name: str) -> int:
+def check_lines(lines: Iterable[str | bytes], name: str) -> int:
     """How many lines there are; NotARecord, naming `name` and the line, for one that fails."""
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(load())
-    count = 0
+    count, names = 0, benchmark_names()
     for count, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = msgspec.json.decode(line)
         except (ValueError, RecursionError) as error:
-            raise NotARecord(f"{name}, line {count}: not JSON ({error})") from None
-        wrong = jsonschema.exceptions.best_match(validator.iter_errors(record))
-        if wrong is not None:
-            where = ".".join(map(str, wrong.absolute_path)) or "record"
-            raise NotARecord(f"{name}, line {count}, {where}: {wrong.message[:200]}")
+            raise NotARecord(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
+        try:
+            found = msgspec.convert(record, type_of(record))
+        except msgspec.ValidationError as error:
+            why, _, where = str(error).partition(" - at `$.")
+            where = where.rstrip("`") or "record"
+            raise NotARecord(
+                f"{name}, line {count}, {where}: {why[:200]}; docs/records.md says what is allowed"
+            ) from None
+        if found.benchmark_name not in names:
+            raise NotARecord(
+                f"{name}, line {count}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
+                f"of {', '.join(names)}"
+            )
     return count
+
+
+def type_of(record: Any) -> type[Record]:
+    """The type that a line's object has to be of."""
+    if not isinstance(record, dict) or "error" in record:
+        return Failed
+    return TYPES.get(str(record.get("benchmark_name")), Measured)
 
 
 def check_file(path: str | Path) -> int:
     """How many records a file of lines holds; NotARecord, naming it, where one fails or none is."""
     with open(path, "rb") as lines:
-        try:
-            count = check_lines((line.decode() for line in lines), str(path))
-        except UnicodeDecodeError as error:
-            raise NotARecord(f"{path} is not in UTF-8 ({error})") from None
+        count = check_lines(lines, str(path))
     if not count:
         raise NotARecord(f"{path} holds no record")
     return count
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a line, made of the types."""
+    kinds = dict.fromkeys([Record, Failed, Measured, *TYPES.values()])
+    refs, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    ref = dict(zip(kinds, refs, strict=True))
+    measured = [
+        {"if": {"properties": {"benchmark_name": {"const": name}}}, "then": ref[kind]}
+        for name, kind in TYPES.items()
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"kvbench-record-{SCHEMA_VERSION}",
+        "title": TITLE,
+        "description": ABOUT,
+        "properties": {"benchmark_name": {"enum": benchmark_names()}},
+        "if": {"required": ["error"]},
+        "then": ref[Failed],
+        "else": {"allOf": [ref[Measured], *measured]},
+        "$defs": components,
+    }
+
+
 def markdown() -> str:
     """Every key with its type and meaning: those of all records, then of each benchmark."""
-    schema = load()
-    parts = [f"# {schema['title']}", schema["description"]]
-    parts += ["## Every record", *_table(schema["properties"], schema["$defs"])]
-    for rule in schema["allOf"]:
-        which = rule["if"]["properties"]["benchmark_name"]
-        names = which.get("enum", [which.get("const")])
-        title = " and ".join(f"`{name}`" for name in names)
-        parts += [f"## {title}", *_table(rule["then"]["properties"], schema["$defs"])]
+    parts = [f"# {TITLE}", ABOUT]
+    names: dict[type[Measured], list[str]] = {}
+    for name, measured in TYPES.items():
+        names.setdefault(measured, []).append(name)
+    pooled = [name for kind in Pooled.__subclasses__() for name in names[kind]]
+    sections: dict[type[Record], str] = {
+        Record: "Every record",
+        Failed: "A cell without a measurement",
+        Measured: "Every measurement",
+        Pooled: f"A measurement of several processes: {_named(pooled)}",
+        **{kind: _named(its) for kind, its in names.items()},
+    }
+    for kind, title in sections.items():
+        parts += [f"## {title}", _table(kind)]
     parts += [
         "## Keys of other names",
         "The keys above are those of the project that this one grew out of, but for these. Keys of "
@@ -103,33 +149,44 @@ def markdown() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(properties: dict[str, Any], defs: dict[str, Any]) -> Iterator[str]:
+def _named(benchmarks: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in benchmarks)
+
+
+def _table(kind: type[Record]) -> str:
+    """What a type adds to the one it is made of, a key a line."""
+    defs = msgspec.json.schema_components([kind], ref_template="{name}")[1]
     lines = ["| key | type | meaning |", "| --- | --- | --- |"]
-    for key, rule in properties.items():
-        rule = defs[rule["$ref"].split("/")[-1]] if "$ref" in rule else rule
-        lines.append(f"| `{key}` | {_type(rule)} | {rule.get('description', '')} |")
-        inner = rule.get("properties") or rule.get("items", {}).get("properties", {})
+    inherited = getattr(kind.__base__, "__struct_fields__", ())
+    for key, rule in defs[kind.__name__]["properties"].items():
+        if key in inherited:
+            continue
+        lines.append(f"| `{key}` | {_type(rule)} | {rule['description']} |")
+        inner = rule.get("$ref") or rule.get("items", {}).get("$ref")
         lines += [
             f"| `{key}.{name}` | {_type(part)} | {part['description']} |"
-            for name, part in inner.items()
+            for name, part in defs.get(inner, {}).get("properties", {}).items()
             if "description" in part
         ]
-    yield "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _type(rule: dict[str, Any]) -> str:
-    if "const" in rule:
-        return f"`{json.dumps(rule['const'])}`"
+    """The type of a key, in the words of JSON."""
+    if "anyOf" in rule:
+        return " or ".join(map(_type, rule["anyOf"]))
     if "enum" in rule:
-        return ", ".join(f"`{value}`" for value in rule["enum"])
-    kinds = rule.get("type", "object")
-    return " or ".join(kinds) if isinstance(kinds, list) else kinds
+        return ", ".join(f"`{json.dumps(value).strip(chr(34))}`" for value in rule["enum"])
+    return str(rule.get("type", "object"))
 
 
 def main(arguments: list[str]) -> int:
-    """Print the tables, or check files; 1 where a line does not fit."""
+    """Print tables or schema, or check files; 1 where a line does not fit."""
     if arguments == ["--markdown"]:
         print(markdown(), end="")
+        return 0
+    if arguments == ["--json"]:
+        print(json.dumps(json_schema(), indent=1))
         return 0
     try:
         for path in arguments:

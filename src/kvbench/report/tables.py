@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from kvbench.analysis.table import Table
 from kvbench.files import write_text
 from kvbench.records.record import Row, is_error
 from kvbench.report.footer import footer
+from kvbench.report.markdown import WIDTH, readable
 from kvbench.report.selection import evenly_spaced
 
 MOST = 400  # rows of a Markdown table; of more it shows these places, and the CSV beside it has all
@@ -61,8 +63,8 @@ def energy_notes(cells: list[Row]) -> list[str]:
 
 def vram(cell: Row) -> Row:
     """The peak and its parts, in bytes."""
-    keys = ("peak_memory_bytes", "baseline_memory_bytes", "peak_activation_bytes")
-    parts = ("cache_used_bytes", "cache_reserved_bytes", "transient_bytes", "peak_phase")
+    keys = ("peak_memory_bytes", "cache_reserved_bytes", "cache_used_bytes", "transient_bytes")
+    parts = ("peak_activation_bytes", "baseline_memory_bytes", "peak_phase")
     process_keys = [key for key in ("peak_allocated_bytes", "peak_reserved_bytes") if key in cell]
     return {"T": cell["T"]} | {key: cell[key] for key in (*keys, *parts, *process_keys)}
 
@@ -81,22 +83,22 @@ def roofline(cell: Row) -> Row:
     at = point(cell, cell.get("roofs") or {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
     under = {"roof_percent": 100 * at.share, "bound": at.bound} if cell.get("roofs") else {}
     if under:
+        under |= {"error": "above its roof"} if at.impossible else {}
         under |= {"bandwidth_percent": 100 * at.gb_s / at.roof_gb_s}
         under |= {"compute_percent": 100 * at.gflop_s / at.roof_gflop_s}
-        under |= {"error": "above its roof"} if at.impossible else {}
     row = {
         "phase": cell["phase"],
         "P": cell["P"],
+        "time_ms": at.time_ms,
+        "gflop_per_s": at.gflop_s,
+        "gb_per_s": at.gb_s,
+        "flop_per_byte": at.intensity,
+        **under,
         "gflop": at.flop / 1e9,
         "gflop_is": at.flop_is,
         "mb": at.bytes / 1e6,
         "mb_is": at.bytes_is,
-        "time_ms": at.time_ms,
         "wall_ms": at.wall_ms,
-        "flop_per_byte": at.intensity,
-        "gflop_per_s": at.gflop_s,
-        "gb_per_s": at.gb_s,
-        **under,
         "source": cell["source"],
     }
     for name, ratio in (ratios(cell) or {}).items():
@@ -207,25 +209,25 @@ def publish(table: Table, markdown: str | Path, csv: str | Path) -> None:
         frame[name] = frame[name].astype("Int64")
     write_text(csv, frame.to_csv(index=False, lineterminator="\n"))
     notes = [*table.notes, *([footer(table.cells)] if table.cells else [])]
-    worded = table.shown is not None  # its numbers are text, with the digits they should have
-    shown = frame if table.shown is None else pd.DataFrame(table.shown)
+    shown = table.rows if table.shown is None else table.shown
     if len(shown) > MOST:
         shown, note = few(shown)
         notes = [note, *notes]
-    shown = shown.astype(object).where(shown.notna(), None)  # None, not NaN, is shown as missing
-    body = shown.to_markdown(index=False, floatfmt=".5g", missingval="-", disable_numparse=worded)
-    write_text(markdown, "\n\n".join([f"# {table.title}", body, *notes]).rstrip() + "\n")
+    body, own = readable(shown)
+    paragraphs = (fill(note, WIDTH) for note in [*own, *notes])
+    write_text(markdown, "\n\n".join([f"# {table.title}", body, *paragraphs]).rstrip() + "\n")
 
 
-def few(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def few(rows: list[Row]) -> tuple[list[Row], str]:
     """The rows of a few batches and lengths, and a line that says so."""
-    kept, said = table, []
+    kept, said = rows, []
     for name, most in PLACES.items():
-        if name in table:
-            chosen = evenly_spaced(map(int, table[name].dropna()), most)
-            kept = kept[kept[name].isin(chosen) | kept[name].isna()]
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if values:
+            chosen = evenly_spaced(values, most)
+            kept = [row for row in kept if row.get(name) in (*chosen, None)]
             said.append(f"{name} {', '.join(map(str, chosen))}")
     return (
         kept,
-        f"{len(kept):,} of {len(table):,} rows, those of {'; '.join(said)}: all are in the CSV.",
+        f"{len(kept):,} of {len(rows):,} rows, those of {'; '.join(said)}: all are in the CSV.",
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.bench.meters import throttling
-from kvbench.job import isolation
+from kvbench.job import fork_server, isolation
 from kvbench.records.provenance import PROJECT
 
 GIT_S = 30  # that git may take on a slow file system
@@ -100,6 +100,7 @@ def facts(device: str) -> dict[str, Any]:
         "gpu_total_vram": properties.total_memory if properties else None,
         "python_version": platform.python_version(),
         **isolation.facts(),
+        "forked": fork_server.forked(),
         "pytorch_version": torch.__version__,
         "cuda_version": torch.version.cuda,
         "device": device,

@@ -1,4 +1,4 @@
-"""Where a version pays: its time per token over its baseline's, over batch and depth."""
+"""Where a version pays: its speed-up over its baseline, over batch and depth."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from kvbench.report.figures import style
 from kvbench.report.footer import footer
 from kvbench.stats.decisions import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 
-MARKS = {FASTER: "▼", SLOWER: "▲", EQUIVALENT: "=", INCONCLUSIVE: "?"}
+MARKS = {FASTER: "▲", SLOWER: "▼", EQUIVALENT: "=", INCONCLUSIVE: "?"}
 KEY = (
-    "▼ faster   ▲ slower   = equivalent   ? inconclusive   ! above its ceiling   "
-    "≥ the least ratio that bytes and FLOP allow"
+    "▲ faster   ▼ slower   = equivalent   ? inconclusive   ! above its ceiling   "
+    "≤ the largest speed-up that bytes and FLOP allow"
 )
 MOST = 60  # squares of a map that have room for their numbers
 LEAST = 0.1  # the colours span at least this much on either side of 1, so that noise stays pale
 
 
 def draw(records: list[Record]) -> Figure:
-    """A map per version: ratio, the verdict's mark and the least ratio that the ceiling allows.
+    """A map per version: speed-up, the verdict's mark and the largest that the ceiling allows.
 
     `records` are decode cells and the record of their verdicts, whose words the squares show.
     """
@@ -37,7 +37,7 @@ def draw(records: list[Record]) -> Figure:
     batches = sorted({cell["batch_size"] for cell in cells})
     depths = sorted({cell["depth"] for cell in cells})
     near = [row for row in rows if row["baseline"] != "v0"] or rows  # v0 is far from everything
-    logs = [abs(math.log2(row["ratio"])) for row in near if "ratio" in row]
+    logs = [abs(math.log2(row["speedup"])) for row in near if "speedup" in row]
     reach = max([math.log2(1 + LEAST), *logs])
     across = max(1, min(len(versions), 3))
     down = max(1, -(-len(versions) // across))
@@ -61,7 +61,7 @@ def draw(records: list[Record]) -> Figure:
         image = _map(axes, mine, batches, depths, reach, roomy)
     if image is not None:
         _scale(figure, image, grid, reach)
-    figure.suptitle(f"Time per token of {cells[0]['pretrained']} against batch and depth")
+    figure.suptitle(f"Speed-up of {cells[0]['pretrained']}'s steps: above 1 is faster")
     key = KEY if roomy else KEY.rpartition("   ")[0]
     style.foot(figure, f"{key}\n{footer(cells)}")
     return figure
@@ -80,15 +80,15 @@ def _map(
     for row in rows:
         y, x = batches.index(row["batch_size"]), depths.index(row["depth"])
         text = "out of\nmemory" if roomy else "x"
-        if "ratio" in row:
-            ratios[y][x] = math.log2(row["ratio"])
+        if "speedup" in row:
+            ratios[y][x] = math.log2(row["speedup"])
             mark = "!" if row["flag"] else MARKS[row["verdict"]]
-            text = f"{row['ratio']:.2f} {mark}\n≥ {1 / row['ceiling']:.2f}" if roomy else mark
-        dark = "ratio" in row and abs(ratios[y][x]) > 0.65 * reach
+            text = f"{row['speedup']:.2f} {mark}\n≤ {row['ceiling']:.2f}" if roomy else mark
+        dark = "speedup" in row and abs(ratios[y][x]) > 0.65 * reach
         colour, size = "white" if dark else "black", 8 if roomy else 6
         axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
     norm = Normalize(-reach, reach)
-    image = axes.imshow(ratios, cmap="RdBu_r", norm=norm, origin="lower", aspect="auto")
+    image = axes.imshow(ratios, cmap="RdBu", norm=norm, origin="lower", aspect="auto")
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     axes.set_yticks(range(len(batches)), [str(batch) for batch in batches])
     if not roomy:
@@ -102,7 +102,7 @@ def _map(
 
 
 def _scale(figure: Figure, image: AxesImage, grid: Any, reach: float) -> None:
-    """A colour bar that reads in ratios."""
-    bar = figure.colorbar(image, ax=grid, shrink=0.8, label="time per token over the baseline's")
+    """A colour bar that reads in speed-ups."""
+    bar = figure.colorbar(image, ax=grid, shrink=0.8, label="baseline's time per token / version's")
     ticks = [-reach, -reach / 2, 0, reach / 2, reach]
     bar.set_ticks(ticks, labels=[f"{2**tick:.2f}" for tick in ticks])

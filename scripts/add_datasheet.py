@@ -1,4 +1,4 @@
-"""Set the datasheet's peaks of the device beside its measured roofs."""
+"""Add the datasheet's peaks of the device to its measured roofs."""
 
 from kvbench.analysis.datasheet import with_datasheet
 from kvbench.job.log import logged

@@ -1,0 +1,268 @@
+"""What a study found, in sentences: which version is faster, how much it keeps, what that costs.
+
+One sentence a version, beside the numbers that it was written from, so that the terminal, the page
+and the library say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvbench.analysis.verdicts import at, pairs
+from kvbench.names import cache_names
+from kvbench.records.read import each_cell
+from kvbench.records.record import Record, by, is_error, measured
+from kvbench.records.store import read_record
+from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
+from kvbench.stats.digits import short, size, spoken
+
+SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
+SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
+HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
+TIMED = ("latency_vs_T", "decode")
+MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
+CACHE = "cache_reserved_bytes"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one version against its baseline.
+
+    `value` is, by question, the speed-up (above 1 is faster), how many times smaller the cache is,
+    or the ratio of perplexities (below 1 is better); `low` and `high` are its interval at `level`,
+    None where there is none. `word` is the verdict's, or one of this module; None where nothing was
+    measured. `row` is what the sentence was written from: a row of verdicts, or a cell.
+    """
+
+    question: str
+    version: str
+    name: str
+    baseline: str
+    baseline_name: str
+    word: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float | None
+    text: str
+    row: Record = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Section:
+    """The answers to one question on one preset; `about` says where and how they were measured."""
+
+    question: str
+    preset: str
+    about: str
+    answers: list[Answer]
+
+    @property
+    def title(self) -> str:
+        """What the answers are of, in one line."""
+        return f"{self.question} of {self.preset}: {self.about}"
+
+
+def of_study(folder: str | Path) -> list[Section]:
+    """The answers of a study that was run in `results/{study}`: from its verdicts and its cells.
+
+    Raises IncompleteRecord for a file that is not whole.
+    """
+    read = [
+        path
+        for benchmark in ("latency", "decode", "vram", "perplexity")
+        for path in sorted(Path(folder, "cells").glob(f"{benchmark}_*.jsonl"))
+    ]
+    verdicts = map(read_record, sorted(Path(folder, "verdicts").glob("*.json")))
+    return sections(list(verdicts), [cell for _, cell in each_cell(map(str, read))])
+
+
+def sections(verdicts: Sequence[Record], cells: Sequence[Record]) -> list[Section]:
+    """Each question that these records answer, speed first, one section a preset.
+
+    `verdicts` are records of `kvbench.analysis.verdicts.judge`, `cells` all cells of the study:
+    timed ones give names and noise, those of memory and perplexity their own sections. Speed and
+    memory are those of the largest batch and length.
+    """
+    found = [
+        speed_section(record, of_preset(cells, record["pretrained"], *TIMED)) for record in verdicts
+    ]
+    for make, benchmark in ((memory_section, "vram_vs_T"), (quality_section, "perplexity")):
+        own = [cell for cell in cells if cell["benchmark_name"] == benchmark]
+        found += [make(here) for here in by(own, "pretrained").values()]
+    return [section for section in found if section is not None]
+
+
+def of_preset(cells: Sequence[Record], preset: str, *benchmarks: str) -> list[Record]:
+    """The cells of one preset and these benchmarks, by the names in their records."""
+    return [
+        cell
+        for cell in cells
+        if cell["pretrained"] == preset and cell["benchmark_name"] in benchmarks
+    ]
+
+
+def names_of(cells: Sequence[Record]) -> dict[str, str]:
+    """What each version among the cells is called."""
+    return cache_names({cell["version"]: cell for cell in cells})
+
+
+def speed(record: Record, names: Mapping[str, str]) -> list[Answer]:
+    """A sentence for every row of a record of verdicts."""
+    return [_speed(row, record, names) for row in record["rows"]]
+
+
+def speed_section(record: Record, cells: Sequence[Record]) -> Section | None:
+    """The verdicts at the largest batch and length; None without any."""
+    rows = [row for row in record["rows"] if _place(row) == max(map(_place, record["rows"]))]
+    if not rows:
+        return None
+    replicates = sorted({row["replicates"] for row in rows if row.get("replicates")})
+    about = [at(rows[0]), record["dtype"]]
+    if replicates:
+        one = replicates == [1]
+        about.append(f"{'-'.join(map(str, replicates))} process{'' if one else 'es'} each")
+    disturbed = sum(cell.get("disturbed", 0) for cell in cells)
+    if disturbed:
+        of = sum(cell.get("replicates", 0) for cell in cells)
+        about.append(f"other work on the machine disturbed {disturbed} of {of}")
+    return Section(
+        SPEED,
+        record["pretrained"],
+        ", ".join(about),
+        speed(record | {"rows": rows}, names_of(cells)),
+    )
+
+
+def memory_section(cells: Sequence[Record]) -> Section | None:
+    """What the caches reserve at the largest batch and length, each against its baseline's."""
+    place = max(map(_place, cells))
+    here = {cell["version"]: cell for cell in cells if _place(cell) == place}
+    names = names_of(cells)
+    answers = [_memory(here[a], here[b], names) for a, b in pairs(list(here))]
+    if not answers:
+        return None
+    first = next(iter(here.values()))
+    about = f"{at(first)} after a prompt of {first['prompt_length']}, {first['dtype']}"
+    return Section(MEMORY, first["pretrained"], about, answers)
+
+
+def quality_section(cells: Sequence[Record]) -> Section | None:
+    """What reading K and V through each cache does to perplexity, against v1."""
+    names = names_of(cells)
+    kept = [c for c in cells if is_error(c) or c["version"] not in (c["against"], "v0")]
+    answers = [_quality(cell, names) for cell in kept]
+    scored = measured(cells)
+    if not answers or not scored:
+        return None
+    first = scored[0]
+    plain = first["modes"]["teacher_forced"]["perplexity"]
+    about = (
+        f"perplexity {short(plain)} on {first['n_windows']} windows of {first['context']} tokens "
+        f"of {first['text']}"
+    )
+    return Section(QUALITY, first["pretrained"], about, answers)
+
+
+def _place(row: Record) -> tuple[int, int]:
+    return row["batch_size"], row.get("T") or row.get("depth") or 0
+
+
+def _speed(row: Record, record: Record, names: Mapping[str, str]) -> Answer:
+    a, b = (names.get(row[key], row[key]) for key in ("version", "baseline"))
+    word, value = row["verdict"], row.get("speedup")
+    low, high = row.get("speedup_low"), row.get("speedup_high")
+    times = None if value is None else spoken(value, low, high, apart_from=1)
+    if value is None:
+        text, word = f"{a} against {b}: {word}", None
+    elif row["replicates"] == 1:
+        text = f"one process cannot show a difference between {a} and {b}: {short(value)} as fast"
+    elif word == FASTER:
+        text = f"{a} is {times} times as fast as {b}"
+    elif word == SLOWER:
+        text = f"{a} is slower than {b}: {times} times as fast"
+    elif word == EQUIVALENT:
+        text = f"{a} is as fast as {b} within {100 * record['margin']:.3g} %: {times} times"
+    else:
+        text = f"no difference in speed shown between {a} and {b}: {times} times as fast"
+    if row.get("flag"):
+        text += f"; {row['flag']}, {row['ceiling']:.3g}: not to be believed"
+    return Answer(
+        SPEED, row["version"], a, row["baseline"], b, word, value, low, high, record["level"],
+        text, row,
+    )  # fmt: skip
+
+
+def _memory(cell: Record, against: Record, names: Mapping[str, str]) -> Answer:
+    a, b = names[cell["version"]], names[against["version"]]
+    times, word = None, None
+    lost = [name for name, c in ((a, cell), (b, against)) if is_error(c)]
+    if lost:
+        text = f"{a} against {b}: {lost[0]} {(cell if lost[0] == a else against)['error']}"
+    elif not cell[CACHE] or not against[CACHE]:
+        word = (LARGER if cell[CACHE] else SMALLER) if cell[CACHE] != against[CACHE] else EQUAL
+        text = f"{a} keeps {_kept(cell)}, {b} {_kept(against)}"
+    else:
+        times = against[CACHE] / cell[CACHE]
+        word = EQUAL if times == 1 else SMALLER if times > 1 else LARGER
+        by = "the same" if times == 1 else f"{short(max(times, 1 / times))} times {word}"
+        text = f"{a} keeps {_kept(cell)}, {b} {size(against[CACHE])}: {by}"
+    if not lost:
+        peaks = (size(c["peak_memory_bytes"]) for c in (cell, against))
+        text += "; peak {} against {}".format(*peaks)
+    return Answer(
+        MEMORY, cell["version"], a, against["version"], b, word, times, None, None, None, text, cell
+    )
+
+
+def _kept(cell: Record) -> str:
+    return f"{size(cell[CACHE])} of cache" if cell[CACHE] else "nothing"
+
+
+def _quality(cell: Record, names: Mapping[str, str]) -> Answer:
+    a = names[cell["version"]]
+    if is_error(cell):
+        return Answer(
+            QUALITY, cell["version"], a, "v1", names.get("v1", "v1"), None, None, None, None, None,
+            f"{a}: {cell['error']}", cell,
+        )  # fmt: skip
+    b = names.get(cell["against"], cell["against"])
+    found = cell["paired"]["perplexity_ratio"]
+    ratio, low, high = found["ratio"], found["low"], found["high"]
+    if low is None or high is None:
+        word = None
+    elif ratio == low == high == 1:
+        word = UNCHANGED
+    else:
+        word = HIGHER if low > 1 else LOWER if high < 1 else NOT_SHOWN
+    if word == UNCHANGED:
+        text = f"{a} leaves perplexity as {b} has it, to the last bit"
+    elif ratio >= MULTIPLIED:
+        text = f"{a} multiplies the perplexity of {b} by {spoken(ratio, low, high, apart_from=1)}"
+    else:
+        low_percent, high_percent = (
+            None if end is None else 100 * (end - 1) for end in (low, high)
+        )
+        change = spoken(100 * (ratio - 1), low_percent, high_percent, sign=True, apart_from=0)
+        if word == NOT_SHOWN:
+            text = f"no change of perplexity shown between {a} and {b}: {change} %"
+        elif word is None:
+            text = f"{a} changes the perplexity of {b} by {change} %, too little text to say more"
+        else:
+            text = f"{a} changes the perplexity of {b} by {change} %"
+    return Answer(
+        QUALITY, cell["version"], a, cell["against"], b, word, ratio, low, high,
+        cell["paired"]["delta_nll"]["level"], text, cell,
+    )  # fmt: skip
+
+
+def text(found: Sequence[Section]) -> str:
+    """All answers as lines: a title a section, and its sentences indented."""
+    return "\n".join(
+        line for section in found for line in (section.title, *(f"  {a}" for a in section.answers))
+    )

@@ -1,0 +1,298 @@
+"""The types of records by benchmark: what each one's measurement adds to `records.types`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct
+
+from kvbench.records.types import (
+    Amount,
+    Count,
+    MachineState,
+    Maybe,
+    Measured,
+    Positive,
+    doc,
+)
+
+Phase = Literal["prefill", "decode"]
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    point: float
+    low: float | None
+    high: float | None
+    replicates: Positive
+
+
+class Interval(Estimate, frozen=True, kw_only=True):
+    level: float
+    reason: str | None
+
+
+class Energy(Struct, frozen=True, kw_only=True):
+    source: Annotated[
+        Literal["nvml", "rapl"] | None, doc("whose counter; null where there is none")
+    ]
+    prefill_j_per_token: Annotated[
+        Estimate | None, doc("of a token of the prompt, over processes, with its interval")
+    ]
+    decode_j_per_token: Annotated[Estimate | None, doc("of a token decoded")]
+    idle_w: Annotated[float | None, doc("watts of the idle device, its context open")]
+    reason: Annotated[str | None, doc("why a value is null")]
+
+
+class ProcessEnergy(Struct, frozen=True, kw_only=True):
+    source: str | None
+    reason: str | None
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    step_ms: list[Amount]
+    time_total_ms: Maybe[Amount] = UNSET
+    tpot_ms: Maybe[Amount] = UNSET
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    replicate: Annotated[
+        Positive, doc("the block it ran in: replicate r of every version ran side by side")
+    ]
+    place_in_line: Annotated[
+        Maybe[int | None],
+        doc(
+            "its planned place in the study's one line of timed samples; 0 where asked for by name"
+        ),
+    ] = UNSET
+    runs: Annotated[
+        list[Run],
+        Meta(min_length=1),
+        doc(
+            "each run: `step_ms` each forward, with the whole in `time_total_ms` or the median "
+            "step in `tpot_ms`"
+        ),
+    ]
+    energy: Annotated[
+        Maybe[ProcessEnergy],
+        doc(
+            "joules a token of this process; `prefills` and `generations`: what each loop drew "
+            "above the idle device, its repeats and its seconds; `update_s`, the time between two "
+            "updates of the counter"
+        ),
+    ] = UNSET
+    yardstick_ms: Annotated[
+        Maybe[Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=2)]],
+        doc(
+            "work that all versions do alike, once before the first run and once after each; "
+            "brings runs to one pace where versions are compared"
+        ),
+    ] = UNSET
+    machine_state: Annotated[MachineState, doc("as of the record")]
+
+
+class Pooled(Measured, frozen=True, kw_only=True):
+    replicates: Annotated[Positive, doc("processes")]
+    disturbed: Annotated[Count, doc("how many of them were disturbed")]
+    processes: Annotated[
+        list[Process],
+        Meta(min_length=1),
+        doc("every process with its raw samples, none dropped"),
+    ]
+
+
+class Latency(Pooled, frozen=True, kw_only=True):
+    T: Annotated[Positive, doc("tokens generated")]
+    time_total_ms_median: Annotated[
+        Amount, doc("whole generation, median over processes of each one's median")
+    ]
+    time_per_token_ms_median: Annotated[Amount, doc("that over T")]
+    time_total_ms_std: Annotated[Amount, doc("over every run of every process")]
+    time_total_ms_interval: Annotated[Interval, doc("of the median, over processes")]
+    ttft_ms_median: Annotated[Amount, doc("time to first token: prefill and its pick")]
+    tpot_ms_median: Annotated[Amount | None, doc("mean decode step; null where T is 1")]
+    energy: Annotated[
+        Maybe[Energy],
+        doc(
+            "joules above what the idle device draws, of the GPU's board or the processor's "
+            "packages; of processes, where they were counted apart from the timed runs"
+        ),
+    ] = UNSET
+    sampling_ms_median: Annotated[Amount, doc("picking tokens, apart from the forwards")]
+    step_ms_median: Annotated[list[Amount], doc("each forward, the first is the prefill")]
+    overflow_steps: Annotated[Count, doc("steps past block_size, where the window slid")]
+
+
+class Decode(Pooled, frozen=True, kw_only=True):
+    depth: Annotated[Positive, doc("tokens in the cache")]
+    steps: Annotated[Positive, doc("decode steps of one run, all at that depth")]
+    tpot_ms_median: Annotated[Amount, doc("one step, median over processes of each one's median")]
+    tpot_ms_interval: Annotated[Interval, doc("of the median, over processes")]
+
+
+class Memory(Measured, frozen=True, kw_only=True):
+    T: Annotated[Positive, doc("tokens generated")]
+    weight_bytes: Annotated[Count, doc("parameters")]
+    baseline_memory_bytes: Annotated[Count, doc("parameters and prompt")]
+    peak_memory_bytes: Annotated[Count, doc("baseline + cache_reserved + transient")]
+    peak_activation_bytes: Annotated[
+        Count, doc("peak above the baseline: the larger of the two below")
+    ]
+    prefill_peak_bytes: Annotated[Count, doc("during the prefill")]
+    decode_peak_bytes: Annotated[int | None, doc("during the decode steps; null where T is 1")]
+    peak_phase: Annotated[Phase, doc("which of them is the peak")]
+    cache_tokens: Annotated[int | None, doc("tokens held at the end")]
+    cache_used_bytes: Annotated[Count, doc("the closed form of cache_layout for cache_tokens")]
+    cache_reserved_bytes: Annotated[Count, doc("bytes of the cache's storages")]
+    peak_allocated_bytes: Annotated[
+        Maybe[Count],
+        doc(
+            "on CUDA: blocks that the allocator gave for what was asked, rounded up, all of the "
+            "process's"
+        ),
+    ] = UNSET
+    peak_reserved_bytes: Annotated[
+        Maybe[Count], doc("on CUDA: segments that it took from the device for them")
+    ] = UNSET
+    transient_bytes: Annotated[
+        int, doc("all else alive at the peak: activations, logits, token buffer")
+    ]
+    overflow_steps: Annotated[Count, doc("steps past block_size, where the window slid")]
+    accounting: Annotated[str, doc("whose bytes these are")]
+    repeats: Annotated[list[Any], Meta(min_length=1), doc("each run's bytes")]
+
+
+class PhaseTimes(Measured, frozen=True, kw_only=True):
+    T: Annotated[Positive, doc("tokens generated")]
+    time_phase_ms: Annotated[
+        dict[str, float],
+        Meta(extra_json_schema={"required": ["total"]}),
+        doc("milliseconds by phase, and the `total`"),
+    ]
+    plain_total_ms: Annotated[Amount, doc("the same generation without instruments")]
+    instrumented_ratio: Annotated[
+        Amount, doc("instrumentation overhead: instrumented over plain time")
+    ]
+    overflow_steps: Annotated[Count, doc("steps past block_size, where the window slid")]
+    runs: Annotated[list[Any], Meta(min_length=1), doc("each instrumented run")]
+    plain_runs_ms: Annotated[list[Amount], doc("each plain run")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "total" not in self.time_phase_ms:
+            raise ValueError("time_phase_ms lacks `total`")
+
+
+class Modes(Struct, frozen=True, kw_only=True):
+    teacher_forced: dict[str, float]
+    cached: dict[str, float]
+
+
+class Perplexity(Measured, frozen=True, kw_only=True):
+    text: Annotated[str, doc("what was scored")]
+    context: Annotated[int, Meta(ge=2), doc("tokens of one window")]
+    stride: Annotated[Positive, doc("tokens between windows")]
+    prompt: Annotated[
+        Maybe[Literal["quantised", "exact"]],
+        doc("whether a window's unscored first tokens attend to what the cache kept"),
+    ] = UNSET
+    n_windows: Annotated[Positive, doc("windows scored")]
+    n_tokens: Annotated[Positive, doc("tokens scored")]
+    n_bytes: Annotated[Positive, doc("bytes of text they stand for")]
+    loss: Annotated[float, doc("nats per token, through the cache")]
+    perplexity: Annotated[float, doc("exp(loss)")]
+    bits_per_byte: Annotated[float, doc("loss per byte of text, base 2")]
+    modes: Annotated[
+        Modes, doc("loss, perplexity and bits per byte of `teacher_forced` and `cached`")
+    ]
+    degradation: Annotated[Maybe[float], doc("change of perplexity against v1, per cent")] = UNSET
+    paired: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "against v1, window by window: `delta_nll` and `kl` in nats a token, "
+            "`perplexity_ratio`, with 95 % block-bootstrap intervals; `top1_agreement`, a share"
+        ),
+    ] = UNSET
+    divergence: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "`first`: for each prompt, greedy tokens before the first that differs from v1's, null "
+            "where none of `tokens` does"
+        ),
+    ] = UNSET
+    probes: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "accuracy and log-probability of copy, induction and needle, `plain` as v1 and "
+            "`cached`, with every sequence's"
+        ),
+    ] = UNSET
+    by_depth: Annotated[
+        Maybe[dict[str, Any]],
+        doc("delta NLL and KL by tokens before it in the window, means over bins"),
+    ] = UNSET
+    by_layer: Annotated[
+        Maybe[dict[str, Any]],
+        doc("`attention_error`: relative error of each layer's attention output, first to last"),
+    ] = UNSET
+    window_tokens: Annotated[Maybe[list[int]], doc("tokens scored in each window")] = UNSET
+    window_nll: Annotated[
+        Maybe[dict[str, list[float]]],
+        doc("summed nats of each window, `teacher_forced` and `cached`"),
+    ] = UNSET
+    window_kl: Annotated[Maybe[list[float]], doc("mean KL of each window")] = UNSET
+    window_agreement: Annotated[
+        Maybe[list[float]], doc("share of tokens of each window with v1's top guess")
+    ] = UNSET
+
+
+class Roofline(Measured, frozen=True, kw_only=True):
+    phase: Annotated[Phase, doc("the phase under the roof")]
+    P: Annotated[Positive, doc("tokens of the prefill, or depth of the decode step")]
+    time_ms_median: Annotated[Amount, doc("of the phase")]
+    source: Annotated[Literal["model", "ncu", "csv"], doc("where FLOP and bytes come from")]
+    flop: Annotated[Count, doc("modelled")]
+    bytes: Annotated[Amount, doc("modelled, compulsory: the next three")]
+    weight_bytes: Annotated[Amount, doc("weights read")]
+    kv_read_bytes: Annotated[Amount, doc("cache read")]
+    kv_write_bytes: Annotated[Amount, doc("cache written")]
+    intensity: Annotated[Amount, doc("FLOP per byte")]
+    bytes_are: Annotated[str, doc("what `bytes` is, in words")]
+
+
+class Capacity(Measured, frozen=True, kw_only=True):
+    budget_bytes: Annotated[Positive, doc("what weights, cache and transients may take together")]
+    T: Annotated[Positive, doc("tokens generated by each sequence")]
+    predicted_batch: Annotated[
+        Count, doc("the largest batch that the model lets into the budget; 0 for none")
+    ]
+    confirmed: Annotated[bool, doc("whether that batch fitted and the next one did not")]
+    bytes_per_sequence: Annotated[float, doc("what one more sequence is predicted to take")]
+    probes: Annotated[
+        list[Any],
+        Meta(min_length=2),
+        doc(
+            "runs that the prediction is drawn from: two small batches, then those that a line "
+            "through the last two led to"
+        ),
+    ]
+    sides: Annotated[
+        list[Any],
+        Meta(min_length=1),
+        doc(
+            "one run on each side of the line: its batch, its peak, whether it fitted; on CUDA "
+            "`peak_allocated_bytes` and `peak_reserved_bytes`"
+        ),
+    ]
+
+
+# What was measured -> the type of its record; of a benchmark that is not here, `Measured`.
+TYPES: dict[str, type[Measured]] = {
+    "latency_vs_T": Latency,
+    "vram_vs_T": Memory,
+    "phase": PhaseTimes,
+    "perplexity": Perplexity,
+    "roofline": Roofline,
+    "decode": Decode,
+    "dispatch": Decode,
+    "capacity": Capacity,
+}
