@@ -17,9 +17,11 @@ from kvbench.costs.layer_map import owners_in
 from kvbench.engine.generate import generate
 from kvbench.engine.static_step import StaticStep
 from kvbench.foreign import ForeignFile
-from kvbench.models import hf_files
+from kvbench.models import export, hf_files
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of
+from kvbench.models.weights import save
+from kvbench.presets import PRESETS
 
 EVERY = pytest.mark.parametrize("family", FAMILIES)
 CACHES = dict.fromkeys(versions.cache_module(version) for version in versions.VERSIONS)
@@ -279,3 +281,41 @@ def test_a_broken_directory_is_refused_in_one_line(tmp_path, how):
         build(read_shape(folder / "config.json"), "own", "float32", folder, device="cpu")
     line = str(refused.value)
     assert DAMAGE[how] in line and "\n" not in line and str(folder) in line
+
+
+@EVERY
+def test_an_exported_directory_is_read_back_to_the_bit(family, directories, models, tmp_path):
+    shape, model = models[family]
+    export.write(tmp_path / "again", shape, model.state_dict(), shard=50_000)
+    assert len(list((tmp_path / "again").glob("*.safetensors"))) > 3
+    assert read_shape(tmp_path / "again/config.json") == shape
+    theirs = hf_files.tensors(directories[family])
+    for name, stored in hf_files.tensors(tmp_path / "again").items():
+        assert stored.name == theirs[name].name and stored.size == theirs[name].size
+    again = build(shape, "own", "float32", tmp_path / "again", device="cpu").state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+
+
+def test_transformers_reads_an_exported_preset(tmp_path, monkeypatch, capsys):
+    from transformers import AutoModelForCausalLM
+
+    small = {"n_layer": 2, "n_head": 6, "n_kv_head": 2, "n_embd": 96, "n_inner": 64}
+    shape = PRESETS["smollm2"] | small | {"vocab_size": 157, "block_size": 64}
+    monkeypatch.setitem(PRESETS, "smollm2", shape)
+    model = build(shape, "own", "float32", device="cpu", seed=3)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    save(tmp_path / "ours.safetensors", dict(model.named_parameters()))
+    files = ["smollm2", str(tmp_path / "ours.safetensors"), str(tmp_path / "SmolLM2")]
+    monkeypatch.setattr("sys.argv", ["export", *files, "--shard", "60000"])
+    export.main()
+    assert "SmolLM2: llama, float32" in capsys.readouterr().out
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "SmolLM2").eval()
+    ours = build(read_shape(tmp_path / "SmolLM2/config.json"), "own", "float32",
+                 tmp_path / "SmolLM2", device="cpu")  # fmt: skip
+    ids = some_tokens(1, 30)
+    with torch.inference_mode():
+        found = [cached_logits(m, "none", ids) for m in (model, ours)]
+        expected = theirs(ids).logits
+    assert torch.equal(*found)
+    assert (found[0] - expected).abs().max() < 1e-4 * expected.abs().max()

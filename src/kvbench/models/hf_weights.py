@@ -54,16 +54,16 @@ def _ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
     if part.order == TRANSPOSED:
         return x.t()
     if part.order == THREE:
-        heads = x.unflatten(0, (-1, 3, hs))
-        q, k, v = heads.unbind(1)
-        turned = (_neighbours(rows, hs, shape) for rows in (q.flatten(0, 1), k.flatten(0, 1)))
-        return torch.cat([*turned, v.flatten(0, 1)])
-    return _neighbours(x, hs, shape) if part.order == HALVES else x
+        q, k, v = x.unflatten(0, (-1, 3, hs)).unbind(1)
+        order = neighbours(hs, shape)
+        return torch.cat([q[:, order], k[:, order], v]).flatten(0, 1)
+    if part.order == HALVES:
+        return x.unflatten(0, (-1, hs))[:, neighbours(hs, shape)].flatten(0, 1)
+    return x
 
 
-def _neighbours(rows: Tensor, hs: int, shape: Mapping[str, Any]) -> Tensor:
-    """Rows of heads whose channels i and i + half turn together, with these side by side."""
+def neighbours(hs: int, shape: Mapping[str, Any]) -> Tensor:
+    """The channels of a head in which i and i + half turn together, with these side by side."""
     rotated = int(hs * shape.get("rope_share", 1.0))
     pairs = torch.arange(rotated).view(2, -1).T.flatten()
-    order = torch.cat([pairs, torch.arange(rotated, hs)])
-    return rows.unflatten(0, (-1, hs))[:, order].flatten(0, 1)
+    return torch.cat([pairs, torch.arange(rotated, hs)])
