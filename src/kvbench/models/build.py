@@ -43,8 +43,8 @@ def build(
     arch = importlib.import_module(f"kvbench.models.{shape['arch']}")
     config = config_of(shape, owners_in(layer_map, shape))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.device(device), uninitialised():
-        model = arch.Model(config).to(DTYPES[dtype])
+    with torch.device(device), uninitialised(DTYPES[dtype]):
+        model = arch.Model(config)
     if weights is None:
         weight_files.init_random(model, seed)
     elif Path(weights).is_dir():
@@ -64,18 +64,21 @@ def config_of(shape: Mapping[str, Any], owner: Sequence[int] = ()) -> Any:
 
 
 @contextmanager
-def uninitialised() -> Iterator[None]:
-    """Modules made inside keep their parameters as allocated.
+def uninitialised(dtype: torch.dtype) -> Iterator[None]:
+    """Modules made inside keep their parameters as allocated, in this dtype.
 
     torch's initialisation of GPT-2 costs more than loading it, and on the meta device, the usual
     way around it, the first call imports three seconds' worth of operator registrations.
     """
     kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm)
     initialise = {kind: vars(kind)["reset_parameters"] for kind in kinds}
+    usual = torch.get_default_dtype()
     try:
+        torch.set_default_dtype(dtype)
         for kind in kinds:
             setattr(kind, "reset_parameters", lambda self: None)  # noqa: B010 (a method, to mypy)
         yield
     finally:
+        torch.set_default_dtype(usual)
         for kind, method in initialise.items():
             setattr(kind, "reset_parameters", method)  # noqa: B010
