@@ -22,6 +22,7 @@ report: str(ROOT / "report/workflow.rst")
 
 include: str(ROOT / "rules/common.smk")
 include: str(ROOT / "rules/functions.smk")
+include: str(ROOT / "rules/run.smk")
 include: str(ROOT / "rules/inputs.smk")
 include: str(ROOT / "rules/weights.smk")
 include: str(ROOT / "rules/sharing.smk")
@@ -31,15 +32,17 @@ include: str(ROOT / "rules/roofline.smk")
 include: str(ROOT / "rules/analysis.smk")
 include: str(ROOT / "rules/runners.smk")
 include: str(ROOT / "rules/report.smk")
+include: str(ROOT / "rules/page.smk")
 include: str(ROOT / "rules/compare.smk")
 
 
 rule all:
-    """Every result, table and figure of the study."""
+    """Every result, table and figure of the study, and its page."""
     default_target: True
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.page.input,
         config["log_file"],
 
 

@@ -17,7 +17,7 @@ from kvbench.engine.backend import settle
 from kvbench.job import devices
 from kvbench.kernels.reference import quantise_int8
 from kvbench.models.build import DTYPES
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from perf.steps import by, cell
 from perf.turns import alternate, repeated
 
@@ -28,7 +28,7 @@ def over_sdpa(settings: dict[str, Any]) -> dict[str, Any]:
     machine.use_device("cpu", 1)
     choice = settle(cell(settings), "cpu", settings["library"])
     if choice.native is None:
-        raise NotMeasured(f"no native kernels: {choice.reason}")
+        raise NotMeasuredError(f"no native kernels: {choice.reason}")
     batch, depth, heads = settings["batches"][0], settings["depths"][0], model["n_head"]
     shape = (batch, heads, depth, costs.head_dim(model))
     with devices.device_lock("cpu"), torch.inference_mode():

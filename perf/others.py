@@ -11,7 +11,7 @@ from kvbench.bench.peers import first_difference, started
 from kvbench.bench.setup import ready
 from kvbench.engine.generate import no_mark
 from kvbench.peers import missing
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from perf.steps import EAGER, by, cost, study
 from perf.turns import alternate, generated
@@ -23,7 +23,7 @@ def peer(settings: dict[str, Any]) -> dict[str, Any]:
     """A decode step of another runner's greedy generation over the same step of a version's."""
     name, version = settings["peer"], settings.get("version", "v1")
     if lacking := missing(name):
-        raise NotMeasured(f"not installed: {', '.join(lacking)}")
+        raise NotMeasuredError(f"not installed: {', '.join(lacking)}")
     config = study(settings) | {"prompt_length": settings["depths"][0], "temperature": 0}
     ours = cells.cell(config, "latency", settings["preset"], version, T=TOKENS)
     with (

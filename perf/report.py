@@ -14,20 +14,20 @@ KEYS = ("target", "bound", "measured", "low", "high", "passed", "machine")  # of
 HEAD = f"{'row':20} {'measured':>9} {'95 % interval':>17} {'target':>15} {'bound':>6}  verdict"
 
 
-class NotRows(ValueError):
+class RowsError(ValueError):
     """A file that holds no rows, in one line."""
 
 
 def read(path: str | Path) -> list[Row]:
-    """The rows of a file; none where there is no file. Raises NotRows."""
+    """The rows of a file; none where there is no file. Raises RowsError."""
     if not Path(path).exists():
         return []
     try:
         rows = json.loads(Path(path).read_bytes())
     except ValueError as error:
-        raise NotRows(f"{path} is not JSON ({error}); delete it and run again") from None
+        raise RowsError(f"{path} is not JSON ({error}); delete it and run again") from None
     if not isinstance(rows, list) or any(not set(KEYS) <= set(row) for row in rows):
-        raise NotRows(
+        raise RowsError(
             f"{path} is not a list of rows with {', '.join(KEYS)}; delete it and run again"
         )
     return rows

@@ -6,13 +6,13 @@ import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from perf import judge, report
+from perf.choice import chosen
 from perf.targets import EXACTLY, TARGETS, Target, small
 
 LIBRARY = "resources/kernels/kvbench.so"
@@ -28,7 +28,7 @@ def sample(target: Target, settings: dict[str, Any]) -> dict[str, Any]:
     before = machine(settings)
     try:
         found = measure(settings)
-    except NotMeasured as missing:
+    except NotMeasuredError as missing:
         return {"reason": str(missing), "machine": before}
     read = [before["read_gb_s"], machine(settings)["read_gb_s"]]
     return found | {"machine": before | {"read_gb_s": read}}
@@ -47,17 +47,6 @@ def measure(name: str, target: Target, paths: dict[str, Any]) -> dict[str, Any]:
     return judge.judged(name, target, samples)
 
 
-def chosen(patterns: list[str]) -> list[str]:
-    """The rows that the patterns name, in the table's order; all where there are none.
-
-    Raises ValueError for a pattern that names none.
-    """
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in TARGETS):
-            raise ValueError(f"no row {pattern!r}; rows: {', '.join(TARGETS)}")
-    return [n for n in TARGETS if not patterns or any(fnmatchcase(n, p) for p in patterns)]
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure the chosen rows, one after the other, each kept as soon as it is there."""
     parser = argparse.ArgumentParser(prog="python -m perf", description=__doc__)
@@ -73,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="print the table of --output")
     asked = parser.parse_args(arguments)
     try:
-        names = chosen(asked.rows)
+        names = chosen(TARGETS, asked.rows, "row")
         known = report.read(asked.output)
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from kvbench.plan.code_inputs import reachable
 from kvbench.plan.config import load_schema, resolve
@@ -64,7 +64,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any]:
     weights, library = settings["weights"], settings["library"]
     for path in (weights, library):
         if not Path(path).exists():
-            raise NotMeasured(f"{path} is not there: make bench makes it first")
+            raise NotMeasuredError(f"{path} is not there: make bench makes it first")
     with tempfile.TemporaryDirectory(prefix="kvbench-cell-") as folder:
         listing = Path(folder) / "code.sha256"
         listing.write_text(

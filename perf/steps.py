@@ -17,7 +17,7 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.caches import layout_of
 from kvbench.cell import Cell
 from kvbench.costs import forward as costs
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from perf.turns import Turn, alternate, repeated
@@ -52,7 +52,7 @@ def study(settings: dict[str, Any]) -> dict[str, Any]:
         preset = {"pretrained": None, "model_config": settings["shape"]}
     device = settings.get("device", "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise NotMeasured("torch sees no CUDA device")
+        raise NotMeasuredError("torch sees no CUDA device")
     asked = {**preset, "dtype": settings["dtype"], "device": device, "benchmarks": ["latency"]}
     return resolve(asked, load_schema())
 

@@ -4,22 +4,31 @@ import gc
 import inspect
 import re
 import sys
+import time
 from functools import cache
 
 import yaml
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.job import fork_server, isolation
+from kvbench.job import isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.models import hf_files
 from kvbench.peers import PEERS
-from kvbench.plan import cells, code_inputs, preflight, queue, resources, target_check, targets
+from kvbench.plan import (
+    cells,
+    code_inputs,
+    own_caches,
+    preflight,
+    queue,
+    resources,
+    rounds,
+    targets,
+)
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import (
     known_presets,
@@ -30,10 +39,10 @@ from kvbench.plan.study import (
     uses_cuda,
 )
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
-from kvbench.records import schema
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS
 from kvbench.versions import VERSIONS, cache_module
 
+BEGAN = time.time()
 gc.set_threshold(100_000)  # planning makes millions of objects that stay: seldom look for others
 import_from(ROOT / "src")  # in every job, whichever copy of the package is installed
 NATIVE = "resources/kernels/kvbench.so"  # the native kernels' library
@@ -41,9 +50,10 @@ if workflow.is_main_process:
     try:
         preflight.check_name(ROOT)
         preflight.check_room(Path(".snakemake"))
-    except preflight.UnfitFolder as refusal:
+    except preflight.FolderError as refusal:
         sys.exit(str(refusal))  # the line alone: a WorkflowError would print where it was raised
     ALIVE = preflight.hold(Path(".snakemake"))  # open as long as this run lives
+    terminal.quieten(workflow.output_settings, workflow.dryrun)
 
 _files = workflow.overwrite_configfiles
 try:
@@ -60,27 +70,15 @@ if not _files:
 
 try:
     _name = Path(_files[-1]).stem if _files else "default"
+    own_caches.register(config)
     config = resolve(dict(config), load_schema(), name=_name)
+    config["replicates"], MORE = rounds.decided(config, workflow.is_main_process)
     if workflow.is_main_process:
         preflight.check_dates([f"results/{config['study']}", "resources"])
     if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
         isolation.isolate_jobs(ROOT / "envs")
-except (ConfigError, preflight.UnfitFolder, isolation.NotIsolated) as refusal:
+except (ConfigError, preflight.FolderError, isolation.IsolationError) as refusal:
     sys.exit(str(refusal))
-
-
-onstart:
-    try:
-        preflight.check_writable(f"results/{config['study']}")
-    except preflight.UnfitFolder as refusal:
-        raise WorkflowError(str(refusal)) from None
-    conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    if config["process"] == "auto" and workflow.local_exec and not conda and not uses_cuda(config):
-        SERVER = fork_server.start()
-    # For its limit on submissions Snakemake wakes once a second, once more for every job that has
-    # ended: after a hundred jobs it takes most of a core from the job that is being measured.
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
 
 
 ARCHITECTURES = [
@@ -124,22 +122,6 @@ def cached_signature(function):
     """An input function that keeps its signature: Snakemake asks for it several times a job."""
     function.__signature__ = inspect.signature(function)
     return function
-
-
-def check_asked():
-    """Refuse a target that makes nothing; where this is another workflow's module, targets are its own."""
-    if workflow.is_main_process and os.path.realpath(workflow.main_snakefile) == str(
-        ROOT / "Snakefile"
-    ):
-        try:
-            asked, others = target_check.asked_for()
-            target_check.check_targets(
-                asked, workflow.rules, config, targets.offered(config), others
-            )
-            if config["compare"]["baseline"] and any("compare" in target for target in asked):
-                schema.check_file(config["compare"]["baseline"])  # before anything is measured
-        except (target_check.NoSuchTarget, schema.NotARecord) as refusal:
-            sys.exit(str(refusal))
 
 
 def environment(name):

@@ -5,7 +5,7 @@ def storage(wildcards):
     """What a measuring job loads by name: its version's cache, or its peer."""
     if "peer" in wildcards.keys():
         return f"kvbench.peers.{PEERS[wildcards.peer]['module']}"
-    return f"kvbench.caches.{cache_module(wildcards.get('version', 'v1'))}"
+    return own_caches.source(cache_module(wildcards.get("version", "v1")))
 
 
 def measuring_code(benchmark, *modules, script="measure.py"):
@@ -13,7 +13,7 @@ def measuring_code(benchmark, *modules, script="measure.py"):
     line = BENCHMARKS[benchmark]
     modules = [f"kvbench.bench.{line.module or benchmark}", *modules, *KERNEL_CODE]
     modules += [POOLING] if line.pooled and not targets.sampled(config, benchmark) else []
-    stored = {f"kvbench.caches.{cache_module(version)}" for version in VERSIONS}
+    stored = {own_caches.source(cache_module(version)) for version in VERSIONS}
     if "{peer}" in line.path:
         stored = {f"kvbench.peers.{about['module']}" for about in PEERS.values()}
     listings = {

@@ -14,7 +14,7 @@ import torch
 from fake_gpu import Driver
 
 from kvbench.inputs.build_kernels import build_or_say_why
-from kvbench.kernels.cpu.build import ISAS, NoCompiler, find_compiler, source_sha256
+from kvbench.kernels.cpu.build import ISAS, CompilerError, find_compiler, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.kernels.cpu.memory_account import NAME
 from kvbench.records.store import SCHEMA_VERSION
@@ -42,7 +42,7 @@ def library(pytestconfig):
     """The compiled library, and the account beside it, kept while the sources stay the same."""
     try:
         compiler = find_compiler()
-    except NoCompiler as error:
+    except CompilerError as error:
         pytest.skip(str(error))
     folder = Path(pytestconfig.cache.mkdir("kernels"))
     path = folder / f"{Path(compiler).name}-{SCHEMA_VERSION}-{source_sha256()}.so"

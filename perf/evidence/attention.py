@@ -12,13 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import torch
 from triton.runtime.errors import OutOfResources
 
 from kvbench.caches import layout_of, make
-from kvbench.engine.static_view import HasRows
+from kvbench.engine.static_view import rows_of
 from kvbench.engine.tuning import COMPILERS, replay_us
 from kvbench.job import devices
 from kvbench.kernels.triton.bound import Attention, Launch
@@ -59,8 +59,7 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
     rows = torch.randn(batch, config.n_head, depth, config.head_dim, device=device).type_as(like)
     for layer in range(LAYERS):
         cache.update(layer, rows, rows)
-    held = cast(HasRows, cache)
-    attentions = [Attention(config.n_head, *held.rows(layer)) for layer in range(LAYERS)]
+    attentions = [Attention(config.n_head, *rows_of(cache, layer)) for layer in range(LAYERS)]
     qkv = torch.randn(batch, attentions[0].width, device=device)
     out = torch.empty(batch, config.n_embd, dtype=like.dtype, device=device)
     position = torch.full((1,), depth, device=device)

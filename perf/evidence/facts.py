@@ -10,16 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from kvbench import nvml
 from kvbench.bench import roofs
 from kvbench.ncu import runner
 
 PACKAGES = ("torch", "triton", "numpy", "scipy", "transformers", "safetensors", "pytest")
 TOOLS = {"ncu": ["--version"], "git": ["--version"], "gcc": ["--version"]}
-ASKED = (
-    *("name", "uuid", "driver_version", "pstate", "clocks.sm", "clocks.mem", "clocks.max.sm"),
-    *("clocks.max.mem", "power.draw", "power.limit", "temperature.gpu", "memory.total"),
-    "clocks_event_reasons.active",
-)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,27 +26,25 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.small:
         _briefly()
-    before = smi()
+    before = driver()
     settings = {"dtype": "bfloat16", "device": "auto" if given.small else "cuda", "threads": 1}
     found: dict[str, Any] = {
         "packages": {name: _version(name) for name in PACKAGES},
         "tools": {name: _says(name, how) for name, how in TOOLS.items()},
-        "nvidia_smi": before,
+        "driver": before,
         "roofs": roofs.run(settings),
-        "nvidia_smi_after": smi(),
+        "driver_after": driver(),
     }
     Path(given.file).write_text(json.dumps(found, indent=1) + "\n")
     print(found["roofs"]["device_name"], f"{found['roofs']['read_gb_s']:.0f} GB/s read")
 
 
-def smi() -> dict[str, str] | None:
-    """What the driver tells of the first device; None without its tool."""
-    if not (tool := shutil.which("nvidia-smi")):
-        return None
-    command = [tool, f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader", "--id=0"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    values = [value.strip() for value in said.strip().split(",")]
-    return dict(zip(ASKED, values, strict=True)) if len(values) == len(ASKED) else {"said": said}
+def driver() -> dict[str, Any]:
+    """What the driver tells of this process's GPU, by its bindings; or why it tells nothing."""
+    try:
+        return nvml.clocks() | {"slowed_us": nvml.slowed_us()}
+    except nvml.CounterError as reason:
+        return {"absent": str(reason)}
 
 
 def _says(name: str, how: list[str]) -> str | None:

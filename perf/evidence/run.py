@@ -1,6 +1,6 @@
 """Runs the steps of the GPU evidence, one after the other. Standard library only.
 
-A step that fails or is out of time ends no other. What is done is told in state.json of the output
+A step that fails or is out of time ends no other. What is done is kept in state.json of the output
 folder, so that another call goes on with what was not.
 """
 
@@ -20,7 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from perf.evidence.steps import HERE, Step, chosen, steps
+from perf.choice import chosen
+from perf.evidence.steps import HERE, Step, steps
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDING_S, LEAST_S = 20, 15  # kept for summary and archive; the least worth beginning a step with
@@ -56,9 +57,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run what is chosen and not done. 0 where every chosen step is done, 2 for a wrong call."""
     given, began = parse(arguments), time.monotonic()
-    known = steps(given.rounds, given.rehearse)
+    known = {step.name: step for step in steps(given.rounds, given.rehearse)}
     try:
-        wanted = chosen(known, given.steps)
+        patterns = filter(None, given.steps.split(","))
+        wanted = [known[name] for name in chosen(known, patterns, "step")]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -181,7 +183,7 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
         finally:
             _end(child)
 
-    meanwhile = start(f"{step.name}-beside", step.meanwhile, "nice") if step.meanwhile else None
+    meanwhile = start(f"{step.name}-meanwhile", step.meanwhile, "nice") if step.meanwhile else None
     rc = end(start(step.name, (step.module, *step.arguments)))
     if meanwhile:
         end(meanwhile)

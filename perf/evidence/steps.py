@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from kvbench.ncu import runner
 
@@ -108,16 +107,3 @@ def _pytest(small: bool) -> tuple[str, ...]:
 
 def _chosen(small: bool) -> tuple[str, ...]:
     return ("tests/engine/test_static_step.py",) if small else ("tests",)
-
-
-def chosen(known: list[Step], patterns: str) -> list[Step]:
-    """The steps that comma-separated patterns name, in order; all where there are none.
-
-    Raises ValueError for a pattern that names none.
-    """
-    wanted = [pattern for pattern in patterns.split(",") if pattern]
-    for pattern in wanted:
-        if not any(fnmatchcase(step.name, pattern) for step in known):
-            names = ", ".join(step.name for step in known)
-            raise ValueError(f"no step {pattern!r}; steps: {names}")
-    return [s for s in known if not wanted or any(fnmatchcase(s.name, p) for p in wanted)]

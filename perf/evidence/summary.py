@@ -106,8 +106,7 @@ def machine(found: Evidence) -> Lines:
         f"read {roofs['read_gb_s']:.0f} GB/s ({roofs['read_by']}), copy {roofs['copy_gb_s']:.0f} "
         f"GB/s, {roofs['dtype']} product {roofs['gemm_gflop_s'] / 1e3:.0f} TFLOP/s"
     )
-    if smi := found.facts["nvidia_smi_after"]:
-        yield ", ".join(f"{name} {value}" for name, value in smi.items() if name != "name")
+    yield ", ".join(f"{name} {value}" for name, value in found.facts["driver_after"].items())
 
 
 def tests(found: Evidence) -> Lines:

@@ -20,6 +20,9 @@ AXES = (
     "text",
     "context",
 )  # where a cell lies in its benchmark
+PHASES = ("prefill", "decode")
+EXECUTIONS = ("auto", "eager", "graph", "compile")  # as a study asks
+KERNELS = ("auto", "native", "triton", "torch")
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 
 

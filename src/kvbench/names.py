@@ -24,10 +24,13 @@ def cache_name(cache: str, shared: bool, weights_variant: str | None = None) -> 
 def cache_names(lines: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The name of each version, of records by version: of a name met again, with the version's own.
 
-    A line has the keys `cache`, `cross_layer_sharing` and, if any, `weights_variant`.
+    A line has the keys `cache`, `cross_layer_sharing` and, if any, `weights_variant`. A cache from
+    outside the package, a file or a dotted module, is called as its version is.
     """
     plain = {
-        version: cache_name(line["cache"], line["cross_layer_sharing"], line.get("weights_variant"))
+        version: version
+        if "." in line["cache"]
+        else cache_name(line["cache"], line["cross_layer_sharing"], line.get("weights_variant"))
         for version, line in lines.items()
     }
     seen: Counter[str] = Counter()

@@ -17,22 +17,22 @@ SLOWED = (
 )
 
 
-class Unreadable(Exception):
+class CounterError(Exception):
     """A counter that this machine does not tell, and why, in one line."""
 
 
 def uuids() -> list[str]:
-    """The UUID of every GPU, in the order of nvidia-smi. Raises Unreadable."""
+    """The UUID of every GPU, in the order of nvidia-smi. Raises CounterError."""
     nvml = _bindings()
     try:
         handles = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
         return [nvml.nvmlDeviceGetUUID(handle) for handle in handles]
     except nvml.NVMLError as error:
-        raise Unreadable(f"NVML does not list the GPUs: {error}") from None
+        raise CounterError(f"NVML does not list the GPUs: {error}") from None
 
 
 def clocks() -> dict[str, str]:
-    """Driver version, and present and largest clocks of this process's GPU. Raises Unreadable."""
+    """Driver version, and present and largest clocks of this process's GPU. Raises CounterError."""
     nvml, device = _device()
     try:
         found = {"driver_version": str(nvml.nvmlSystemGetDriverVersion())}
@@ -40,33 +40,33 @@ def clocks() -> dict[str, str]:
             found[f"clocks.{name}"] = f"{nvml.nvmlDeviceGetClockInfo(device, kind)} MHz"
             found[f"clocks.max.{name}"] = f"{nvml.nvmlDeviceGetMaxClockInfo(device, kind)} MHz"
     except nvml.NVMLError as error:
-        raise Unreadable(f"NVML tells no clocks of this GPU: {error}") from None
+        raise CounterError(f"NVML tells no clocks of this GPU: {error}") from None
     return found
 
 
 def energy_mj() -> int:
-    """Millijoules that the GPU's board took since its driver was loaded. Raises Unreadable."""
+    """Millijoules that the GPU's board took since its driver was loaded. Raises CounterError."""
     nvml, device = _device()
     try:
         return int(nvml.nvmlDeviceGetTotalEnergyConsumption(device))
     except nvml.NVMLError as error:  # older than Volta, or a virtual GPU
-        raise Unreadable(f"NVML tells no total energy of this GPU: {error}") from None
+        raise CounterError(f"NVML tells no total energy of this GPU: {error}") from None
 
 
 def slowed_us() -> int:
     """Microseconds that the GPU ran below its clock since then, by reason, added up.
 
-    Raises Unreadable where the driver counts none of them.
+    Raises CounterError where the driver counts none of them.
     """
     nvml, device = _device()
     fields = [getattr(nvml, name) for name in SLOWED if hasattr(nvml, name)]
     try:
         values = nvml.nvmlDeviceGetFieldValues(device, fields)
     except nvml.NVMLError as error:
-        raise Unreadable(f"NVML tells no slow-downs of this GPU: {error}") from None
+        raise CounterError(f"NVML tells no slow-downs of this GPU: {error}") from None
     known = [field.value.ullVal for field in values if field.nvmlReturn == nvml.NVML_SUCCESS]
     if not known:
-        raise Unreadable("NVML counts no slow-downs of this GPU")
+        raise CounterError("NVML counts no slow-downs of this GPU")
     return sum(known) // 1000
 
 
@@ -74,11 +74,11 @@ def _bindings() -> Any:
     try:
         import pynvml as nvml
     except ImportError:
-        raise Unreadable("nvidia-ml-py is not installed") from None
+        raise CounterError("nvidia-ml-py is not installed") from None
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:  # no driver
-        raise Unreadable(f"NVML cannot be started: {error}") from None
+        raise CounterError(f"NVML cannot be started: {error}") from None
     return nvml
 
 
@@ -91,4 +91,4 @@ def _device() -> tuple[Any, Any]:
             return nvml, nvml.nvmlDeviceGetHandleByIndex(int(name))
         return nvml, nvml.nvmlDeviceGetHandleByUUID(name)
     except nvml.NVMLError as error:  # no such GPU
-        raise Unreadable(f"NVML cannot be asked about GPU {name}: {error}") from None
+        raise CounterError(f"NVML cannot be asked about GPU {name}: {error}") from None

@@ -15,7 +15,7 @@ from kvbench.files import write_text
 MARK = "not available: "
 
 
-class NotMeasured(Exception):
+class NotMeasuredError(Exception):
     """An input that could not be had, and why, in one line."""
 
 
@@ -27,10 +27,10 @@ def reason(path: str | Path) -> str | None:
 
 
 def check(path: str | Path) -> None:
-    """Raise NotMeasured, with the reason, where `path` only says that the file cannot be had."""
+    """Raise NotMeasuredError, with the reason, where `path` only says that there is no file."""
     why = reason(path)
     if why is not None:
-        raise NotMeasured(why)
+        raise NotMeasuredError(why)
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def passed_on(*outputs: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except NotMeasured as missing:
+    except NotMeasuredError as missing:
         if not outputs:
             raise
         for output in outputs:

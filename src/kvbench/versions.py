@@ -58,6 +58,21 @@ NAMES = cache_names({v: {**line, "cache": _cache_module(line)} for v, line in VE
 BY_NAME = {name: version for version, name in NAMES.items()}
 
 
+def add(version: str, cache: str, description: str) -> None:
+    """Put a cache from outside the package into the registry, under a name of its own.
+
+    `cache` is what `kvbench.caches.cache_class` loads it by. Raises ValueError for a name that is
+    taken by another.
+    """
+    line = {"use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False}
+    whole = {"description": description, **line, "cache": cache}
+    known = VERSIONS.get(BY_NAME.get(version, version))
+    if known is not None and "." not in _cache_module(known):  # one from outside may be replaced
+        raise ValueError(f"{version!r} is a version already: name the cache otherwise")
+    VERSIONS[version] = whole
+    NAMES[version] = BY_NAME[version] = version
+
+
 def version_of(name: str) -> str:
     """The version that a name or a number means. Raises ValueError naming the known ones."""
     version = BY_NAME.get(name, name)

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from kvbench.analysis import regression
-from kvbench.records.read import MixedRecords
+from kvbench.records.read import MixedRecordsError
 
 
 def latency(version, ms, T=16, noise=0.004, replicates=6, **more):
@@ -68,7 +68,7 @@ def test_the_words_are_those_of_the_differences_put_in():
         regression.check(record)
 
 
-def test_a_slower_day_is_told_apart_and_closes_no_gate():
+def test_a_slower_day_is_reported_apart_and_closes_no_gate():
     before = named("old", *unchanged(1, 16, 32, 64))
     now = named("new", *unchanged(2, 16, 32, 64, slower=1.15))
     record = regression.against(now, before, margin=0.05)
@@ -100,15 +100,15 @@ def test_bytes_are_compared_exactly():
 def test_pairs_that_differ_are_refused_by_name_unless_allowed(key):
     now = named("new", latency("v1", 100), latency("v2", 100, **{key: "another"}))
     before = named("old", latency("v1", 100), latency("v2", 100))
-    with pytest.raises(MixedRecords, match=rf"differ in {key}: new, line 2 .* old, line 2"):
+    with pytest.raises(MixedRecordsError, match=rf"differ in {key}: new, line 2 .* old, line 2"):
         regression.against(now, before, margin=0.05)
     record = regression.against(now, before, margin=0.05, allow=[key])
     assert len(record["rows"]) == 2 and f"Allowed to differ: {key}." in regression.notes(record)[-1]
 
 
-def test_weights_are_told_apart_by_their_digest_where_both_have_one():
+def test_weights_are_distinguished_by_their_digest_where_both_have_one():
     new, old = ({"provenance": {"weights": digest}} for digest in ("aa", "bb"))
-    with pytest.raises(MixedRecords, match="differ in weights: .* has aa, .* has bb"):
+    with pytest.raises(MixedRecordsError, match="differ in weights: .* has aa, .* has bb"):
         regression.against(
             named("new", latency("v1", 1, **new)), named("old", latency("v1", 1, **old)), 0
         )

@@ -13,7 +13,7 @@ from kvbench.analysis import datasheet
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
 from kvbench.bench import roofline_counted
 from kvbench.cli import profile as program
-from kvbench.job.log import UndeclaredCode
+from kvbench.job.log import UndeclaredCodeError
 from kvbench.ncu import NcuError, command, parse, runner
 from kvbench.ncu.__main__ import main
 from kvbench.plan.cells import cell
@@ -76,7 +76,7 @@ def test_the_bound_is_a_word_for_what_holds_the_phase():
     assert point(made_up(time_ms_median=9000.0, runs=[]), ROOFS).bound == "latency"  # far from both
 
 
-def test_counters_stand_beside_the_model_and_a_doubtful_ratio_is_marked():
+def test_counters_join_the_model_s_numbers_and_a_doubtful_ratio_is_marked():
     good, odd = placed("v1"), placed("v2", bytes_ratio=1.5)
     assert point(good, ROOFS).counted and point(good, ROOFS).time_ms == 0.08
     assert ratios(odd) == {"flop": pytest.approx(1), "bytes": pytest.approx(1.5, rel=1e-3)}
@@ -106,7 +106,7 @@ def test_each_number_of_an_export_says_whether_it_was_counted(lacking, flop_is, 
     assert (ratios(record) or {}).keys() == {
         key for key, kind in (("flop", flop_is), ("bytes", bytes_is)) if kind == "counted"
     }
-    figure = roofline.draw([record, ROOFS])
+    figure = roofline.draw([record, record | {"version": "v2"}, ROOFS])
     assert any(drawn in text.get_text() for text in figure.findobj(Text))
     plt.close(figure)
 
@@ -169,7 +169,14 @@ def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
     svg = (tmp_path / "one.svg").read_text()
     for words in (
         *("memory read 5 GB/s, measured", "memory 4.8 TB/s, datasheet", "ridge 10 FLOP/byte"),
-        *("of its roof", "time ±0 % of v1", "counted by the device", "gemv", "no FLOP:"),
+        *(
+            "of its roof",
+            "against v1: bytes",
+            "time ±0 %",
+            "counted by the device",
+            "gemv",
+            "no FLOP:",
+        ),
         *("512 kB", "ncu 2025.3.0", "CUDA 13.0", "softmax"),
     ):
         assert words in svg, words
@@ -194,7 +201,7 @@ def test_sources_are_settled_and_checked_before_any_job(tmp_path, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=line):
             resolve(STUDY | {"roofline": {"P": 20, **setting}}, load_schema())
-    (tmp_path / "roofs.json").write_text("{}")
+    (tmp_path / "roofs.json").write_text(json.dumps(ROOFS))
     setting = {"P": 20, "source": "csv", "csv_dir": str(tmp_path)}
     with pytest.raises(ConfigError, match="which lacks .*_P20.csv"):
         resolve(STUDY | {"roofline": setting}, load_schema())
@@ -370,7 +377,7 @@ def test_an_export_with_a_kernel_that_failed_is_refused(ncu, tmp_path):
     assert not (tmp_path / "p.csv").exists()
 
 
-def test_a_program_that_fails_by_itself_is_told_from_one_that_ncu_breaks(ncu, tmp_path):
+def test_a_program_that_fails_by_itself_is_distinguished_from_one_that_ncu_breaks(ncu, tmp_path):
     command = [sys.executable, "-c", "raise SystemExit('no such device')"]
     with pytest.raises(NcuError, match="fails without ncu already: no such device"):
         runner.profile(ncu("1000"), ["a.sum"], command, tmp_path / "out" / "p.ncu-rep")
@@ -419,7 +426,7 @@ def test_the_profiled_program_runs_a_cell_and_a_known_product(tmp_path, capsys):
     ran = json.loads(capsys.readouterr().out)
     assert (ran["version"], ran["phase"], ran["P"]) == ("v2", "decode", 20)
     (tmp_path / "code.sha256").write_text("0  src/kvbench/__init__.py\n")
-    with pytest.raises(UndeclaredCode, match=r"loaded kvbench\.\w"):
+    with pytest.raises(UndeclaredCodeError, match=r"loaded kvbench\.\w"):
         program.main(["--cell", str(path), "--code", str(tmp_path / "code.sha256")])
     capsys.readouterr()
     program.main(["--version", "calibrate", "--device", "cpu", "--dtype", "float32"])

@@ -1,25 +1,26 @@
 """Verdicts, controls and lines over depth, on records with known effects."""
 
+import copy
 import math
 import random
 from itertools import pairwise
 
 import pytest
 
-from kvbench.analysis import attribution, scaling
-from kvbench.analysis import drift as steady
-from kvbench.analysis.rounds import NotSideBySide, rounds
-from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes, pairs
+from kvbench.analysis import attribution, drift, scaling
+from kvbench.analysis.rounds import UnpairedError, pairs, rounds, side_by_side
+from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
 from kvbench.costs import forward as costs
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import run_order
-from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
 from kvbench.report.figures import decode, phase, speedup, style
+from kvbench.stats import digits
 from kvbench.stats.lines import break_even, fit_line
 
 SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
@@ -46,6 +47,7 @@ def cell(version, ms, replicates=8, T=16, noise=0.002, **more):
     ]
     about = {"device": "cpu", "device_name": "a machine", "pytorch_version": "2", "threads": 1}
     about |= {"weights": "random", "pretrained": "gpt2", "dtype": "float32", "disturbed": 0}
+    about |= {"cache": version, "cross_layer_sharing": False}
     return {
         **about,
         "benchmark_name": "latency_vs_T",
@@ -115,7 +117,7 @@ def test_intervals_at_one_pace_cover_what_they_promise():
     covered = 0
     for seed in range(300):
         a, b = drifting("v2", 105, 5, seed), drifting("v1", 100, 5, seed)
-        found = steady.compare_cells(a, b, steady.exponents([a, b]))
+        found = drift.compare_cells(a, b, drift.exponents([a, b]))
         covered += found.low < 1.05 < found.high
     assert 0.90 < covered / 300 < 0.985
 
@@ -160,14 +162,61 @@ def test_a_version_of_another_day_gets_no_word():
     said = words(record)["v3"]
     assert said.startswith("not side by side: other rounds ran between them (replicates 1, 2,")
     assert "speedup" not in record["rows"][1]
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, again(cell("v2", 1), "05", device_id="GPU-2"))
-    with pytest.raises(NotSideBySide, match="started anew"):
+    with pytest.raises(UnpairedError, match="started anew"):
         rounds(v1, again(cell("v2", 1), "05", boot_id="another"))
-    with pytest.raises(NotSideBySide, match="two devices"):
+    with pytest.raises(UnpairedError, match="two devices"):
         rounds(v1, cell("v2", 1) | {"device_uuid": "another"})
-    with pytest.raises(NotSideBySide, match="no time of beginning"):
+    with pytest.raises(UnpairedError, match="no time of beginning"):
         rounds(v1, again(cell("v2", 1), "05", began_at=None))
+
+
+def measured_alone(made, baseline, factor=1.0, key="same code"):
+    """A cell of another day that holds processes of its baseline, each right after its own."""
+    made, then = again(made, "06"), again(baseline, "06")
+    for own, other in zip(made["processes"], then["processes"], strict=True):
+        for run in (*own["runs"], *other["runs"]):
+            run |= {name: ms * factor for name, ms in run.items() if not isinstance(ms, list)}
+        own["partners"] = [{"version": baseline["version"], "key": key, **other}]
+        own["partners"][0]["machine_state"]["disturbed"] = False
+    return made
+
+
+def test_a_version_measured_again_is_judged_by_the_baseline_of_its_rounds():
+    v1, v2 = cell("v1", 100), cell("v2", 150)
+    edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), factor=1.3)
+    v1["provenance"] = {"key": "same code"}
+    rows = {row["version"]: row for row in judge([v1, v2, edited], 0.02)["rows"]}
+    assert rows["v3"]["speedup"] == pytest.approx(1, abs=0.01) and rows["v3"]["replicates"] == 8
+    assert rows["v2"]["speedup"] == pytest.approx(1 / 1.5, abs=0.02)  # by v1's own processes
+    for a, b in (side_by_side(edited, v1), side_by_side(v1, edited)[::-1]):
+        assert a is edited and rounds(a, b).replicates == [1, 2, 3, 4, 5, 6, 7, 8]
+    same = side_by_side(v2, v1)
+    assert same[0] is v2 and same[1] is v1
+
+
+def test_a_baseline_partner_of_other_code_counts_for_nothing():
+    v1 = cell("v1", 100)
+    edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), key="code of before")
+    v1["provenance"] = {"key": "same code"}
+    assert words(judge([v1, edited], 0.02))["v3"].startswith("not side by side")
+
+
+def test_a_line_of_a_version_measured_again_is_with_own_baseline_baseline():
+    depths = (64, 256, 512)
+    v1 = [at_depth("v1", 10 + t / 99, t) for t in depths]
+    v2 = [at_depth("v2", 10.5 + t / 200, t) for t in depths]
+    plain = scaling.rows([*v1, *v2], None)[1]
+    edited = [
+        measured_alone(cell, copy.deepcopy(first), 1.5) for cell, first in zip(v2, v1, strict=True)
+    ]
+    for first in v1:
+        first["provenance"] = {"key": "same code"}
+    own, found = scaling.rows([*v1, *edited], None)
+    assert own["version"] == "v1" and own["replicates"] == 8
+    assert found["break_even"] == pytest.approx(plain["break_even"], rel=0.1)
+    assert found["slope_us"] == pytest.approx(1.5 * plain["slope_us"], rel=0.1)
 
 
 def test_rounds_that_were_broken_off_or_swapped_are_left_out_and_named():
@@ -213,7 +262,7 @@ def test_a_time_that_is_none_is_named_with_its_cell(bad):
         judge([v1, v2], 0.02)
 
 
-def test_other_kernels_and_disturbed_processes_are_told_beside_the_word():
+def test_other_kernels_and_disturbed_processes_are_named_with_the_verdict():
     v1 = cell("v1", 100, kernel="native", execution="eager", disturbed=1)
     v2 = cell("v2", 150, kernel="torch", execution="eager", disturbed=2)
     row = judge([v1, v2], 0.02)["rows"][0]
@@ -251,13 +300,13 @@ def test_an_exponent_without_support_stays_near_none_and_shared_ones_cost_little
     for process in noise["processes"]:
         process["runs"] = [{"time_total_ms": draw.lognormvariate(4, 0.5)} for _ in range(12)]
         process["yardstick_ms"] = [draw.lognormvariate(1, 0.01) for _ in range(13)]
-    (alone,) = steady.exponents([noise]).values()
+    (alone,) = drift.exponents([noise]).values()
     assert abs(alone.values[0]) < 0.2
     one, other = drifting("v3", 100), steadily
-    of = steady.exponents([one, other])
+    of = drift.exponents([one, other])
     (found,) = of.values()
     assert found.values == pytest.approx([0.8, 0.8], abs=0.1)
-    compared = steady.compare_cells(one, other, of)
+    compared = drift.compare_cells(one, other, of)
     assert 6 < compared.freedom < 7  # of seven
 
 
@@ -271,7 +320,7 @@ def test_records_of_another_device_are_refused(tmp_path):
     paths = [str(tmp_path / name) for name in ("v1.json", "v2.json")]
     write_record(paths[0], cell("v1", 100))
     write_record(paths[1], cell("v2", 100, device_name="another"))
-    with pytest.raises(MixedRecords, match="device_name"):
+    with pytest.raises(MixedRecordsError, match="device_name"):
         read_cells(paths)
 
 
@@ -349,8 +398,8 @@ def stepping(version, intercept, slope, T=200):
     """A latency record whose steps take intercept + slope x depth ms, after a long prefill."""
     made = cell(version, 1, replicates=4, T=T)
     for process in made["processes"]:
-        drift = 1 + process["replicate"] / 100
-        steps = [(intercept + slope * (32 + i)) * drift for i in range(T)]
+        slowing = 1 + process["replicate"] / 100
+        steps = [(intercept + slope * (32 + i)) * slowing for i in range(T)]
         process["runs"] = [{"step_ms": [999.0, *steps[1:]]}]
     return made
 
@@ -381,7 +430,7 @@ def at_depth(version, ms, scaling=512, batch=1, noise=0.002, **more):
     return made | about | {"execution": "eager", "kernel": "torch"}
 
 
-def test_decode_cells_are_judged_beside_generations():
+def test_decode_cells_are_judged_as_generations_are():
     made = [cell("v1", 100), cell("v2", 110), at_depth("v1", 10), at_depth("v2", 9.8, batch=8)]
     made += [at_depth("v1", 10, batch=8), at_depth("v2", 9)]
     rows = judge(made, margin=0.005)["rows"]
@@ -391,8 +440,8 @@ def test_decode_cells_are_judged_beside_generations():
         (None, 512, 8),
     ]
     assert [row["verdict"] for row in rows] == ["slower", "faster", "faster"]
-    told = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
-    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*told))
+    both = [costs.forward(SHAPE, OWN, "float32", 1, 512, 1, row) for row in (256, 68)]
+    assert rows[1]["ceiling"] == pytest.approx(costs.ceiling(*both))
     assert rows[2]["ceiling"] > rows[1]["ceiling"]
 
 
@@ -402,16 +451,16 @@ def test_a_decode_step_above_its_ceiling_is_flagged_by_name():
     assert len(flagged) == 1 and "v2 against v1 at batch 1, depth 512" in flagged[0]
 
 
-def test_no_crossing_is_named_where_the_slopes_are_not_told_apart():
+def test_no_crossing_is_named_where_the_slopes_may_be_equal():
     depths, starts = [1, 100], [2.5, 1.5, 0.5, -0.5, -1.5]  # faster by 1 ms at the end, whatever
     v1 = fit_line(depths, [[10.0, 20.0]] * 5)
     v2 = fit_line(depths, [[10.0 + start, 19.0] for start in starts])
     crossing = break_even(v2, v1, 100)
     assert crossing.depth is not None  # the lines' means do cross
-    found = scaling.told_apart(v2, v1, crossing)
+    found = scaling.with_slopes_apart(v2, v1, crossing)
     assert found.depth is None and found.reason == scaling.SAME_SLOPE
     clear = fit_line(depths, [[11.0 + start / 100, 19.0] for start in starts])
-    assert scaling.told_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
+    assert scaling.with_slopes_apart(clear, v1, break_even(clear, v1, 100)).depth == pytest.approx(
         50.5, 0.1
     )
 
@@ -480,6 +529,28 @@ def test_a_line_is_of_rounds_that_its_versions_shared():
     assert [row["replicates"] for row in scaling.rows(made, None)] == [6, 6]
 
 
+def test_the_rest_of_a_step_has_the_interval_of_both_its_measurements():
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 1500.0, "benchmark_name": "roofs"}
+    draw, covered = random.Random(1), 0
+    for _ in range(200):
+        cell, tiny = at_depth("v1", 60), at_depth("v1", 2) | {"benchmark_name": "dispatch"}
+        for record, centre, spread in ((cell, 60, 1.0), (tiny, 2, 0.3)):
+            for process in record["processes"]:
+                process["runs"] = [{"tpot_ms": centre + draw.gauss(0, spread)}]
+            times = [process["runs"][0]["tpot_ms"] for process in record["processes"]]
+            record["tpot_ms_median"] = sum(times) / len(times)
+        (row,) = attribution.rows([cell], [tiny], roofs)
+        truth = 58 - row["bandwidth_ms"] - row["compute_ms"]
+        covered += row["rest_ms_low"] <= truth <= row["rest_ms_high"]
+    assert 180 <= covered <= 199
+    tiny["processes"] = tiny["processes"][:1]
+    (row,) = attribution.rows([cell], [tiny], roofs)
+    assert row["rest_ms"] is not None and row["rest_ms_low"] is row["rest_ms_high"] is None
+    (row,) = attribution.rows([at_depth("v1", 60)], [tiny], roofs)
+    ends = [60 * row["bandwidth_share"] / ms for ms in (60 * 1.01, 60 * 0.99)]
+    assert [row["bandwidth_share_low"], row["bandwidth_share_high"]] == pytest.approx(ends)
+
+
 def test_the_parts_of_a_step_add_up_to_it():
     cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 120, batch=32)]
     empty = [at_depth(v, 2) | {"benchmark_name": "dispatch"} for v in ("v0", "v1", "v2")]
@@ -504,7 +575,11 @@ def test_the_map_marks_each_square_with_its_word(tmp_path):
     record = judge(made, margin=0.02)
     style.save(decode.draw([*made, record]), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
-    assert "1.31 !" in drawn and "0.83 ▼" in drawn  # 1.3 times faster is above what bytes allow
+    first, last = record["rows"]
+    assert first["flag"] and last["verdict"] == "slower"
+    for row, mark in ((first, "!"), (last, "▼")):  # the first is faster than its bytes allow
+        value, low, high = digits.ends(*(row[f"speedup{end}"] for end in ("", "_low", "_high")))
+        assert f"{value} {mark}" in drawn and f"[{low}, {high}]" in drawn
     assert f"≤ {record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
     roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
     style.save(attribution_figure.draw([*made, roofs]), tmp_path / "a.svg")
@@ -541,13 +616,25 @@ def test_shared_rows_may_be_counted_once():
 def phases(version, ratio):
     spent = dict.fromkeys(style.PHASES, 1.0)
     made = cell(version, 1) | {"version_description": version, "instrumented_ratio": ratio}
-    return made | {"time_phase_ms": spent | {"total": 5.0}, "execution": "eager", "kernel": "torch"}
+    made |= {"time_phase_ms": spent | {"total": 5.0}, "runs": [{"total": 5.0}]}
+    return made | {"execution": "eager", "kernel": "torch"}
 
 
 @pytest.mark.parametrize("ratio,refused", [(1.05, False), (1.2, True)])
 def test_phases_are_not_compared_where_looking_cost_one_version_more(tmp_path, ratio, refused):
-    style.save(phase.draw([phases("v1", 1.0), phases("v2", ratio)]), tmp_path / "f.svg")
-    assert ("not to be compared" in (tmp_path / "f.svg").read_text()) == refused
+    made = [phases("v1", 1.0), phases("v2", ratio), phases("v3", 1.02)]
+    style.save(phase.draw(made), tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert (f"left out: v2 (v2) {ratio:.2f} times the plain time" in drawn) == refused
+    versions = [c["version"] for c in phase.agreeing(made)]
+    assert versions == (["v1", "v3"] if refused else ["v1", "v2", "v3"])
+
+
+def test_most_phases_that_agree_are_drawn_with_v1_among_them():
+    made = [phases(f"v{n}", r) for n, r in enumerate((1.2, 1.0, 1.21, 1.22, 1.05))]
+    assert [c["version"] for c in phase.agreeing(made)] == ["v1", "v4"]
+    assert [c["version"] for c in phase.agreeing(made[2:] + made[:1])] == ["v0", "v2", "v3"]
+    assert phase.agreeing([]) == []
 
 
 def test_the_bars_of_the_figure_are_the_intervals_of_the_table():

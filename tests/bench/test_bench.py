@@ -20,14 +20,14 @@ from kvbench.caches import make
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models import gpt2
 from kvbench.models.build import build
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import queue_key, run_order, sample_queue
 from kvbench.records import schema
-from kvbench.records.byte_sums import BytesDoNotAddUp, check_bytes
+from kvbench.records.byte_sums import ByteSumError, check_bytes
 from kvbench.records.provenance import stamp
-from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import read_record, write_lines, write_record
 from kvbench.report import tables
 from kvbench.report.figures import degradation, speedup, style, tradeoff
@@ -91,7 +91,7 @@ def calls_of_a_reading(cell):
     return str(sorted((e.key, str(e.input_shapes), e.count) for e in counted.key_averages(True)))
 
 
-def test_a_yardstick_stands_beside_every_run_and_is_the_same_work_for_every_version(samples):
+def test_a_yardstick_is_read_around_every_run_and_is_the_same_work_for_every_version(samples):
     for version in VERSIONS:
         for sample in samples[version, 8]:
             assert len(sample["yardstick_ms"]) == len(sample["runs"]) + 1
@@ -132,7 +132,7 @@ def test_samples_of_two_machines_are_not_pooled(samples, tmp_path):
     here, there = samples["v1", 4]
     for name, record in (("r1", here), ("r2", there | {"device_name": "another"})):
         write_record(tmp_path / f"{name}.json", record)
-    with pytest.raises(MixedRecords, match=r"device_name.*r1\.json.*r2\.json"):
+    with pytest.raises(MixedRecordsError, match=r"device_name.*r1\.json.*r2\.json"):
         read_cells([str(tmp_path / f"{name}.json") for name in ("r1", "r2")], replicates=True)
 
 
@@ -173,11 +173,11 @@ def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_p
     write_record(path, record)
     assert read_cells([path])[0]["cache_tokens"] == 8 + 8 - 1
     write_record(path, record | {key: record[key] + 10**9})
-    with pytest.raises(BytesDoNotAddUp, match=rf"v2\.json: .*{key}.* does not hold"):
+    with pytest.raises(ByteSumError, match=rf"v2\.json: .*{key}.* does not hold"):
         read_cells([path])
 
 
-def test_transients_of_cached_versions_are_alike():
+def test_transients_of_cached_versions_are_equal():
     """What a step needs beside the cache does not grow with what is cached."""
     of = {T: vram.run(cell_of("vram", "v1", T=T), None)["transient_bytes"] for T in (20, 80)}
     assert of[80] - of[20] == 2 * 60 * 8  # the buffer of token ids, int64
@@ -474,7 +474,7 @@ def test_an_out_of_memory_cell_is_marked_in_figure_and_table(samples, tmp_path):
 
 def test_a_preset_that_could_not_be_had_is_shown_as_not_measured(tmp_path):
     def run(cell, weights):
-        raise NotMeasured("no such wheel")
+        raise NotMeasuredError("no such wheel")
 
     lost = [out_of_memory_is_a_result(run, cell_of("perplexity", v), weights="x") for v in VERSIONS]
     style.save(perplexity_figure.draw(lost), tmp_path / "f.svg")
@@ -487,5 +487,5 @@ def test_cells_of_two_machines_are_not_compared(samples, tmp_path):
     here = pool(samples["v1", 4])
     write_record(tmp_path / "a.json", here)
     write_record(tmp_path / "b.json", here | {"device_name": "another"})
-    with pytest.raises(MixedRecords, match=r"device_name.*a\.json.*b\.json"):
+    with pytest.raises(MixedRecordsError, match=r"device_name.*a\.json.*b\.json"):
         read_cells([str(tmp_path / "a.json"), str(tmp_path / "b.json")])

@@ -52,12 +52,12 @@ def test_work_is_what_was_drawn_beyond_the_idle_device(step, each):
     assert found.each == pytest.approx(300 * each, rel=0.01)
 
 
-def test_a_work_too_short_for_the_counter_and_a_counter_that_stands_are_told():
+def test_a_work_too_short_for_the_counter_and_a_counter_that_stands_are_named():
     board = Board(0.1)
     meter = board.meter()
-    with pytest.raises(energy.Unreadable, match=r"0\.5\d* s.*every 0\.1 s.*energy_s to 1"):
+    with pytest.raises(energy.CounterError, match=r"0\.5\d* s.*every 0\.1 s.*energy_s to 1"):
         meter.drawn(lambda: board.work(0.01), 0.5)
-    with pytest.raises(energy.Unreadable, match="has not moved for 2 s"):
+    with pytest.raises(energy.CounterError, match="has not moved for 2 s"):
         Board(5.0).meter()
 
 
@@ -84,15 +84,15 @@ def test_rapl_counts_packages_and_their_dram_over_the_end_of_their_range(tmp_pat
 
 
 def test_a_machine_without_counters_says_why(tmp_path, driver):
-    with pytest.raises(energy.Unreadable, match=f"no RAPL counters under {tmp_path}"):
+    with pytest.raises(energy.CounterError, match=f"no RAPL counters under {tmp_path}"):
         energy.Rapl(tmp_path)
     zone(tmp_path / "intel-rapl:0", "package-0", "")
-    with pytest.raises(energy.Unreadable, match=r"intel-rapl:0/energy_uj cannot be read.*root"):
+    with pytest.raises(energy.CounterError, match=r"intel-rapl:0/energy_uj cannot be read.*root"):
         energy.Rapl(tmp_path)
     source, joules = energy.counter("cuda")
     assert (source, joules()) == ("nvml", 5.0)
     driver.energy = None
-    with pytest.raises(energy.Unreadable, match="no total energy"):
+    with pytest.raises(energy.CounterError, match="no total energy"):
         energy.counter("cuda")
 
 

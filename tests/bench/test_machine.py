@@ -16,8 +16,8 @@ def repository(tmp_path, monkeypatch):
 
     def git(folder, *arguments):
         command = ["git", "-C", str(folder), *arguments]
-        told = {key: value for key, value in os.environ.items() if key != "GIT_DIR"} | marks
-        return subprocess.run(command, env=told, check=True, capture_output=True, text=True).stdout
+        env = {key: value for key, value in os.environ.items() if key != "GIT_DIR"} | marks
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
 
     def made(name):
         folder = tmp_path / name

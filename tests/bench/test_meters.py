@@ -36,7 +36,7 @@ def test_a_phase_s_device_time_is_of_several_in_a_row(ms, repeats, monkeypatch):
     assert found["device_ms"] == pytest.approx(ms + 0.01 / repeats)
 
 
-def test_the_cuda_meter_counts_what_was_asked_for_and_keeps_the_blocks_beside_it(monkeypatch):
+def test_the_cuda_meter_counts_what_was_asked_for_and_keeps_the_blocks_too(monkeypatch):
     allocator = CudaAllocator()
     for name in ("memory_stats", "reset_peak_memory_stats", "empty_cache"):
         monkeypatch.setattr(torch.cuda, name, getattr(allocator, name))
@@ -76,13 +76,13 @@ def test_the_cuda_meter_counts_every_byte():
     )
 
 
-def test_what_a_captured_graph_keeps_is_told_apart(monkeypatch):
+def test_what_a_captured_graph_keeps_is_counted_apart(monkeypatch):
     segments = [((0, 0), 2**21), ((0, 1), 2**20), ((0, 1), 2**22), ((3, 0), 512)]
     segments = [{"segment_pool_id": pool, "total_size": size} for pool, size in segments]
     monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: segments)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 2**23)
-    told = {"memory_reserved_bytes": 2**23, "graph_pool_bytes": 2**20 + 2**22 + 512}
-    assert reserved("cuda") == told and reserved("cpu") == {}
+    expected = {"memory_reserved_bytes": 2**23, "graph_pool_bytes": 2**20 + 2**22 + 512}
+    assert reserved("cuda") == expected and reserved("cpu") == {}
 
 
 @pytest.mark.gpu
@@ -104,13 +104,13 @@ def test_the_driver_s_counters_are_of_the_gpu_that_this_process_holds(driver, mo
     nvml.energy_mj()
     assert driver.asked == ["GPU-1234", "GPU-1234", 0]
     driver.energy = None
-    with pytest.raises(nvml.Unreadable, match="no total energy of this GPU: Not Supported"):
+    with pytest.raises(nvml.CounterError, match="no total energy of this GPU: Not Supported"):
         nvml.energy_mj()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-none")
-    with pytest.raises(nvml.Unreadable, match="GPU GPU-none: Not Found"):
+    with pytest.raises(nvml.CounterError, match="GPU GPU-none: Not Found"):
         nvml.slowed_us()
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(nvml.Unreadable, match="nvidia-ml-py is not installed"):
+    with pytest.raises(nvml.CounterError, match="nvidia-ml-py is not installed"):
         nvml.slowed_us()
 
 
@@ -119,7 +119,7 @@ def test_the_driver_s_counters_are_of_the_gpu_that_this_process_holds(driver, mo
 def test_a_real_driver_counts_up_while_the_gpu_works(count):
     try:
         first = count()
-    except nvml.Unreadable as reason:
+    except nvml.CounterError as reason:
         pytest.skip(str(reason))
     x = torch.rand(4096, 4096, device="cuda")
     began = time.monotonic()

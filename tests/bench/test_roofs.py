@@ -60,13 +60,13 @@ def test_the_read_roof_is_the_fastest_way_to_read(small):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_native_kernels_may_set_the_roofs(small, monkeypatch, library, dtype):
-    def told(work, device, seconds):  # the fastest way is the one that is tried last
+    def times(work, device, seconds):  # the fastest way is the one that is tried last
         work()
         runs.append(1 / (len(runs) + 1))
         return [runs[-1]]
 
     runs: list[float] = []
-    monkeypatch.setattr(roofs, "_times", told)
+    monkeypatch.setattr(roofs, "_times", times)
     found = roofs.run({"device": "cpu", "dtype": dtype, "threads": 1}, str(library))
     ways = {"read_by": "reads_gb_s", "gemm_by": "gemms_gflop_s"}
     assert {"native sum", "native sum, 8 streams"} < set(found["reads_gb_s"])

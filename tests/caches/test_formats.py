@@ -157,9 +157,9 @@ def test_an_exact_prompt_is_attended_to_before_it_is_stored(name):
 def test_a_fold_changes_nothing_but_the_basis(arch):
     plain, folded = wide_awake(arch, "pairs"), wide_awake(arch, "pairs", "int4_hadamard")
     tokens = some_tokens(1, 40)
-    heard = {id(m): [] for m in (plain, folded)}
-    logits = [cached_logits(m, "dense", tokens, heard[id(m)]) for m in (plain, folded)]
+    outputs = {id(m): [] for m in (plain, folded)}
+    logits = [cached_logits(m, "dense", tokens, outputs[id(m)]) for m in (plain, folded)]
     torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
-    for a, b in zip(*heard.values(), strict=True):
+    for a, b in zip(*outputs.values(), strict=True):
         assert not torch.allclose(a, b, atol=1e-2)
         torch.testing.assert_close(rotation.unfolded(b, "values"), a.float(), rtol=1e-5, atol=1e-5)

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 from torch.nn import functional as F
 
-from kvbench.foreign import ForeignFile, safetensors_header
+from kvbench.analysis.datasheet import read_roofs
+from kvbench.bench.roofline_counted import read_run
+from kvbench.foreign import FormatError, safetensors_header
 from kvbench.inputs import tokens
 from kvbench.models import weights
 from kvbench.models.build import build
@@ -113,11 +115,11 @@ def test_an_activation_that_nothing_says_is_asked_for(file):
         ([1], "config.json is not a whole JSON mapping"),
     ],
 )
-def test_settings_beside_the_weights_are_honoured_or_refused(file, said, words):
-    beside = file.with_name("config.json")
-    beside.write_text(json.dumps({"activation_function": "gelu", "layer_norm_epsilon": 1e-5}))
+def test_the_settings_file_of_the_weights_is_honoured_or_refused(file, said, words):
+    config_file = file.with_name("config.json")
+    config_file.write_text(json.dumps({"activation_function": "gelu", "layer_norm_epsilon": 1e-5}))
     study(file)
-    beside.write_text(json.dumps(said))
+    config_file.write_text(json.dumps(said))
     assert words in refusal(file)
 
 
@@ -130,7 +132,7 @@ def test_a_file_of_another_shape_is_refused_by_the_key_that_differs(file, key, v
     )
 
 
-def test_a_vocabulary_below_the_tokenizer_s_is_told_before_any_job(file):
+def test_a_vocabulary_below_the_tokenizer_s_is_refused_before_any_job(file):
     with pytest.raises(ConfigError, match="custom has 65 embeddings and its tokenizer 50,257"):
         study(file, benchmarks=["perplexity"], perplexity={"presets": [], "context": 8})
 
@@ -154,8 +156,8 @@ def test_numbers_that_no_model_computes_with_are_named_at_planning_and_at_loadin
 def test_damaged_metadata_is_refused_wherever_it_is_read(tmp_path, about):
     path = tmp_path / "meta.safetensors"
     save_file(state(), path, {"kvbench": about})
-    for read in (weights.read, weights.read_metadata, weights_digest, safetensors_header):
-        with pytest.raises(ForeignFile, match=r"meta\.safetensors is not a whole safetensors file"):
+    for read in (weights.read, weights_digest, safetensors_header):
+        with pytest.raises(FormatError, match=r"meta\.safetensors is not a whole safetensors file"):
             read(path)
 
 
@@ -173,7 +175,7 @@ def test_a_damaged_safetensors_file_is_read_or_refused(scratch, data):
     path = scratch / "damaged.safetensors"
     path.write_bytes(data)
     for read in (weights.read, weights_digest):
-        with read_or_refused(path, ForeignFile):
+        with read_or_refused(path, FormatError):
             read(path)
 
 
@@ -193,7 +195,7 @@ def write_header(path, header):
 def test_any_header_is_read_or_refused(scratch, header):
     path = scratch / "header.safetensors"
     write_header(path, header)
-    with read_or_refused(path, ForeignFile):
+    with read_or_refused(path, FormatError):
         safetensors_header(path)
 
 
@@ -206,13 +208,13 @@ def stored(path, ids, vocab=20):
 def test_a_text_too_short_or_of_other_ids_is_refused_by_name(tmp_path):
     path = stored(tmp_path / "text.npz", [1, 2, 3])
     assert tokens.load_tokens(path, 20, at_least=3).tokens.tolist() == [1, 2, 3]
-    with pytest.raises(ForeignFile, match=r"text\.npz has 3 tokens, a window needs 4"):
+    with pytest.raises(FormatError, match=r"text\.npz has 3 tokens, a window needs 4"):
         tokens.load_tokens(path, 20, at_least=4)
-    with pytest.raises(ForeignFile, match=r"text\.npz has token id 3, the model 3 embeddings"):
+    with pytest.raises(FormatError, match=r"text\.npz has token id 3, the model 3 embeddings"):
         tokens.load_tokens(path, 3)
     for data, words in ((b"", "is an empty text"), (b"\xff\xfea", "is not a whole text in UTF-8")):
         (tmp_path / "text.txt").write_bytes(data)
-        with pytest.raises(ForeignFile, match=words):
+        with pytest.raises(FormatError, match=words):
             tokens.read_text(tmp_path / "text.txt")
 
 
@@ -224,8 +226,99 @@ def test_a_damaged_token_file_is_refused(scratch):
     def check(data):
         path = scratch / "damaged.npz"
         path.write_bytes(data)
-        with read_or_refused(path, ForeignFile):
+        with read_or_refused(path, FormatError):
             tokens.load_tokens(path)
+
+    check()
+
+
+WRONG = [None, True, "", "x", [], {}, 0, -1.0, float("inf"), [1], {"a": 1}, 2**70]
+
+
+@pytest.mark.parametrize("key", ["device_name", "dtype", "read_gb_s", "gemm_gflop_s", "copy_gb_s"])
+def test_roofs_of_another_machine_are_whole_or_refused_before_any_job(tmp_path, key):
+    whole = {"device_name": "H", "dtype": "bfloat16", "read_gb_s": 4000, "gemm_gflop_s": 8e5}
+    path = tmp_path / "roofs.json"
+    path.write_text(json.dumps(whole))
+    assert read_roofs(path) == whole
+    for value in [*WRONG, ...]:
+        path.write_text(json.dumps({k: v for k, v in {**whole, key: value}.items() if v != ...}))
+        fits = isinstance(value, str) if key in ("device_name", "dtype") else value == 2**70
+        if fits or (key == "copy_gb_s" and value in (None, ...)):
+            read_roofs(path)
+            continue
+        with pytest.raises(FormatError, match=rf"roofs\.json is not a whole .* its '{key}' is"):
+            read_roofs(path)
+    asked = {"source": "csv", "csv_dir": str(tmp_path)}
+    for data in (b"", b"\xff", b"[", b"null", b"[1]", b"{}"):
+        path.write_bytes(data)
+        with pytest.raises(
+            ConfigError, match=r"'roofline\.csv_dir' is .*roofs\.json is not a whole"
+        ):
+            resolve({"roofline": asked}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b'{"dtype": "bfloat16"}',
+        b'{"dtype": 5, "batch_size": 1, "wall_ms_median": 2.0}',
+        b'{"dtype": "x", "batch_size": 1.5, "wall_ms_median": 2.0}',
+        b'{"dtype": "x", "batch_size": 1, "wall_ms_median": NaN}',
+        b'{"dtype": "x", "batch_size": 1, "wall_ms_median": 2, "ncu": 3}',
+        b'{"dtype": "x", "batch_size": 1, "wall_ms_median": 2, "ncu": {"clocks_before": 3}}',
+    ],
+)
+def test_what_a_profiled_program_said_is_whole_or_refused(tmp_path, given):
+    path = tmp_path / "gpt2.run.json"
+    path.write_bytes(given)
+    with read_or_refused(path, FormatError):
+        read_run(path)
+        pytest.fail("it was read")
+    path.write_text('{"dtype": "x", "batch_size": 1, "wall_ms_median": 2, "ncu": null}')
+    assert read_run(path)["batch_size"] == 1
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {1: torch.ones(2)},
+        {"wte.weight": torch.eye(3).to_sparse()},
+        {"wte.weight": "text"},
+        {"model": [1]},
+        {"model": None},
+        {"state_dict": {"a": torch.ones(1)}},
+        torch.ones(3),
+        [torch.ones(3)],
+        5,
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, held):
+    path = tmp_path / "ckpt.pt"
+    torch.save(held, path)
+    with read_or_refused(path, FormatError):
+        convert(path, tmp_path / "mine.safetensors", "gelu")
+        pytest.fail("it was converted")
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_is_converted_or_refused(scratch):
+    torch.save({"model": state()}, scratch / "whole.pt")
+    whole = (scratch / "whole.pt").read_bytes()
+
+    @settings(max_examples=60, deadline=None)
+    @given(damaged(whole))
+    def check(data):
+        path, target = scratch / "damaged.pt", scratch / "converted.safetensors"
+        path.write_bytes(data)
+        try:
+            convert(path, target, "gelu")
+        except FormatError as refusal:
+            line = str(refusal)
+            assert "\n" not in line and (str(path) in line or str(target) in line)
 
     check()
 

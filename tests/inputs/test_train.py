@@ -43,14 +43,14 @@ def test_a_model_trains_with_shared_layers_and_goes_on_from_a_checkpoint(tmp_pat
     assert record["train_loss"] > 0
 
 
-def test_tokens_with_the_same_neighbours_start_alike_and_unseen_ones_at_zero():
+def test_tokens_with_the_same_neighbours_start_equal_and_unseen_ones_at_zero():
     generator = torch.Generator().manual_seed(0)
     odd = 1 + 2 * torch.randint(2, (20_000,), generator=generator)  # 1 or 3, by no rule
     even = 2 * torch.arange(20_000).remainder(3) + 4  # 4, 6, 8, 4, ...
     embeddings = neighbour_embeddings(torch.stack([even, odd], 1).flatten(), 60, 6, seed=0)
-    alike = embeddings @ embeddings.T
-    assert alike[1, 3] > 0.9 and alike.diagonal()[[1, 3, 4, 6, 8]].sub(1).abs().max() < 1e-4
-    assert alike[1, [4, 6, 8]].abs().max() < 0.7
+    cosines = embeddings @ embeddings.T
+    assert cosines[1, 3] > 0.9 and cosines.diagonal()[[1, 3, 4, 6, 8]].sub(1).abs().max() < 1e-4
+    assert cosines[1, [4, 6, 8]].abs().max() < 0.7
     assert not embeddings[[0, 2, 5, 9, 59]].any()
 
 

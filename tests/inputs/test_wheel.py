@@ -82,7 +82,7 @@ def test_a_missing_member_is_named(downloaded, tmp_path):
     assert said == "kvbench_test_data-1.0-py3-none-any.whl has no member gone.txt"
 
 
-def test_a_version_that_the_index_lacks_is_told_from_no_index_at_all(wheels, tmp_path, monkeypatch):
+def test_a_version_that_the_index_lacks_is_not_no_index_at_all(wheels, tmp_path, monkeypatch):
     target = tmp_path / "raw" / "ranks.txt"
     said = refusal({**ENTRY, "version": "2.0"}, target)
     assert "kvbench-test-data==2.0" in said and "see which wheels" in said

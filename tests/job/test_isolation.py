@@ -10,7 +10,7 @@ from ast import Import, ImportFrom
 import pytest
 from project import ROOT
 
-from kvbench.job.isolation import HOST, NotIsolated, isolate_jobs
+from kvbench.job.isolation import HOST, IsolationError, isolate_jobs
 
 # As Snakemake begins every script: the host's search path, after the environment's own.
 SCRIPT = f"""
@@ -63,7 +63,7 @@ def test_a_package_that_was_taken_from_the_host_before_is_refused(environment, t
     code, said = run(environment, tmp_path, first="import yaml")
     assert (
         code == 1
-        and said.startswith("NotIsolated: yaml was loaded from the host")
+        and said.startswith("IsolationError: yaml was loaded from the host")
         and said.count("\n") == 1
     )
 
@@ -88,5 +88,7 @@ def test_a_job_in_no_environment_is_refused(tmp_path):
 
 def test_an_environment_with_another_python_is_refused(tmp_path):
     (tmp_path / "new.yaml").write_text("dependencies:\n  - python=3.99\n  - pip\n")
-    with pytest.raises(NotIsolated, match="new.yaml gives jobs Python 3.99, but Snakemake runs on"):
+    with pytest.raises(
+        IsolationError, match="new.yaml gives jobs Python 3.99, but Snakemake runs on"
+    ):
         isolate_jobs(tmp_path)

@@ -16,7 +16,7 @@ from kvbench.costs import forward as costs
 from kvbench.costs.layer_map import owners_in
 from kvbench.engine.generate import generate
 from kvbench.engine.static_step import StaticStep
-from kvbench.foreign import ForeignFile
+from kvbench.foreign import FormatError
 from kvbench.models import export, hf_files
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of
@@ -210,7 +210,7 @@ REFUSED = [
 def test_a_config_that_is_not_computed_here_is_refused_by_its_key(tmp_path, change, said):
     given = {"model_type": "llama", **tiny_models.SIZES, **change}
     (tmp_path / "config.json").write_text(json.dumps(given))
-    with pytest.raises(ForeignFile) as refused:
+    with pytest.raises(FormatError) as refused:
         read_shape(tmp_path / "config.json")
     line = str(refused.value)
     assert "\n" not in line and line.startswith(str(tmp_path)) and len(line) < 400
@@ -220,7 +220,7 @@ def test_a_config_that_is_not_computed_here_is_refused_by_its_key(tmp_path, chan
 @pytest.mark.parametrize("text", ["", "[]", "{", '"llama"', "\xff"])
 def test_a_config_that_is_no_mapping_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ForeignFile, match="config.json") as refused:
+    with pytest.raises(FormatError, match="config.json") as refused:
         read_shape(tmp_path / "config.json")
     assert "\n" not in str(refused.value)
 
@@ -277,7 +277,7 @@ DAMAGE = {
 def test_a_broken_directory_is_refused_in_one_line(tmp_path, how):
     folder = tiny_models.saved("qwen2", tmp_path / "model")
     damaged(folder, how)
-    with pytest.raises(ForeignFile) as refused:
+    with pytest.raises(FormatError) as refused:
         build(read_shape(folder / "config.json"), "own", "float32", folder, device="cpu")
     line = str(refused.value)
     assert DAMAGE[how] in line and "\n" not in line and str(folder) in line

@@ -212,7 +212,7 @@ def test_any_encoding_is_read(totals, encoding, newline):
     assert totals(page.replace("\n", newline).encode(encoding))["dram_bytes"] == 1_000_500
 
 
-def test_version_and_gpu_are_told_when_the_file_tells(totals):
+def test_version_and_gpu_are_given_where_the_file_has_them(totals):
     banner = "NVIDIA (R) Nsight Compute Command Line Profiler\nCopyright (c) 2018-2024 NVIDIA\n"
     banner += "Version 2024.3.2.0 (build 34861637) (public-release)\n"
     name = ("device__attribute_display_name", "", "NVIDIA H100 PCIe")
@@ -248,7 +248,7 @@ def test_an_unknown_unit_is_refused_only_where_it_matters(totals, refusal):
     assert totals(one((DRAM, "byte", 5), (TIME, "", "n/a")))["missing"].count("time_ns") == 1
 
 
-def test_european_numbers_are_told_by_one_that_can_be_nothing_else(totals):
+def test_european_numbers_are_recognised_by_one_that_can_be_nothing_else(totals):
     doubtful = (TIME, "ns", "117.344")
     assert totals(one(doubtful, (DRAM, "byte", "27.595.520")))["time_ns"] == 117_344
     assert totals(one(doubtful, ("sm__throughput.avg", "%", "65,77")))["time_ns"] == 117_344
@@ -469,7 +469,7 @@ def test_flop_of_a_kernel_needs_both_kinds(totals):
     assert totals(one(*core))["kernels"][0]["flop"] is None
 
 
-def test_launches_are_told_one_by_one(tmp_path):
+def test_launches_are_listed_one_by_one(tmp_path):
     path = tmp_path / "export.csv"
     path.write_text(TWO_LAUNCHES)
     first, second = launches(path)
@@ -477,7 +477,7 @@ def test_launches_are_told_one_by_one(tmp_path):
     assert (first["dram_bytes"], second["dram_bytes"], second["l2_bytes"]) == (1e6, 500, None)
 
 
-def test_what_cannot_be_is_told():
+def test_what_cannot_be_is_noted():
     result = {"time_ns": 1_000, "dram_bytes": 5_000_000, "core_flop": 10**9, "tensor_flop": 0}
     rate, flop, weights = implausible(
         result, bytes_per_s=4.7e12, flop_per_s=9e14, weight_bytes=6_000_000

@@ -29,7 +29,7 @@ def page(*launches, units=None):
 
 
 @pytest.fixture
-def told(tmp_path):
+def totals(tmp_path):
     def parsed(text, **how):
         (tmp_path / "export.csv").write_text(text)
         return parse(tmp_path / "export.csv", **how)
@@ -49,28 +49,28 @@ def told(tmp_path):
     ],
     ids=["cycles", "most cycles", "clock and time"],
 )
-def test_flop_per_cycle_times_cycles_are_flop(told, cycles, units):
-    found = told(page(RATES | cycles, units=RATE_UNITS | units), families=True)
+def test_flop_per_cycle_times_cycles_are_flop(totals, cycles, units):
+    found = totals(page(RATES | cycles, units=RATE_UNITS | units), families=True)
     assert found["core_flop"] == found["core_flop_by"]["fp32"] == (1 + 2 + 2 * 4) * 1000
     assert any("fp32 per cycle x" in note for note in found["notes"])
     assert any("rounded as printed" in note for note in found["notes"])
 
 
-def test_flop_per_cycle_without_cycles_or_with_an_operation_missing_are_told_about(told):
+def test_flop_per_cycle_without_cycles_or_with_an_operation_missing_are_noted(totals):
     time = {"gpu__time_duration.sum": 5}
-    found = told(page(RATES | time, units=RATE_UNITS | {"gpu__time_duration.sum": "ns"}))
+    found = totals(page(RATES | time, units=RATE_UNITS | {"gpu__time_duration.sum": "ns"}))
     assert found["core_flop"] is None
     assert any("is there per cycle, which needs cycles" in note for note in found["notes"])
     part = dict(list(RATES.items())[:2]) | time | {"sm__cycles_elapsed.max": 9}
-    found = told(page(part, units=RATE_UNITS | {"gpu__time_duration.sum": "ns"}))
+    found = totals(page(part, units=RATE_UNITS | {"gpu__time_duration.sum": "ns"}))
     assert found["core_flop"] is None
     assert any("all three operations" in note for note in found["notes"])
 
 
-def test_bytes_per_second_times_time_are_bytes(told):
+def test_bytes_per_second_times_time_are_bytes(totals):
     rate = {"dram__bytes.sum.per_second": 2, "gpu__time_duration.sum": 3}
     units = {"dram__bytes.sum.per_second": "Gbyte/s", "gpu__time_duration.sum": "us"}
-    assert told(page(rate, units=units))["dram_bytes"] == 6000
+    assert totals(page(rate, units=units))["dram_bytes"] == 6000
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_bytes_per_second_times_time_are_bytes(told):
         ({"l1tex__t_sectors.sum": 3}, "l1_bytes", 96),
     ],
 )
-def test_counters_of_other_years_are_read(told, metrics, quantity, value):
+def test_counters_of_other_years_are_read(totals, metrics, quantity, value):
     units = {name: "sector" if "sectors" in name else "byte" for name in metrics}
-    assert told(page(metrics, units=units))[quantity] == value
+    assert totals(page(metrics, units=units))[quantity] == value
 
 
 @pytest.mark.parametrize(
@@ -97,34 +97,34 @@ def test_counters_of_other_years_are_read(told, metrics, quantity, value):
         ("sm__inst_executed_pipe_tensor_op_hmma.sum.per_cycle_elapsed", "tensor_flop"),
     ],
 )
-def test_counters_that_are_near_what_is_wanted_are_named(told, name, quantity):
+def test_counters_that_are_near_what_is_wanted_are_named(totals, name, quantity):
     metrics = {"gpu__time_duration.sum": 5, name: 7}
-    found = told(page(metrics, units={"gpu__time_duration.sum": "ns"}))
+    found = totals(page(metrics, units={"gpu__time_duration.sum": "ns"}))
     assert found[quantity] is None
     assert any(note.startswith(f"{quantity}: not known from {name}") for note in found["notes"])
 
 
-def test_an_option_without_effect_is_told_about(told):
+def test_an_option_without_effect_is_noted(totals):
     text = page({"gpu__time_duration.sum": 5}, units={"gpu__time_duration.sum": "ns"})
     said = "flop_per_tensor_inst has no effect"
-    assert any(said in note for note in told(text, flop_per_tensor_inst=512)["notes"])
-    assert not any(said in note for note in told(text)["notes"])
+    assert any(said in note for note in totals(text, flop_per_tensor_inst=512)["notes"])
+    assert not any(said in note for note in totals(text)["notes"])
 
 
-def test_launches_of_two_devices_are_told_about(told):
+def test_launches_of_two_devices_are_noted(totals):
     one = page(*[{"dram__bytes.sum": 1}] * 2, units={"dram__bytes.sum": "byte"})
     two = one.replace('"1","1","gemv","0"', '"1","1","gemv","1"')
-    assert two != one and "launches of 2 devices (0, 1) are added up" in told(two)["notes"]
-    assert not any("devices" in note for note in told(one)["notes"])
+    assert two != one and "launches of 2 devices (0, 1) are added up" in totals(two)["notes"]
+    assert not any("devices" in note for note in totals(one)["notes"])
 
 
 @pytest.mark.parametrize("value", ["1e400", "9" * 400, "10\x0000", "1e31"])
-def test_what_no_counter_can_be_is_refused_in_one_line(told, value):
+def test_what_no_counter_can_be_is_refused_in_one_line(totals, value):
     with pytest.raises(NcuError, match=r"line 3: gpu__time_duration\.sum is .*no number"):
-        told(page({"gpu__time_duration.sum": value}, units={"gpu__time_duration.sum": "ns"}))
+        totals(page({"gpu__time_duration.sum": value}, units={"gpu__time_duration.sum": "ns"}))
 
 
-def test_a_page_for_people_is_told_from_a_profile(told):
+def test_a_page_for_people_is_distinguished_from_a_profile(totals):
     text = (
         "==PROF== Connected to process 7 (/usr/bin/python)\n==PROF== Profiling gemv: 0%..100%\n"
         "  gemv (48, 1, 1)x(128, 1, 1), Context 1, Stream 7, Device 0, CC 9.0\n"
@@ -133,7 +133,7 @@ def test_a_page_for_people_is_told_from_a_profile(told):
         "    Duration                           us         38.53\n"
     )
     with pytest.raises(NcuError, match="text report: export it again with --csv --page raw"):
-        told(text)
+        totals(text)
 
 
 def test_the_counters_to_ask_for_need_an_ncu(monkeypatch, capsys, tmp_path):

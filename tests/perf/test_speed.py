@@ -14,7 +14,8 @@ from kvbench.models.build import build
 from kvbench.models.weights import random_tensors, save
 from kvbench.peers import PEERS
 from perf import here, judge, report, turns
-from perf.run import chosen, main, sample
+from perf.choice import chosen
+from perf.run import main, sample
 from perf.targets import AT_MOST, EXACTLY, SHAPE, TARGETS, Target, small
 
 IN_TORCH = [name for name, t in TARGETS.items() if not t.by.startswith(("running.", "others."))]
@@ -64,7 +65,7 @@ def test_caches_weigh_what_the_closed_form_says():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, of its own jit
-def test_other_runners_are_measured_beside_v1_where_they_are_installed(library, monkeypatch):
+def test_other_runners_are_measured_in_turn_with_v1_where_they_are_installed(library, monkeypatch):
     pytest.importorskip("transformers")
     target = small(TARGETS["transformers-fp32"])
     found = sample(target, settings(target, library))
@@ -211,10 +212,11 @@ def test_the_page_shows_the_published_rows():
 
 
 def test_rows_are_chosen_by_name():
-    assert chosen([]) == list(TARGETS) and chosen(["plan-1*", "cell"]) == [
+    assert chosen(TARGETS, [], "row") == list(TARGETS)
+    assert chosen(TARGETS, ["plan-1*", "cell"], "row") == [
         "cell",
         "plan-1000",
         "plan-10000",
     ]
     with pytest.raises(ValueError, match="no row 'fast'; rows: transformers-bf16"):
-        chosen(["fast"])
+        chosen(TARGETS, ["fast"], "row")

@@ -13,11 +13,11 @@ def test_a_study_has_the_effects_and_the_drift_put_in():
     for cell, factor in ((v1, 8), (v2, 12)):
         for process in cell["processes"]:
             readings = process["yardstick_ms"]
-            beside = [
+            paces = [
                 (one * next_) ** 0.5 for one, next_ in zip(readings, readings[1:], strict=False)
             ]
             assert [run["time_total_ms"] for run in process["runs"]] == pytest.approx(
-                [factor * pace for pace in beside], rel=1e-3
+                [factor * pace for pace in paces], rel=1e-3
             )
     first = [cell["processes"][0]["yardstick_ms"][0] for cell in (v1, v2)]
     assert max(v1["processes"][-1]["yardstick_ms"]) > 1.13 * min(first)

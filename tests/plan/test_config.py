@@ -1,10 +1,14 @@
 """A configuration is whole, or refused in one line that says which key and what is allowed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kvbench.cell import EXECUTIONS, KERNELS, PHASES
+from kvbench.costs.forward import ITEMSIZE
+from kvbench.plan.cells import study_of
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import for_preset, quality_presets, weights_source
 
@@ -20,6 +24,14 @@ def refusal(given):
         resolve(given, SCHEMA)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_the_schema_s_words_are_those_of_cells():
+    keys = SCHEMA["properties"]
+    assert set(keys["execution"]["enum"]) == set(EXECUTIONS)
+    assert set(keys["kernel"]["enum"]) == set(KERNELS)
+    assert set(keys["dtype"]["enum"]) == set(ITEMSIZE)
+    assert set(keys["roofline"]["properties"]["phases"]["items"]["enum"]) == set(PHASES)
 
 
 def test_versions_by_name_are_the_versions_by_number():
@@ -154,9 +166,15 @@ def test_every_study_in_config_is_valid(path):
         resolve(yaml.safe_load(path.read_text()), SCHEMA, name=path.stem)
 
 
-def test_the_default_study_states_the_schema_s_defaults():
-    written = yaml.safe_load(Path("config/config.yaml").read_text())
-    assert resolve(written, SCHEMA) == resolve({}, SCHEMA)
+def test_decode_has_batch_sizes_and_versions_of_its_own_or_the_study_s_that_keep_a_cache():
+    given = {"versions": ["v0", "v1", "int8"], "batch_size": [1, 2]}
+    study = study_of(resolve(given, SCHEMA), "decode")
+    assert (study["versions"], study["batch_size"]) == (["v1", "v2"], [1, 2])
+    given["decode"] = {"versions": ["none", "int8"], "batch_size": 8}
+    study = study_of(resolve(given, SCHEMA), "decode")
+    assert (study["versions"], study["batch_size"]) == (["v0", "v2"], [8])
+    assert study_of(resolve(given, SCHEMA), "dispatch")["batch_size"] == [1]
+    assert study_of(resolve({"versions": ["v0"]}, SCHEMA), "decode")["versions"] == ["v0"]
 
 
 @pytest.mark.parametrize("key, value", [("replicates", 3.0), ("seed", 42.0), ("T_star", "8.0")])
@@ -231,7 +249,7 @@ def test_anchors_that_multiply_are_refused_at_once(tmp_path):
 
 
 def test_exports_that_a_study_lacks_are_named_before_any_job(tmp_path):
-    (tmp_path / "roofs.json").touch()
+    shutil.copy("published/h200-9653dcf/roofline/roofs.json", tmp_path)
     study = {"versions": ["v1"], "roofline": {"source": "csv", "csv_dir": str(tmp_path)}}
     assert "lacks gpt2_v1_prefill_B1_P128.csv and 1 more" in refusal(study)
     for phase in ("prefill", "decode"):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvbench.plan.preflight import UnfitFolder, check_room, hold
+from kvbench.plan.preflight import FolderError, check_room, hold
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def test_a_living_run_keeps_its_locks(folder):
     ],
     ids=["no bytes", "no files"],
 )
-def test_a_full_disk_is_told_before_snakemake_meets_it(tmp_path, monkeypatch, room, words):
+def test_a_full_disk_is_refused_before_snakemake_meets_it(tmp_path, monkeypatch, room, words):
     check_room(tmp_path / ".snakemake")
     monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_frsize=4096, **room))
-    with pytest.raises(UnfitFolder, match=words):
+    with pytest.raises(FolderError, match=words):
         check_room(tmp_path / ".snakemake")
 
 
-def test_a_place_where_no_folder_can_be_made_is_told(tmp_path):
+def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path):
     (tmp_path / ".snakemake").write_text("a file")
-    with pytest.raises(UnfitFolder, match=r"\.snakemake cannot be made here"):
+    with pytest.raises(FolderError, match=r"\.snakemake cannot be made here"):
         check_room(tmp_path / ".snakemake")

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from kvbench.analysis import regression
 from kvbench.records import schema
 from kvbench.records.gather import check_place, gather, gathered, read_cell
-from kvbench.records.store import IncompleteRecord, write_lines, write_record
+from kvbench.records.store import RecordError, write_lines, write_record
 
 CELL = {"pretrained": "gpt2", "version": "v1", "batch_size": 2}
 PLACES = {
@@ -35,7 +35,7 @@ def test_a_record_belongs_where_its_cell_is_and_nowhere_else(place):
     check_place(f"elsewhere/{path}", record)
     for key in PLACES[place].keys() | {"pretrained"}:
         other = record | {key: 99 if isinstance(record[key], int) else "other"}
-        with pytest.raises(IncompleteRecord, match=f"holds another cell: its {key} is"):
+        with pytest.raises(RecordError, match=f"holds another cell: its {key} is"):
             check_place(path, other)
 
 
@@ -43,7 +43,7 @@ def test_a_cell_in_another_s_place_is_refused_wherever_it_is_read(tmp_path):
     path = tmp_path / "results/mine/vram/gpt2/v1/B2/T8.json"
     write_record(path, CELL | {"T": 16})
     for read in (read_cell, lambda p: list(gathered(p)), lambda p: gather([p], tmp_path / "out")):
-        with pytest.raises(IncompleteRecord, match=r"T8\.json holds another cell: its T is 16"):
+        with pytest.raises(RecordError, match=r"T8\.json holds another cell: its T is 16"):
             read(path)
 
 
@@ -62,7 +62,7 @@ def test_a_gathered_file_with_lines_missing_or_added_is_refused(gathered_file):
     assert [record["T"] for _, record in gathered(gathered_file)] == [4, 8, 16]
     for lines in (whole[1:], whole[:2], whole[:-1], [], [*whole, whole[0]], whole[:1] + whole):
         gathered_file.write_text("".join(lines))
-        with pytest.raises(IncompleteRecord, match=r"vram_gpt2\.jsonl.*delete it and run again"):
+        with pytest.raises(RecordError, match=r"vram_gpt2\.jsonl.*delete it and run again"):
             list(gathered(gathered_file))
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_gathered_file_is_read_or_refused(gathered_file):
     @given(damaged(data))
     def check(data):
         gathered_file.write_bytes(data)
-        with read_or_refused(gathered_file.parent, IncompleteRecord):
+        with read_or_refused(gathered_file.parent, RecordError):
             list(gathered(gathered_file))
 
     check()
@@ -106,10 +106,10 @@ def lines_of(path, n):
 def test_a_baseline_that_is_none_is_refused_by_file_and_line(tmp_path, data):
     path = tmp_path / "baseline.jsonl"
     path.write_bytes(data)
-    with pytest.raises(schema.NotARecord, match=r"baseline\.jsonl"):
+    with pytest.raises(schema.SchemaError, match=r"baseline\.jsonl"):
         schema.check_file(path)
     if data:
-        with pytest.raises(IncompleteRecord, match=r"baseline\.jsonl, line 1"):
+        with pytest.raises(RecordError, match=r"baseline\.jsonl, line 1"):
             list(regression.read_lines(path))
 
 
@@ -118,9 +118,9 @@ def test_a_baseline_of_another_version_or_incomplete_is_refused(tmp_path, change
     path = tmp_path / "baseline.jsonl"
     first, second = lines_of(PUBLISHED, 2)
     write_lines(path, [first, second | change])
-    with pytest.raises(schema.NotARecord, match=r"baseline\.jsonl, line 2"):
+    with pytest.raises(schema.SchemaError, match=r"baseline\.jsonl, line 2"):
         schema.check_file(path)
-    with pytest.raises(IncompleteRecord, match=r"baseline\.jsonl, line 2"):
+    with pytest.raises(RecordError, match=r"baseline\.jsonl, line 2"):
         list(regression.read_lines(path))
 
 
@@ -133,9 +133,9 @@ def test_a_damaged_baseline_is_read_or_refused(tmp_path):
     @given(damaged(data))
     def check(data):
         path.write_bytes(data)
-        with read_or_refused(path, schema.NotARecord):
+        with read_or_refused(path, schema.SchemaError):
             schema.check_file(path)
-        with read_or_refused(path, IncompleteRecord):
+        with read_or_refused(path, RecordError):
             list(regression.read_lines(path))
 
     check()

@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import save_file
 
 from kvbench import placeholder
-from kvbench.bench.meters import machine, throttling
+from kvbench.bench.meters import machine
 from kvbench.models import weights
 from kvbench.records import provenance
 from kvbench.records.provenance import PARTS, stamp
-from kvbench.records.read import MixedRecords, read_cells
+from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import write_record
 
 RECORD = {"device_name": "a machine", "pytorch_version": "2", "dtype": "float32", "threads": 1}
@@ -55,7 +55,7 @@ def test_a_job_without_weights_or_facts_has_none_of_these_parts(inputs):
 
 def test_a_record_of_weights_that_could_not_be_had_has_a_key_too(inputs, tmp_path):
     with placeholder.passed_on(tmp_path / "hub.safetensors"):
-        raise placeholder.NotMeasured("no hub here")
+        raise placeholder.NotMeasuredError("no hub here")
     found = stamp(
         {"error": "not measured"}, {}, inputs | {"weights": str(tmp_path / "hub.safetensors")}
     )
@@ -82,7 +82,7 @@ def test_cells_of_other_weights_are_refused_by_name(inputs, tmp_path, replicates
     for name, record in (("v1", one), ("v2", two), ("other", two | {"pretrained": "gpt2"})):
         write_record(tmp_path / f"{name}.json", record)
     paths = {name: str(tmp_path / f"{name}.json") for name in ("v1", "v2", "other")}
-    with pytest.raises(MixedRecords, match=r"provenance\.weights.*v1\.json.*v2\.json"):
+    with pytest.raises(MixedRecordsError, match=r"provenance\.weights.*v1\.json.*v2\.json"):
         read_cells([paths["v1"], paths["v2"]], replicates)
     if not replicates:  # another preset has weights of its own
         read_cells([paths["v1"], paths["other"]])
@@ -100,7 +100,7 @@ def test_samples_of_one_cell_share_their_whole_provenance(inputs, tmp_path):
     write_record(tmp_path / "r2.json", stamp(RECORD, {}, inputs))
     paths = [str(tmp_path / f"{name}.json") for name in ("r1", "r2")]
     assert len(read_cells(paths)) == 2  # versions may be of several days' code
-    with pytest.raises(MixedRecords, match=r"provenance\.code.*r1\.json.*r2\.json"):
+    with pytest.raises(MixedRecordsError, match=r"provenance\.code.*r1\.json.*r2\.json"):
         read_cells(paths, replicates=True)
 
 
@@ -128,27 +128,27 @@ def test_a_watch_says_what_disturbed_a_sample(monkeypatch):
 
 
 def test_throttling_is_what_was_counted_in_between(tmp_path):
-    def machine(core_counts, quota):
+    def reading(core_counts, quota):
         for i, count in enumerate(core_counts):
             path = tmp_path / f"cpu{i}/thermal_throttle/core_throttle_count"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{count}\n")
         (tmp_path / "cpu.stat").write_text(f"nr_periods 9\nnr_throttled {quota}\n")
-        return throttling.counters("cpu", tmp_path, tmp_path / "cpu.stat")
+        return machine.throttling("cpu", tmp_path, tmp_path / "cpu.stat")
 
-    before, after = machine([3, 4], 1), machine([3, 6], 1)
-    assert throttling.since(before, after) == {"thermal": 2, "quota": 0}
-    blind = throttling.counters("cpu", tmp_path / "none", tmp_path / "none")
-    assert throttling.since(blind, blind) == {"thermal": None, "quota": None}
+    before, after = reading([3, 4], 1), reading([3, 6], 1)
+    assert machine.since(before, after) == {"thermal": 2, "quota": 0}
+    blind = machine.throttling("cpu", tmp_path / "none", tmp_path / "none")
+    assert machine.since(blind, blind) == {"thermal": None, "quota": None}
 
 
 def test_a_gpu_s_slow_downs_are_counted_while_it_works(driver, tmp_path, monkeypatch):
     def read():
-        return throttling.counters("cuda", tmp_path, tmp_path / "none")["gpu"]
+        return machine.throttling("cuda", tmp_path, tmp_path / "none")["gpu"]
 
     before = read()
     driver.slowed[driver.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP] += 7_000_000  # ns
-    assert throttling.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
+    assert machine.since({"gpu": before}, {"gpu": read()}) == {"gpu": 7000}  # us
     clock = {"wall": 0.0}
     monkeypatch.setattr(machine.time, "perf_counter", lambda: clock["wall"])
     for ms, disturbed in ((5, []), (15, ["throttled"])):

@@ -10,8 +10,9 @@ import pytest
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
-from kvbench.records.benchmark_types import Run
+from kvbench.records.benchmark_types import TYPES
 from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.timed_types import Run
 from kvbench.records.types import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,9 +78,18 @@ def test_the_json_schema_refuses_what_the_types_refuse(wrong, where, capsys):
     assert not validator.is_valid(LOST | wrong)
 
 
+def test_a_process_without_the_time_that_its_cell_is_judged_by_is_refused():
+    lines = (ROOT / "published/cpu-amd-epyc-avx2/results.jsonl").read_text().splitlines()
+    record = next(r for r in map(json.loads, lines) if r["benchmark_name"] == "latency_vs_T")
+    schema.check_lines([json.dumps(record)], "one")
+    del record["processes"][1]["runs"][0]["time_total_ms"]
+    with pytest.raises(schema.SchemaError, match="one, line 1, processes: a run has no 'time_tot"):
+        schema.check_lines([json.dumps(record)], "one")
+
+
 def test_a_measurement_needs_its_numbers_and_its_machine(tmp_path):
     measured = {key: value for key, value in LOST.items() if key != "error"}
-    with pytest.raises(schema.NotARecord, match="missing required field `threads`"):
+    with pytest.raises(schema.SchemaError, match="missing required field `threads`"):
         schema.check_lines([json.dumps(measured)], "one")
     assert schema.check_lines([json.dumps(LOST)], "one") == 1
 
@@ -105,7 +115,7 @@ THERE = {
 @pytest.mark.parametrize("there", THERE)
 def test_every_key_of_the_other_project_is_a_key_here_or_in_the_table_of_what_moved(there):
     here = re.search(r"`(\w+)`", schema.MOVED[there])[1] if there in schema.MOVED else there
-    keys = set(_properties(here))
+    keys = TYPES[here].__struct_fields__
     for key in (COMMON + THERE[there]).split():
         assert key in keys or key in schema.MOVED, key
         if key not in keys:
@@ -120,12 +130,7 @@ def test_the_parts_of_a_phase_have_the_other_project_s_names():
     assert {"embedding", "attention", "mlp", "head", "other", "total"} <= set(parts)
 
 
-def _properties(benchmark):
-    """The keys of one benchmark's records."""
-    return [field.encode_name for field in msgspec.structs.fields(schema.TYPES[benchmark])]
-
-
 def _exists(key):
     names = {*BENCHMARKS, *map(record_name, BENCHMARKS)}
-    of_a_run = {field.encode_name for field in msgspec.structs.fields(Run)}
-    return key in names | of_a_run or any(key in _properties(name) for name in schema.TYPES)
+    kinds = [Run, *TYPES.values()]
+    return key in names or any(key in kind.__struct_fields__ for kind in kinds)

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from kvbench.records.store import (
-    IncompleteRecord,
+    RecordError,
     read_record,
     replacing,
     write_lines,
@@ -25,7 +25,7 @@ def test_a_truncated_record_is_refused_with_the_cure(tmp_path, size):
     path = tmp_path / "cell.json"
     write_record(path, {"T": 4, "samples": list(range(50))})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(IncompleteRecord, match=r"cell\.json.*run again"):
+    with pytest.raises(RecordError, match=r"cell\.json.*run again"):
         read_record(path)
 
 
@@ -33,7 +33,7 @@ def test_a_foreign_or_older_file_is_refused(tmp_path):
     path = tmp_path / "cell.json"
     for text in ("[]", "{}", json.dumps({"complete": True, "schema_version": 0})):
         path.write_text(text)
-        with pytest.raises(IncompleteRecord):
+        with pytest.raises(RecordError):
             read_record(path)
 
 

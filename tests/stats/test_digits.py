@@ -26,7 +26,7 @@ def test_an_interval_gives_its_value_its_digits(value, low, high, text):
     assert digits.spoken(value, low, high) == text
 
 
-def test_an_end_beside_what_it_is_compared_with_keeps_its_side():
+def test_an_end_near_what_it_is_compared_with_keeps_its_side():
     assert digits.spoken(1.47, 1.0021, 2.16, apart_from=1) == "1.5 [1.002, 2.2]"
     assert digits.spoken(0.9, 0.6, 0.97, apart_from=1) == "0.90 [0.60, 0.97]"
     assert digits.spoken(1.0, 1.0, 1.9, apart_from=1) == "1.0 [1.0, 1.9]"

@@ -56,7 +56,7 @@ class CudaAllocator:
     def memory_stats(self):
         names = ("requested_bytes", "allocated_bytes", "reserved_bytes")
         both = {"current": self.now, "peak": self.peak}
-        return {f"{names[i]}.all.{w}": n for w, told in both.items() for i, n in enumerate(told)}
+        return {f"{names[i]}.all.{w}": n for w, now in both.items() for i, n in enumerate(now)}
 
     def reset_peak_memory_stats(self):
         self.peak = list(self.now)

@@ -20,6 +20,7 @@ model_config: {n_layer: 1, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 12
 weights: toy.safetensors
 benchmarks: [vram]
 kernel: torch  # nothing to compile first
+process: fresh
 versions: [v1]
 T_values: [4]
 T_star: 4
@@ -71,9 +72,11 @@ def write_zeros(path, shapes):
     path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
 
 
-def command(*arguments, cores=1, profile=None):
+def command(*arguments, cores=1, profile=None, brief=False):
+    """Snakemake's command line, which says all it has to say unless `brief`."""
     where = ["--profile", profile] if profile else ["--cores", str(cores)]
-    return [sys.executable, "-m", "snakemake", *where, *arguments]
+    whole = [] if brief else ["--quiet", "host"]
+    return [sys.executable, "-m", "snakemake", *whole, *where, *arguments]
 
 
 def environment(folder):
@@ -85,10 +88,10 @@ def environment(folder):
     return kept | {"TMPDIR": str(tmp)}
 
 
-def snakemake(folder, *arguments, check=True, cores=1):
+def snakemake(folder, *arguments, check=True, cores=1, brief=False):
     """Run Snakemake there to its end; what it said."""
     done = subprocess.run(
-        command(*arguments, cores=cores),
+        command(*arguments, cores=cores, brief=brief),
         cwd=folder,
         capture_output=True,
         text=True,

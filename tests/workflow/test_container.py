@@ -22,7 +22,7 @@ def test_every_file_that_is_copied_is_there_and_in_git():
         assert all(source == "." or source in tracked.split() for source in sources), line
 
 
-def test_what_make_is_told_to_make_the_makefile_makes():
+def test_what_make_is_asked_for_the_makefile_makes():
     made = "\n".join(instructions("RUN") + instructions("CMD"))
     targets = re.findall(r'^(?:make |\[")([\w./]+)', made, re.MULTILINE)
     assert targets == [".venv/.ready", "all"]

@@ -18,7 +18,7 @@ import torch
 from project import Running, command, copy, environment, snakemake, toy
 
 from kvbench.bench.meters import clock
-from kvbench.foreign import ForeignFile
+from kvbench.foreign import FormatError
 from kvbench.inputs.tokens import load_tokens
 from kvbench.job.devices import lock_path
 from kvbench.models.weights import WeightsError, load, save
@@ -58,9 +58,11 @@ def run(folder, *arguments, **how):
     return snakemake(folder, CELL, *STUDY, *arguments, **how)
 
 
-@pytest.fixture
-def begin(folder):
+@pytest.fixture(params=["fresh", "auto"])  # a job on its own, or in a fork
+def begin(request, folder):
     """Starts a run and waits until its measuring job has come as far as its device."""
+    config = folder / "config/toy.yaml"
+    config.write_text(config.read_text().replace("process: fresh", f"process: {request.param}"))
     with contextlib.ExitStack() as stack:
 
         def started(name="said"):
@@ -222,7 +224,7 @@ def test_a_missing_weight_file_is_refused_before_any_job(folder):
     assert "config key 'weights' is 'toy.safetensors'" in said and "Job stats" not in said
 
 
-def test_a_clock_set_back_is_told_before_a_stale_cell_is_taken_as_current(folder):
+def test_a_clock_set_back_is_refused_before_a_stale_cell_is_taken_as_current(folder):
     run(folder)
     ahead = time.time() + 3600
     os.utime(folder / CELL, (ahead, ahead))
@@ -301,7 +303,7 @@ def test_without_a_compiler_cells_run_on_torch_and_say_why(tmp_path, monkeypatch
 def test_damaged_tokens_are_refused_by_name(folder):
     path = folder / "damaged.npz"
     path.write_bytes(b"PK\3\4" + bytes(100))
-    with pytest.raises(ForeignFile, match=r"damaged\.npz is not a whole token file"):
+    with pytest.raises(FormatError, match=r"damaged\.npz is not a whole token file"):
         load_tokens(path)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kvbench.analysis.rounds import rounds
+from kvbench.analysis.rounds import rounds, side_by_side
 from kvbench.records.record import Record, measured, times_ms
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
@@ -92,8 +92,9 @@ def compare_cells(
 
     Each round's log ratio is of medians over runs brought to the mean pace of both cells. The
     interval has the exponents' own errors, and the degrees of freedom that they leave. Raises
-    NotSideBySide where the cells share no round.
+    UnpairedError where the cells share no round.
     """
+    a, b = side_by_side(a, b)
     shared = rounds(a, b).replicates
     if by_clock or not uses_yardstick(a, b, of):
         blocks = [[_times(cell)[r] for r in shared] for cell in (a, b)]

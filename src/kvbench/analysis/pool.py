@@ -6,11 +6,14 @@ from dataclasses import asdict
 from statistics import fmean, median, stdev
 from typing import Any
 
+from kvbench.cell import PHASES
 from kvbench.records.record import Record, is_error, timing_key
 from kvbench.stats.paired import interval
 
-OF_A_PROCESS = ("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state")
-PHASES = ("prefill", "decode")
+OF_A_PROCESS = (
+    *("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state"),
+    "partners",  # processes of cells it is compared with, measured with it
+)
 
 
 def pool(samples: list[Record]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ DENSE = {"float32": "fp32", "bfloat16": "bf16"}  # dtype of a record -> of the d
 # Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
 PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}
 WIKITEXT_TOKENS = 287_644
+MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CALIBRATED = 0.005  # a perplexity within half a per cent of the published one is the same
 TOO_WEAK = {
     "nano": "nano is too weak to judge a quantised cache: it makes little use of distant tokens, "
@@ -65,7 +66,7 @@ def readable(cell: Row) -> Row:
     return {
         "sharing": r["sharing"],
         "perplexity": short(r["perplexity"], 4),
-        "change, % [95 %]": change_percent(cell),
+        "change [95 %]": change_words(cell),
         "mean KL": short(r["kl_mean"], 2),
         "same top token": f"{100 * r['top1_agreement']:.2f} %",
         "cache B/token": f"{r['cache_bytes_per_token']:,}",
@@ -76,12 +77,19 @@ def readable(cell: Row) -> Row:
     }
 
 
-def change_percent(cell: Row) -> str:
-    """The change of perplexity against v1 in per cent, with its interval: `+0.2 [-0.3, +0.8]`."""
+def change_words(cell: Row, interval: bool = True) -> str:
+    """The change of perplexity against v1, with or without its interval: `+0.2 [-0.3, +0.8] %`.
+
+    From MULTIPLIED on as a multiple: `x 2,000 [800, 5,300]`.
+    """
     ratio = cell["paired"]["perplexity_ratio"]
     found = [ratio[key] for key in ("ratio", "low", "high")]
+    if found[0] >= MULTIPLIED:
+        text = f"x {spoken(found[0], found[1], found[2], apart_from=1)}"
+        return text if interval else text.partition(" [")[0]
     value, low, high = (None if x is None else 100 * (x - 1) for x in found)
-    return spoken(value or 0.0, low, high, sign=True, apart_from=0)
+    text = spoken(value or 0.0, low, high, sign=True, apart_from=0)
+    return f"{text if interval else text.partition(' [')[0]} %"
 
 
 def compression(cell: Row) -> dict[str, float | None]:
@@ -109,8 +117,9 @@ def notes(records: Sequence[Row]) -> list[str]:
     said = [
         f"{first['n_windows']} windows of {first['context']} tokens of {first['text']}, "
         f"{first['n_tokens']:,} tokens scored, each read by v1's plain forward and through the "
-        "version's cache. Delta, KL and intervals are paired by window (block bootstrap); nats a "
-        "token. First divergence: tokens of greedy decoding before the first that differs from "
+        "version's cache. Delta, KL and intervals are paired by window, over documents of the text "
+        "(over blocks of windows where there are few); nats a token. First divergence: tokens of "
+        "greedy decoding before the first that differs from "
         f"v1's, median (prompts that diverge within {asked['tokens']} / all).",
         _probes_say(first),
     ]

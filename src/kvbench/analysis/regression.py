@@ -12,19 +12,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kvbench.analysis.drift import compare_cells
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdicts import ALPHA, at, speedup
 from kvbench.records.gather import read_lines as read_lines_of
-from kvbench.records.read import MixedRecords
-from kvbench.records.record import Record, is_error, times_ms
-from kvbench.records.store import COMPLETE, SCHEMA_VERSION, IncompleteRecord
+from kvbench.records.read import MixedRecordsError
+from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms
+from kvbench.records.schema import SchemaError, check_record
+from kvbench.records.store import COMPLETE, SCHEMA_VERSION, RecordError
 from kvbench.stats.decisions import SLOWER, verdicts
-from kvbench.stats.shift import FEWEST, Processes, compare_with_shift
+from kvbench.stats.shift import FEWEST, compare_with_shift
 
 Named = tuple[str, Record]  # where a record was read, and the record
-TIMED = ("latency_vs_T", "decode")
 PLACE = ("pretrained", "version", "batch_size", "T", "depth", "prompt_length")
-MUST_AGREE = ("device_name", "dtype", "threads", "weights")
+MUST_AGREE = (*SETTING, "weights")
 ABOUT = ("commit", "pytorch_version")  # named for both studies
 EQUAL, LARGER, SMALLER = "equal", "larger", "smaller"
 
@@ -36,14 +37,18 @@ class RegressionError(ValueError):
 def read_lines(path: str | Path) -> Iterator[Named]:
     """The records of a `results.jsonl`, each with its file and line, one at a time.
 
-    Raises IncompleteRecord, naming both, for a line that is no whole record of this schema version.
+    Raises RecordError, naming both, for a line that is no whole record of this schema version.
     """
     for n, record in enumerate(read_lines_of(path), start=1):
         if record.get("schema_version") != SCHEMA_VERSION or record.get(COMPLETE) is not True:
-            raise IncompleteRecord(
+            raise RecordError(
                 f"{path}, line {n}, is no whole record of schema version {SCHEMA_VERSION}: see "
                 f"python -m kvbench.records.schema {path}"
             )
+        try:
+            check_record(record, f"{path}, line {n}")
+        except SchemaError as error:
+            raise RecordError(str(error)) from None
         yield f"{path}, line {n}", record
 
 
@@ -55,21 +60,27 @@ def table(now: Iterable[Named], baseline: str, margin: float, allow: Iterable[st
 
 
 def against(
-    now: Iterable[Named], before: Iterable[Named], margin: float, allow: Iterable[str] = ()
+    now: Iterable[Named],
+    before: Iterable[Named],
+    margin: float,
+    allow: Iterable[str] = (),
+    alternated: bool = False,
 ) -> Record:
     """Every cell of `now` that `before` has too: before over now, interval and word.
 
     Both are read once, and of `before` only what is compared is kept.
 
     Times are compared by `stats.shift`, one family; memory, which repeats to the byte, by its peak.
-    Raises MixedRecords, naming both records, where a pair differs in device, dtype, threads or
+    `alternated`: the two were measured by turns, round by round, so that times are compared in
+    pairs of one round, as versions are, and what slows all cells alike is found too.
+
+    Raises MixedRecordsError, naming both records, where a pair differs in device, dtype, threads or
     weights and `allow` does not name the key, and ValueError where the two have no cell in common.
     """
-    earlier = {
-        _place(record): (name, _kept(record)) for name, record in before if _compared(record)
-    }
+    kept = dict if alternated else _kept
+    earlier = {_place(record): (name, kept(record)) for name, record in before if _compared(record)}
     rows: list[Record] = []
-    timed: list[tuple[Record, tuple[Processes, Processes]]] = []
+    timed: list[tuple[Record, tuple[Record, Record]]] = []
     alone = 0
     for name, record in now:
         if not _compared(record):
@@ -81,20 +92,26 @@ def against(
         _check_comparable(name, record, other_name, other, set(allow))
         row = {"benchmark": record["benchmark_name"], **_where(record)}
         if record["benchmark_name"] in TIMED:
-            timed.append((row, (times_ms(record), other["times"])))
+            timed.append((row, (record if alternated else _kept(record), other)))
         else:
             row |= _bytes(record, other)
         rows.append(row)
     if not rows:
         raise ValueError("the two studies have no cell in common: nothing to compare")
-    shift, compared = compare_with_shift([cell for _, cell in timed], margin)
+    shift, compared = None, []
+    if alternated:
+        compared = [compare_cells(*pair, {}, margin, by_clock=True) for _, pair in timed]
+    else:
+        cells = [(mine["times"], theirs["times"]) for _, (mine, theirs) in timed]
+        shift, compared = compare_with_shift(cells, margin)
     words = verdicts(compared, ALPHA)
     for (row, _), verdict in zip(timed, words, strict=True):
         row |= {**speedup(verdict), "verdict": verdict.word, "replicates": verdict.replicates}
     for row in rows:
         best = row["smaller"] if "smaller" in row else row["speedup_high"]  # that the data allow
         worse = row["verdict"] in (SLOWER, LARGER) and 1 / best > 1 + margin
-        row["regression"] = worse and (shift is not None or row["verdict"] == LARGER)
+        certain = alternated or shift is not None  # slower code from a slower day
+        row["regression"] = worse and (certain or row["verdict"] == LARGER)
     about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
     return {
         "benchmark_name": "compare",
@@ -103,6 +120,7 @@ def against(
         "allowed": sorted(allow),
         "unmatched": alone,
         "timed": len(timed),
+        "alternated": alternated,
         "shift": None if shift is None else asdict(shift),
         "now": about[0],
         "before": about[1],
@@ -119,7 +137,8 @@ def notes(record: Record) -> list[str]:
         f"{now['pytorch_version']}; before: commit {before['commit']}, torch "
         f"{before['pytorch_version']}.",
         _shift_says(record),
-        f"Intervals: {100 * record['level']:.4g} %, of independent sets of processes, "
+        f"Intervals: {100 * record['level']:.4g} %, "
+        f"{'over rounds' if record['alternated'] else 'of independent sets of processes'}, "
         "adjusted for all rows. The gate closes where a whole interval says slower by more than "
         f"{100 * record['margin']:.3g} %, or a peak is larger by more.",
         f"{record['unmatched']} cells have no counterpart and were not compared."
@@ -130,6 +149,11 @@ def notes(record: Record) -> list[str]:
 def _shift_says(record: Record) -> str:
     """What all cells moved by, and what that hides."""
     shift = record["shift"]
+    if record["alternated"]:
+        return (
+            "Both were measured by turns, round by round: times are compared in pairs of one "
+            "round, by the clock."
+        )
     if shift is None:
         return (
             f"{record['timed']} timed cells of several processes are fewer than {FEWEST}: nothing "
@@ -189,7 +213,7 @@ def _check_comparable(name: str, now: Record, other: str, before: Record, allow:
         pairs["weights "] = (digests[0], digests[1])  # by digest, where both records have one
     for key, (mine, theirs) in pairs.items():
         if mine != theirs and key.strip() not in allow:
-            raise MixedRecords(
+            raise MixedRecordsError(
                 f"studies differ in {key.strip()}: {name} has {mine}, {other} has {theirs}; "
                 f"to compare them all the same, name it in compare.allow"
             )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kvbench.cell import FLAGS
 from kvbench.records.record import Record
 
 COUNTED, MODELLED = "counted", "modelled"  # by the device; by the cost model
-FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 PLAUSIBLE = (0.9, 1.3)  # counted over modelled; outside, one of the two is wrong or worth a look
 WAITING = 1.5  # wall over kernel time from which a phase waits for something else than its kernels
 SLACK = 1.05  # share of its roof above which a point is an error: of the roof, bytes or FLOP

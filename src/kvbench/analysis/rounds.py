@@ -20,7 +20,7 @@ PAUSE_S = 600.0  # two processes of a round may begin this far apart,
 PAUSES = 10  # or this many times as far as is usual for the two cells
 
 
-class NotSideBySide(ValueError):
+class UnpairedError(ValueError):
     """Two cells without a round in common: their ratio would be of two machines or two days."""
 
 
@@ -38,7 +38,7 @@ def rounds(a: Record, b: Record) -> Rounds:
     Two processes of one replicate share a round where device and boot are the same, no process of
     another replicate of the two cells began between them on that device, by the clock or by its
     place in the queue, and the pause between them is not out of all proportion. Raises
-    NotSideBySide, saying why, where there is none.
+    UnpairedError, saying why, where there is none.
     """
     sides = [{p["replicate"]: _Process.of(p, cell) for p in cell["processes"]} for cell in (a, b)]
     both = sorted(set(sides[0]) & set(sides[1]))
@@ -47,7 +47,7 @@ def rounds(a: Record, b: Record) -> Rounds:
             f"{cell['version']} has {', '.join(map(str, sorted(side)))}"
             for cell, side in zip((a, b), sides, strict=True)
         )
-        raise NotSideBySide(f"{APART}: no replicate in common ({owned})")
+        raise UnpairedError(f"{APART}: no replicate in common ({owned})")
     pairs = {r: (sides[0][r], sides[1][r]) for r in both}
     pauses = [
         abs(x.began - y.began)
@@ -67,8 +67,60 @@ def rounds(a: Record, b: Record) -> Rounds:
         for reason, those in why.items()
     )
     if len(left) == len(both):
-        raise NotSideBySide(f"{APART}: {said}")
+        raise UnpairedError(f"{APART}: {said}")
     return Rounds([r for r in both if r not in left], f"left out, {said}" if said else None)
+
+
+def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
+    """(version, baseline): v1 against v0, the others against v1; without v1 against the first."""
+    if "v1" not in versions:
+        return [(version, versions[0]) for version in versions[1:]]
+    first = [("v1", "v0")] if "v0" in versions else []
+    return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
+
+
+def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
+    """Cells that are compared with one another, beside where: batch, and T or depth."""
+    places: dict[tuple[Any, ...], list[Record]] = {}
+    for cell in cells:
+        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
+        places.setdefault(key, []).append(cell)
+    names = ("batch_size", "T", "depth")
+    return [
+        ({name: value for name, value in zip(names, key, strict=True) if value is not None}, here)
+        for key, here in places.items()
+    ]
+
+
+def side_by_side(a: Record, b: Record) -> tuple[Record, Record]:
+    """The two cells, each with those of its processes that ran beside the other's.
+
+    A cell that was measured again alone has its counterpart's processes beside its own
+    (`kvbench.job.partners`). Where more rounds are in common that way than between the cells
+    themselves, these stand in for the counterpart's own.
+    """
+    choices = [(a, b), (a, _measured_with(a, b)), (_measured_with(b, a), b)]
+    return max(choices, key=lambda pair: _in_common(*pair))  # of equals the first
+
+
+def _measured_with(cell: Record, other: Record) -> Record:
+    """`other`, as far as it was measured beside `cell`, by the same code with the same settings."""
+    key = (other.get("provenance") or {}).get("key")
+    found = [
+        {**process, "replicate": own["replicate"], "place_in_line": own.get("place_in_line")}
+        for own in cell["processes"]
+        for process in own.get("partners", [])
+        if process["version"] == other["version"] and process["key"] == key
+    ]
+    disturbed = sum(process["machine_state"]["disturbed"] for process in found)
+    return {**other, "processes": found, "replicates": len(found), "disturbed": disturbed}
+
+
+def _in_common(a: Record, b: Record) -> int:
+    try:
+        return len(rounds(a, b).replicates)
+    except UnpairedError:
+        return 0
 
 
 def minutes_a_round(cells: Sequence[Record]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvbench.analysis.rounds import NotSideBySide, rounds
+from kvbench.analysis.rounds import UnpairedError, rounds
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, Row, by, is_error, measured, times_ms
 from kvbench.stats.paired import Interval, compare, interval
@@ -95,7 +95,7 @@ def _speedup(
     """The speed-up of b over a, of the rounds that both ran in, or why there is none."""
     try:
         shared = rounds(a, b)
-    except NotSideBySide as reason:
+    except UnpairedError as reason:
         return {"remark": str(reason)}
     found = compare([a_ms[r] for r in shared.replicates], [b_ms[r] for r in shared.replicates])
     row: Row = {"speedup": found.ratio, "speedup_low": found.low, "speedup_high": found.high}

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean, median
 
 import numpy as np
 
 from kvbench.analysis.bounds import step_cost
 from kvbench.analysis.drift import Paced, to_round_pace
-from kvbench.analysis.rounds import NotSideBySide, rounds
+from kvbench.analysis.rounds import APART, UnpairedError, by_place, rounds, side_by_side
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BEYOND, BreakEven, Line, break_even, fit_line
@@ -55,7 +56,32 @@ def rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
 
     `roofs` is the record of this machine's bandwidths, which the compulsory bytes are divided by.
     """
-    whole = measured(cells)
+    return _with_own_baseline(cells, partial(_depth_rows, roofs=roofs))
+
+
+def batch_rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
+    """One row per depth and version of decode cells: what a sequence adds, and break-even batch."""
+    return _with_own_baseline(cells, partial(_batch_rows, roofs=roofs))
+
+
+def _with_own_baseline(
+    cells: Sequence[Record], rows_of: Callable[[Sequence[Record]], list[Record]]
+) -> list[Record]:
+    """The rows; of a version measured again alone, from the baseline's processes beside its own."""
+    found = rows_of(measured(cells))
+    for n, row in enumerate(found):
+        if str(row["remark"]).startswith(APART):
+            name, places = row["version"], by_place(measured(cells))
+            couples = [{cell["version"]: cell for cell in here} for _, here in places]
+            both = [side_by_side(c[name], c["v1"]) for c in couples if {name, "v1"} <= set(c)]
+            alone = rows_of([cell for couple in both for cell in couple if cell["processes"]])
+            same = {"version", "batch_size", "depth", "from"} & set(row)
+            fits = [other for other in alone if all(other.get(k) == row[k] for k in same)]
+            found[n] = fits[0] if fits else row
+    return found
+
+
+def _depth_rows(whole: Sequence[Record], roofs: Record | None) -> list[Record]:
     found, pace = [], _pace(whole)
     for batch, here in by([c for c in whole if "T" in c], "batch_size").items():
         longest = {c["version"]: c for c in sorted(here, key=lambda c: c["T"])}
@@ -67,9 +93,7 @@ def rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
     return found
 
 
-def batch_rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
-    """One row per depth and version of decode cells: what a sequence adds, and break-even batch."""
-    whole = measured(cells)
+def _batch_rows(whole: Sequence[Record], roofs: Record | None) -> list[Record]:
     found, pace = [], _pace(whole)
     for depth, here in by(whole, "depth").items():
         points = {
@@ -167,7 +191,7 @@ def _fitted(
         try:
             in_round = [rounds(first.cells[0], cell).replicates for cell in own.cells]
             shared[name] = set(own.times).intersection(*in_round)
-        except NotSideBySide as reason:
+        except UnpairedError as reason:
             lost[name] = str(reason)
     blocks = sorted(set.intersection(*shared.values())) if shared else []
     lines = {
@@ -185,7 +209,7 @@ def _fitted(
         line = lines[name]
         if "v1" in lines and name != "v1":
             reach = cell["model_config"]["block_size"] if axis == "depth" else max(own.x)
-            crossing = told_apart(line, lines["v1"], break_even(line, lines["v1"], reach))
+            crossing = with_slopes_apart(line, lines["v1"], break_even(line, lines["v1"], reach))
         row |= _shown(line, axis) | _when(crossing, axis) | _modelled(cell, roofs, axis)
         processes = sum(len(cell["processes"]) for cell in own.cells)
         row["disturbed"] = sum(cell.get("disturbed", 0) for cell in own.cells)
@@ -234,7 +258,7 @@ def _modelled(cell: Record, roofs: Record | None, axis: str) -> Record:
     }
 
 
-def told_apart(line: Line, base: Line, found: BreakEven) -> BreakEven:
+def with_slopes_apart(line: Line, base: Line, found: BreakEven) -> BreakEven:
     """The crossing of two lines; none where the interval of their slopes' difference holds 0.
 
     A version that is faster from depth 0 on needs no crossing, and keeps its word.

@@ -6,16 +6,23 @@ figures that show an interval show the one its word was read from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
-from kvbench.analysis.rounds import NotSideBySide, minutes_a_round, rounds
+from kvbench.analysis.rounds import (
+    UnpairedError,
+    by_place,
+    minutes_a_round,
+    pairs,
+    rounds,
+    side_by_side,
+)
 from kvbench.analysis.table import Table
 from kvbench.costs.forward import generation_ceiling
-from kvbench.records.record import Record, apart, is_error, measured
+from kvbench.records.record import SETTING, Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
@@ -25,35 +32,37 @@ from kvbench.stats.decisions import (
     verdicts,
 )
 from kvbench.stats.paired import Comparison
+from kvbench.stats.stopping import half_width_of
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
 IMPLEMENTATIONS = "implementations differ"  # in a word's place: it would not be of the caches
 MOST = 1000  # replicates beyond which nobody measures
-SHARED = ("pretrained", "device", "device_name", "dtype", "threads", "pytorch_version", "weights")
+SHARED = ("pretrained", "device", *SETTING, "pytorch_version", "weights")
 
 
-def pairs(versions: Sequence[str]) -> list[tuple[str, str]]:
-    """(version, baseline): v1 against v0, the others against v1; without v1 against the first."""
-    if "v1" not in versions:
-        return [(version, versions[0]) for version in versions[1:]]
-    first = [("v1", "v0")] if "v0" in versions else []
-    return first + [(version, "v1") for version in versions if version not in ("v0", "v1")]
-
-
-def judge(cells: Sequence[Record], margin: float, controls: Record | None = None) -> Record:
+def judge(
+    cells: Sequence[Record],
+    margin: float,
+    controls: Record | None = None,
+    alpha: float = ALPHA,
+    wanted: Callable[[Sequence[str]], list[tuple[str, str]]] = pairs,
+    drift: dict[Work, Exponents] | None = None,
+) -> Record:
     """The verdicts on timed cells of one preset, one family over every batch, T or depth, and pair.
 
+    `wanted` gives the pairs to compare, of the versions at one place, and `drift` how the machine's
+    pace is taken out, by default as these cells show (`kvbench.analysis.drift.exponents`).
     `controls` is a record of `judge_controls`, whose counts the result repeats. A speed-up is the
     baseline's time over the version's, of processes that ran in one round; a pair without such a
     round gets no speed-up and no word, but the reason.
     """
     rows, compared, limits, unlike = [], [], [], []
-    drift = exponents(cells)
+    drift = exponents(cells) if drift is None else drift
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
-        for version, baseline in pairs(list(of)):
+        for version, baseline in wanted(list(of)):
             row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
@@ -63,7 +72,7 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
                 unlike += [row] if implementations(of[version], of[baseline]) else []
             rows.append(row)
-    level = attach_verdicts(compared, margin)
+    level = attach_verdicts(compared, margin, alpha)
     for row in unlike:
         row["verdict"] = IMPLEMENTATIONS
     for (row, _), (ceiling, limit) in zip(compared, limits, strict=True):
@@ -71,19 +80,20 @@ def judge(cells: Sequence[Record], margin: float, controls: Record | None = None
         row["share_of_ceiling"] = row["speedup"] / ceiling
         beyond = row["speedup_low"] is not None and row["speedup_low"] > row["ceiling"]
         row["flag"] = ABOVE if beyond else None
-    seen = _detectable([comparison for _, comparison in compared], cells)
+    seen = _detectable([comparison for _, comparison in compared], cells, alpha)
     for row, _ in compared:  # beside every word: below this it could hardly have been another one
         row["smallest_detectable"] = seen["family"]["relative"] if seen else None
     return _record("verdicts", cells, rows, level, margin) | {
         "detectable": seen,
+        "rounds": _rounds([comparison for _, comparison in compared], cells),
         "controls": _counted(controls["rows"]) if controls else [],
     }
 
 
-def table(records: Sequence[Record], margin: float) -> Table:
+def table(records: Sequence[Record], margin: float, alpha: float = ALPHA) -> Table:
     """The verdicts on the latency and decode cells among `records`, and on controls if there."""
     cells, controls = apart(records, "controls")
-    record = judge(cells, margin, *controls)
+    record = judge(cells, margin, next(iter(controls), None), alpha)
     title = f"Verdicts on {record['pretrained']}"
     return Table(title, record["rows"], notes(record), cells, record)
 
@@ -93,19 +103,6 @@ def controls_table(records: Sequence[Record], margin: float) -> Table:
     record = judge_controls(records, margin)
     title = f"Controls on {record['pretrained']}"
     return Table(title, record["rows"], notes(record), records, record)
-
-
-def by_place(cells: Sequence[Record]) -> list[tuple[Record, list[Record]]]:
-    """Cells that are compared with one another, beside where: batch, and T or depth."""
-    places: dict[tuple[Any, ...], list[Record]] = {}
-    for cell in cells:
-        key = (cell["batch_size"], cell.get("T"), cell.get("depth"))
-        places.setdefault(key, []).append(cell)
-    names = ("batch_size", "T", "depth")
-    return [
-        ({name: value for name, value in zip(names, key, strict=True) if value is not None}, here)
-        for key, here in places.items()
-    ]
 
 
 def at(row: Record) -> str:
@@ -218,9 +215,10 @@ def _compared(
     What a reader must know of a pair is put into `row`: disturbed processes, rounds left out, other
     kernels.
     """
+    a, b = side_by_side(a, b)
     try:
         shared = rounds(a, b)
-    except NotSideBySide as reason:
+    except UnpairedError as reason:
         row["verdict"] = str(reason)
         return None
     comparison = compare_cells(a, b, drift, margin)
@@ -233,6 +231,21 @@ def _compared(
     row["disturbed"] = a.get("disturbed", 0) + b.get("disturbed", 0)
     row["remark"] = "; ".join(remarks) or None
     return comparison
+
+
+def _rounds(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:
+    """What tells whether another round is worth its time (`stats.stopping`); None without a pair.
+
+    `widest` is None where an interval has no end yet.
+    """
+    if not compared:
+        return None
+    widest = max(map(half_width_of, compared))
+    return {
+        "measured": max(cell.get("replicates", 1) for cell in measured(cells)),
+        "widest": widest if math.isfinite(widest) else None,
+        "minutes": minutes_a_round(cells),
+    }
 
 
 def implementations(a: Record, b: Record) -> str | None:
@@ -251,7 +264,9 @@ def implementations(a: Record, b: Record) -> str | None:
     return f"{', '.join(found)}: --config kernel=torch execution=eager compares the caches"
 
 
-def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record | None:
+def _detectable(
+    compared: Sequence[Comparison], cells: Sequence[Record], alpha: float = ALPHA
+) -> Record | None:
     """What these rows can show, alone and as a family, and what would halve it; None where unknown.
 
     The spread is that of the rows themselves.
@@ -259,9 +274,9 @@ def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Reco
     several = [c for c in compared if c.replicates > 1]
     if not several:
         return None
-    alone, family = (smallest_detectable(several, alpha=ALPHA, of=n) for n in (1, len(several)))
+    alone, family = (smallest_detectable(several, alpha=alpha, of=n) for n in (1, len(several)))
     half = family.relative / 2
-    wanted = replicates_needed(half, family.sd, ALPHA / len(several), most=MOST)
+    wanted = replicates_needed(half, family.sd, alpha / len(several), most=MOST)
     a_round = minutes_a_round(cells)
     more = None
     if wanted is not None and a_round is not None:
@@ -274,9 +289,11 @@ def _detectable(compared: Sequence[Comparison], cells: Sequence[Record]) -> Reco
     }
 
 
-def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float) -> float:
+def attach_verdicts(
+    compared: Sequence[tuple[Record, Comparison]], margin: float, alpha: float = ALPHA
+) -> float:
     """Write each comparison's word and interval into its row; the level they all have."""
-    found = verdicts([comparison for _, comparison in compared], ALPHA, margin)
+    found = verdicts([comparison for _, comparison in compared], alpha, margin)
     for (row, _), verdict in zip(compared, found, strict=True):
         last = {key: row.pop(key) for key in ("disturbed", "remark")}
         row |= {
@@ -287,7 +304,7 @@ def attach_verdicts(compared: Sequence[tuple[Record, Comparison]], margin: float
             "p_adjusted": verdict.p_adjusted,
             **last,
         }
-    return found[0].level if found else 1 - ALPHA
+    return found[0].level if found else 1 - alpha
 
 
 def speedup(of: Verdict | Comparison) -> Record:

@@ -26,13 +26,13 @@ def of_runs(setup: Setup, runner: Runner) -> dict[str, Any]:
         source, joules = energy.counter(setup.device)
         meter = energy.Meter(joules, setup.synchronise)
         found = per_token(setup, runner, meter, seconds)
-    except energy.Unreadable as reason:
+    except energy.CounterError as reason:
         return {"energy": joules_of(None, reason=str(reason))}
     return {"energy": joules_of(source, idle_w=meter.idle_w, update_s=meter.update_s, **found)}
 
 
 def per_token(setup: Setup, runner: Runner, meter: energy.Meter, seconds: float) -> dict[str, Any]:
-    """What both loops drew, and joules a token of each phase. Raises energy.Unreadable."""
+    """What both loops drew, and joules a token of each phase. Raises energy.CounterError."""
     (B, P), T = setup.prompt.shape, setup.cell.T
     prefill = meter.drawn(prefill_of(setup), seconds)
     whole = meter.drawn(lambda: runner(no_mark, T), seconds)

@@ -19,7 +19,6 @@ from kvbench.bench.yardstick import runs_with_yardstick
 from kvbench.cell import Cell
 from kvbench.engine.generate import overflow_steps
 
-Generates = Callable[[Callable[[], None]], Any]  # a whole generation, given its clock's mark
 WARM_TOKENS = 16  # of a warm-up run: the prefill and steps enough to touch all that a step does
 
 

@@ -19,13 +19,13 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.cell import Cell
 from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
 from kvbench.job.log import is_out_of_memory
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 
 
 def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
     """One process's sample of a peer's cell; a peer that is not installed is a result.
 
-    Raises NotMeasured for one that does not run here.
+    Raises NotMeasuredError for one that does not run here.
     """
     lacking = peers.missing(cell.version)
     if lacking:
@@ -61,8 +61,8 @@ def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
 def started(name: str, setup: Setup, T: int) -> tuple[Any, Any, Tensor]:
     """A peer's module, the peer on the cell's model and prompt, and T tokens that it generated.
 
-    Raises NotMeasured, with the peer's own reason, where it does not start: it was built for other
-    libraries or another device, or cannot hold the model.
+    Raises NotMeasuredError, with the peer's own reason, where it does not start: it was built for
+    other libraries or another device, or cannot hold the model.
     """
     about = peers.PEERS[name]
     try:
@@ -74,7 +74,7 @@ def started(name: str, setup: Setup, T: int) -> tuple[Any, Any, Tensor]:
             raise
         traceback.print_exc()
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise NotMeasured(f"{name} does not run on {setup.device} here: {reason}") from error
+        raise NotMeasuredError(f"{name} does not run on {setup.device} here: {reason}") from error
 
 
 def first_difference(ours: Tensor, theirs: Tensor, start: int) -> int | None:

@@ -21,7 +21,6 @@ from kvbench.caches import Cache, layout_of
 from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 
-PHASES = ("prefill", "decode")
 # Machine noise outlasts a short step: it is repeated for so long, at most so often.
 LEAST_MS, ENOUGH = 500.0, 30
 # Between two marks on a GPU: a lone step's would hold the latency of its launch as well.

@@ -7,10 +7,14 @@ format and for how long, is the cache's own business.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -67,6 +71,8 @@ class Cache(ABC):
         self.batch, self.n_head, self.head_dim, self.capacity = batch, n_head, head_dim, capacity
         self.dtype, self.device = dtype, torch.device(device)
         self.windows = {i: windows[i] for i in self.layers if windows and 0 < windows[i] < capacity}
+        # (first, newest) tokens that a layer keeps in rows that take turns (`caches.rows`).
+        self.rings: dict[int, tuple[int, int]] = {}
         self.length = 0  # tokens held
 
     @abstractmethod
@@ -76,6 +82,10 @@ class Cache(ABC):
     @abstractmethod
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """Causal attention of the T newest tokens, q (B, nh, T, head_dim), over `layer`'s K/V."""
+
+    def slot(self, layer: int, position: int) -> int:
+        """The row of the token at `position`, where a cache keeps one row a token."""
+        return position
 
     def positions(self, T: int) -> Tensor:
         """The positions (T,) of the T tokens after the `length` held."""
@@ -113,15 +123,81 @@ class Cache(ABC):
         return sum(tensor.untyped_storage().nbytes() for tensor in self.storages())
 
 
+class CacheWrapper(Cache):
+    """Another cache that a subclass fills or reads otherwise; all else is that cache's own."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cache, name)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self.cache.update(layer, k, v)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        return self.cache.attend(layer, q)
+
+    def slot(self, layer: int, position: int) -> int:
+        return self.cache.slot(layer, position)
+
+    def positions(self, T: int) -> Tensor:
+        return self.cache.positions(T)
+
+    def advance(self, T: int) -> None:
+        self.cache.advance(T)
+
+    def rewind(self, length: int) -> None:
+        self.cache.rewind(length)
+
+    def reset(self) -> None:
+        self.cache.reset()
+
+    def storages(self) -> Iterator[Tensor]:
+        return self.cache.storages()
+
+    def used_bytes(self) -> int:
+        return self.cache.used_bytes()
+
+    @classmethod
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        raise TypeError(f"{cls.__name__} has the layout of the cache that it wraps")
+
+
+def cache_class(name: str) -> type[Cache]:
+    """The class of a cache: of `kvbench.caches.{name}`, of a file `name.py`, or a dotted module.
+
+    `KVCache`, unless `:Class` after the file or module says another. A file is loaded once a
+    process. Raises ModuleNotFoundError for an unknown name, and AttributeError for a module without
+    the class.
+    """
+    where, _, kind = name.partition(":")
+    if where.endswith(".py"):
+        module = _loaded(Path(where).resolve())
+    else:
+        module = importlib.import_module(where if "." in where else f"{__name__}.{where}")
+    return getattr(module, kind or "KVCache")
+
+
+@functools.cache
+def _loaded(path: Path) -> ModuleType:
+    """The module of a file outside the package."""
+    spec = importlib.util.spec_from_file_location(f"cache_of_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModuleNotFoundError(f"no file {str(path)!r} to load a cache from")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
-    """The cache `kvbench.caches.{name}` for a model's shape, with room for `tokens` tokens.
+    """The cache of a `name` (`cache_class`) for a model's shape, with room for `tokens` tokens.
 
     Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are
     those of `like`. Raises ModuleNotFoundError for an unknown name.
     """
-    module = importlib.import_module(f"kvbench.caches.{name}")
     capacity = min(-(-tokens // BLOCK) * BLOCK, config.block_size)
-    return module.KVCache(
+    return cache_class(name)(
         config.owning_layers,
         batch,
         config.n_kv_head,
@@ -129,13 +205,13 @@ def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cac
         capacity,
         like.dtype,
         like.device,
-        config.windows,
+        **({"windows": config.windows} if any(config.windows) else {}),
     )
 
 
 def layout_of(name: str, head_dim: int, itemsize: int) -> Layout:
-    """The layout of the cache `kvbench.caches.{name}`."""
-    return importlib.import_module(f"kvbench.caches.{name}").KVCache.layout(head_dim, itemsize)
+    """The layout of the cache of a `name`."""
+    return cache_class(name).layout(head_dim, itemsize)
 
 
 def causal_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:

@@ -43,7 +43,6 @@ class RowCache(Cache):
         return sum(self.rings[layer]) if layer in self.rings else self.capacity
 
     def slot(self, layer: int, position: int) -> int:
-        """The row of the token at `position`."""
         if layer not in self.rings:
             return position
         first, newest = self.rings[layer]

@@ -1,4 +1,5 @@
-"""Command-line programs.
+"""The command line, a file a subcommand: each thin over the workflow and the package.
 
-in    arguments        out    one line of JSON, or one line that says what is wrong
+in    arguments        out    what was asked for, or one line on stderr that says what is wrong
+Nothing is measured or judged here.
 """

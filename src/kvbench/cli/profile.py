@@ -20,9 +20,9 @@ import torch
 
 from kvbench import versions
 from kvbench.bench.meters import machine
-from kvbench.bench.roofline import PHASES, cell_cost, phase_of, timed
+from kvbench.bench.roofline import cell_cost, phase_of, timed
 from kvbench.bench.setup import ready
-from kvbench.cell import Cell
+from kvbench.cell import EXECUTIONS, KERNELS, PHASES, Cell
 from kvbench.job.log import check_declared
 from kvbench.models.build import DTYPES
 from kvbench.plan import cells, config
@@ -30,8 +30,6 @@ from kvbench.presets import PRESETS
 
 WARMUPS = 3
 CALIBRATE = "calibrate"
-EXECUTIONS = ("auto", "eager", "graph", "compile")
-KERNELS = ("auto", "native", "triton", "torch")
 GEMM_N = {"cpu": 256, "cuda": 4096}
 
 
@@ -46,7 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--P", type=int, default=512, help="prompt tokens, or depth of the cache")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--model", default="gpt2", choices=list(PRESETS))
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--dtype", default="bfloat16", choices=list(DTYPES))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     for name, values in (("execution", EXECUTIONS), ("kernel", KERNELS)):
         parser.add_argument(f"--{name}", default="auto", choices=values)

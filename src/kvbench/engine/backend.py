@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kvbench import placeholder
+from kvbench.caches import cache_class
 from kvbench.cell import Cell
 from kvbench.models.build import config_of
 from kvbench.records.store import read_record
@@ -136,7 +137,7 @@ def _why_eager(cell: Cell) -> str | None:
         return LOOKED_INTO
     if not cell.use_cache:
         return NO_STEP
-    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
+    storage = cache_class(cell.cache)
     return None if hasattr(storage, "rows") else NOT_ROWS
 
 
@@ -145,12 +146,12 @@ def _why_unfused(cell: Cell) -> str | None:
     config = config_of(cell.model_config, cell.layer_owner)
     if config.unfused:
         return f"the fused step has no {config.unfused}"
-    rings = import_module(f"kvbench.caches.{cell.cache}").KVCache.window > 0
+    rings = getattr(cache_class(cell.cache), "window", 0) > 0
     return "the fused step reads no ring of rows" if rings else None
 
 
 def _coded_prompt(cell: Cell) -> bool:
     """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
-    storage = import_module(f"kvbench.caches.{cell.cache}").KVCache
+    storage = cache_class(cell.cache)
     coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
     return cell.phase == "prefill" and coded and find_spec("triton") is not None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from kvbench.caches import Cache, causal_sdpa
-from kvbench.caches.rows import RowCache
+from kvbench.caches import Cache, CacheWrapper, causal_sdpa
 from kvbench.engine.backend import Choice
-from kvbench.engine.static_view import HasRows
+from kvbench.engine.static_view import rows_of
 from kvbench.kernels.reference import decode_attention
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
 
-class NativeCache:
+class NativeCache(CacheWrapper):
     """A cache that appends and decodes through native kernels; everything else is its own.
 
     Its storages are bound once; a step then is three calls a layer, one for a borrower, and nothing
@@ -28,16 +27,13 @@ class NativeCache:
 
     decode_kernel = "native"
 
-    def __init__(self, cache: RowCache, native: Native) -> None:
-        self.cache, held = cache, cast(HasRows, cache)
+    def __init__(self, cache: Cache, native: Native) -> None:
+        super().__init__(cache)
         self.appends, self.attentions = {}, {}
         for layer in cache.layers:
-            k, v, k_scale, v_scale = held.rows(layer)
+            k, v, k_scale, v_scale = rows_of(cache, layer)
             self.appends[layer] = native.append(k, k_scale), native.append(v, v_scale)
             self.attentions[layer] = native.attention(k, v, k_scale, v_scale)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cache, name)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
         if k.size(2) > 1 and layer in self.cache.rings:
@@ -62,10 +58,10 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
         return cache
     if not import_module("kvbench.kernels.cpu.bound").fits(cache.rows(cache.layers[0])[0]):
         return cache
-    return cast(Cache, NativeCache(cast(RowCache, cache), native))
+    return NativeCache(cache, native)
 
 
-class PromptCache:
+class PromptCache(CacheWrapper):
     """A cache of codes on CUDA whose prompts are quantised by one kernel a layer.
 
     Queries of several tokens attend, by torch's fused attention, to rows as they are stored, code
@@ -74,14 +70,11 @@ class PromptCache:
 
     def __init__(self, cache: Cache) -> None:
         kernels = import_module("kvbench.kernels.triton.bound")  # by name: of CUDA devices alone
-        self.cache = cache
+        super().__init__(cache)
         self._stores = {
             layer: kernels.Quantise(*coded_rows(cache, layer)) for layer in cache.layers
         }
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cache, name)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
         at = self.cache.length
@@ -100,26 +93,20 @@ class PromptCache:
 
 def coded_rows(cache: Cache, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes of K and V of one layer, and their scales, of a cache that stores codes."""
-    k, v, k_scale, v_scale = cast(HasRows, cache).rows(layer)
+    k, v, k_scale, v_scale = rows_of(cache, layer)
     assert k_scale is not None and v_scale is not None
     return k, v, k_scale, v_scale
 
 
-class WidenedCache:
+class WidenedCache(CacheWrapper):
     """A cache of two-byte floats whose rows are widened a few hundred at a time, and multiplied so.
 
     torch's fused attention of one row reads bfloat16 at two thirds of what this does, and fp32
     products are the more exact ones. It needs no compiler.
     """
 
-    def __init__(self, cache: RowCache) -> None:
-        self.cache = cache
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.cache, name)
-
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        k, v, _, _ = cast(HasRows, self.cache).rows(layer)
+        k, v, _, _ = rows_of(self.cache, layer)
         n = min(self.cache.length + 1, k.size(2))
         if q.size(2) > 1 or n < WIDEN_FROM:
             return self.cache.attend(layer, q)
@@ -135,8 +122,8 @@ def with_fast_attention(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
     if choice.kernel == "triton":
         coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
-        coded = coded and not cast(RowCache, cache).rings
-        return cast(Cache, PromptCache(cache)) if coded else cache
+        coded = coded and not cache.rings
+        return PromptCache(cache) if coded else cache
     if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
-        return cast(Cache, WidenedCache(cast(RowCache, cache)))
+        return WidenedCache(cache)
     return with_native_attention(cache, choice.native)

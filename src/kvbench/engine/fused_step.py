@@ -11,17 +11,16 @@ Every result is the same at every replay: nothing is added up in the order in wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kvbench.caches import Cache
-from kvbench.engine.static_view import HasRows
+from kvbench.engine.static_view import rows_of
 from kvbench.kernels.triton import bound
 from kvbench.kernels.triton.bound import (
     Attention,
-    AttentionSetting,
     Launch,
     RowSetting,
     RowsSetting,
@@ -77,10 +76,9 @@ class FusedStep:
         self.token, self.position = token, position
         self.batch, head = cache.batch, self.decoder.head
         self.pdl = token.is_cuda and torch.cuda.get_device_capability(token.device) >= (9, 0)
-        held = cast(HasRows, cache)
         self.attentions: dict[int, Attention] = {}
         for i, layer in enumerate(self.decoder.layers):
-            rows = held.rows(layer.owner)
+            rows = rows_of(cache, layer.owner)
             self.attentions[i] = Attention(self.config.n_head, *rows, owns=layer.owner == i)
         self.settings = {site: self.choices(site)[0] for site in SITES} | (settings or {})
         dtype, V = head.weight.dtype, head.out_features
@@ -117,7 +115,7 @@ class FusedStep:
         return launch, turn
 
     def _attend(self, i: int, qkv: Tensor, out: Tensor, turn: Tensor | None) -> Launch:
-        setting = cast(AttentionSetting, self.settings["attention"])
+        setting = self.settings["attention"]
         return self.attentions[i].launch(qkv, self.position, out, setting, turn)
 
     def _one_row(self) -> Iterator[Launch]:
@@ -145,7 +143,7 @@ class FusedStep:
         gate: Any = None,
         add: bool = False,
     ) -> Launch:
-        gelu, setting = isinstance(layer, LinearGELU), cast(RowSetting, self.settings[site])
+        gelu, setting = isinstance(layer, LinearGELU), self.settings[site]
         return bound.one_row(x, layer, out, setting, norm, gate, gelu, add, self.pdl)
 
     def _few_rows(self) -> Iterator[Launch]:
@@ -178,5 +176,5 @@ class FusedStep:
         self, site: str, x: Tensor, layer: Any, out: Tensor, gated: Layer | None = None
     ) -> Launch:
         gelu, gate = isinstance(layer, LinearGELU), gated.gate if gated else None
-        setting = cast(RowsSetting, self.settings[site])
+        setting = self.settings[site]
         return bound.few_rows(x, layer, out, setting, gate, gelu, self.pdl)

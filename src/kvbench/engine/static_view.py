@@ -8,7 +8,6 @@ to the next, so that one captured graph, or one compiled function, serves them a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -20,15 +19,10 @@ from kvbench.kernels import reference
 Rows = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # K, V, and their scales where coded
 
 
-class HasRows(Protocol):
-    """A cache that can be seen this way."""
-
-    capacity: int
-    layers: list[int]
-    device: torch.device
-    rings: dict[int, tuple[int, int]]
-
-    def rows(self, layer: int) -> Rows: ...
+def rows_of(cache: Cache, layer: int) -> Rows:
+    """What a cache that can be seen this way stores of one layer."""
+    assert hasattr(cache, "rows")
+    return cache.rows(layer)
 
 
 class StaticView:
@@ -41,11 +35,10 @@ class StaticView:
     length = 0  # of a sequence that the host does not follow
 
     def __init__(self, cache: Cache, heads: int, position: Tensor) -> None:
-        held = cast(HasRows, cache)
         self.position = position
         self._keys = torch.arange(cache.capacity, device=cache.device)
         self.visible = torch.ones(1, cache.capacity, dtype=torch.bool, device=cache.device)
-        bound = {layer: self._bind(held, layer, heads) for layer in held.layers}
+        bound = {layer: self._bind(cache, layer, heads) for layer in cache.layers}
         self._store = {layer: store for layer, (store, _) in bound.items()}
         self._attend = {layer: attend for layer, (_, attend) in bound.items()}
 
@@ -65,9 +58,9 @@ class StaticView:
     def advance(self, T: int) -> None:
         """The step moves the position, where it does."""
 
-    def _bind(self, held: HasRows, layer: int, heads: int) -> Bound:
-        k, v, k_scale, v_scale = held.rows(layer)
-        grouped, ring = heads != k.size(1), held.rings.get(layer)
+    def _bind(self, cache: Cache, layer: int, heads: int) -> Bound:
+        k, v, k_scale, v_scale = rows_of(cache, layer)
+        grouped, ring = heads != k.size(1), cache.rings.get(layer)
         visible = self.visible[:, : k.size(2)]  # a full ring's rows are all visible
 
         def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:

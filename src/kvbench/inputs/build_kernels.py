@@ -18,7 +18,7 @@ def build_or_say_why(library: Path, record: Path, meter: Path) -> None:
     """
     try:
         write_record(record, build.build(library))
-    except (build.NoCompiler, build.BuildError) as error:
+    except (build.CompilerError, build.BuildError) as error:
         for path in (library, meter):
             write_text(path, f"{placeholder.MARK}{error}\n")
         write_record(record, {"reason": str(error)})

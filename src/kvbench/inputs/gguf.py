@@ -46,7 +46,7 @@ NORMAL = 1  # the token type of text; others are control tokens
 def open_gguf(path: str | Path) -> gguf.GGUFReader:
     """Map a GGUF file into memory, and read all but its numbers.
 
-    Raises NotMeasured where it could not be had, WeightsError where it is no whole GGUF file.
+    Raises NotMeasuredError where it could not be had, WeightsError where it is no whole GGUF file.
     """
     import gguf
 

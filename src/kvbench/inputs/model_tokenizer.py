@@ -23,7 +23,7 @@ SPACE = "\u2581"  # stands for a space in vocabularies of SentencePiece
 def load(path: str | Path) -> Tokenizer:
     """The tokenizer of a tokenizer.json, or of a vocab.json with merges.txt beside it.
 
-    Raises ForeignFile for another file.
+    Raises FormatError for another file.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kvbench.caches import causal_sdpa, make
+from kvbench.caches import CacheWrapper, causal_sdpa, make
 from kvbench.costs.layer_map import owners
 from kvbench.inputs.least_squares import fit_output, match_heads
 from kvbench.inputs.tokens import Tokens
@@ -34,25 +34,22 @@ ROWS, TOKENS = 16, 256  # of the calibration text, spread over it
 REACH = 3  # layers below that a layer may borrow from, when layers are chosen
 
 
-class Recorder:
+class Recorder(CacheWrapper):
     """A cache of one forward, and what went through it: K, V and queries as attention has them."""
 
     def __init__(self, model: LanguageModel, B: int, T: int) -> None:
-        self.cache = make("none", model.config, B, T, model.lm_head.weight)
+        super().__init__(make("none", model.config, B, T, model.lm_head.weight))
         self.kv: dict[int, tuple[Tensor, Tensor]] = {}  # by layer, (B, n_kv_head, T, hs) each
         self.q: dict[int, Tensor] = {}  # by layer, (B, n_head, T, hs)
         self.layer = 0  # the one being run: attention knows only whose K/V it reads
-        update, attend = self.cache.update, self.cache.attend
 
-        def keep(layer: int, k: Tensor, v: Tensor) -> None:
-            self.kv[layer] = k, v
-            update(layer, k, v)
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self.kv[layer] = k, v
+        self.cache.update(layer, k, v)
 
-        def answer(layer: int, q: Tensor) -> Tensor:
-            self.q[self.layer] = q
-            return attend(layer, q)
-
-        vars(self.cache).update(update=keep, attend=answer)
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        self.q[self.layer] = q
+        return self.cache.attend(layer, q)
 
 
 def by_head(x: Tensor) -> Tensor:
@@ -74,18 +71,18 @@ class Walk:
         """At the entry of the first block, for rows of token ids (B, T)."""
         entered: list[Any] = []
 
-        class Entered(Exception):
+        class EnteredError(Exception):
             """Nothing of the forward is needed beyond this point."""
 
         def enter(_: nn.Module, args: tuple[Any, ...]) -> None:
             entered.extend(args)
-            raise Entered
+            raise EnteredError
 
         blocks = list(model.blocks())
         hook = blocks[0].register_forward_pre_hook(enter)
         try:
-            model(ids, Recorder(model, len(ids), ids.size(1)).cache)
-        except Entered:
+            model(ids, Recorder(model, len(ids), ids.size(1)))
+        except EnteredError:
             hook.remove()
         return cls(blocks, entered[0], entered[1], Recorder(model, len(ids), ids.size(1)))
 
@@ -95,7 +92,7 @@ class Walk:
         attn = cast(Any, self.blocks[layer]).attn
         hook = attn.register_forward_hook(lambda module, args, out: added.append(out))
         self.recorded.layer = layer
-        y = self.blocks[layer](x, self.turns, self.recorded.cache)
+        y = self.blocks[layer](x, self.turns, self.recorded)
         hook.remove()
         return y, added[0].flatten(0, 1)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from kvbench import placeholder as unavailable
 from kvbench.files import replacing
-from kvbench.placeholder import NotMeasured, passed_on
+from kvbench.placeholder import NotMeasuredError, passed_on
 
 CHUNK_BYTES = 1 << 20
 
@@ -21,7 +21,7 @@ class FetchError(OSError):
     """An input that could not be fetched, and what to do about it, in one line."""
 
 
-class NoWheel(FetchError, NotMeasured):
+class WheelError(FetchError, NotMeasuredError):
     """No wheel in reach: where the entry is optional, what needs it is not measured."""
 
 
@@ -49,7 +49,7 @@ def _fetch(entry: dict[str, Any], target: Path) -> None:
 
 
 def download(entry: dict[str, Any], folder: Path) -> Path:
-    """The pinned wheel, downloaded into `folder` by this interpreter's pip, or NoWheel."""
+    """The pinned wheel, downloaded into `folder` by this interpreter's pip, or WheelError."""
     pinned = f"{entry['wheel']}=={entry['version']}"
     options = ["--no-deps", "--no-cache-dir", "--only-binary=:all:", *entry.get("pip", ())]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), pinned]
@@ -65,7 +65,7 @@ def download(entry: dict[str, Any], folder: Path) -> Path:
         cure += "in PIP_FIND_LINKS"
     else:
         cure = "see which wheels the package index has"
-    raise NoWheel(f"cannot download {pinned}: {reason}; {cure}")
+    raise WheelError(f"cannot download {pinned}: {reason}; {cure}")
 
 
 def copy(member: IO[bytes], target: Path) -> tuple[int, str]:
@@ -81,7 +81,7 @@ def copy(member: IO[bytes], target: Path) -> tuple[int, str]:
 def verify(path: str | Path, entries: dict[str, dict[str, Any]]) -> Path:
     """`path`, once its bytes are those that the manifest's `entries` name; others are not known.
 
-    Raises FetchError with the cure, NotMeasured for a file that could not be had.
+    Raises FetchError with the cure, NotMeasuredError for a file that could not be had.
     """
     unavailable.check(path)
     sha256 = entries.get(Path(path).name, {}).get("sha256")

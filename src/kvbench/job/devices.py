@@ -67,7 +67,7 @@ def visible() -> list[str] | None:
     """
     try:
         uuids = nvml.uuids()
-    except nvml.Unreadable:
+    except nvml.CounterError:
         uuids = []
     allotted = os.environ.get(VISIBLE)
     if allotted is None:

@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -33,12 +33,13 @@ _forked = False
 GRACE_S = 5.0  # for a fork whose job is gone, between SIGTERM and SIGKILL
 
 
-def start() -> subprocess.Popen[bytes] | None:
+def start(preloaded: Sequence[str] = PRELOADED) -> subprocess.Popen[bytes] | None:
     """A server for the jobs started from here on, while this process lives; None if not Linux."""
     if sys.platform != "linux":
         return None
     address = f"kvbench-{os.getpid()}-{os.urandom(8).hex()}"
-    command = [sys.executable, "-m", __name__, address]
+    program = f"import sys; from {__name__} import serve; serve(sys.argv[1], sys.argv[2:])"
+    command = [sys.executable, "-c", program, address, *preloaded]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout is not None
     server.stdout.readline()  # it listens
@@ -99,7 +100,7 @@ def _ask(connection: socket.socket, function: Callable[[Any], None], job: Any) -
     connection.sendall(body)
 
 
-def serve(address: str) -> None:
+def serve(address: str, preloaded: Sequence[str]) -> None:
     """A fork for every connection, until standard input ends; the first waits for the imports."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("\0" + address)
@@ -109,11 +110,11 @@ def serve(address: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are waited for by nobody
     while True:
-        ready, _, _ = select.select([0, listener], [], [])
-        if 0 in ready:
+        waiting: list[Any] = [0, listener]
+        if 0 in select.select(waiting, [], [])[0]:
             return
         connection, _ = listener.accept()
-        for module in PRELOADED:
+        for module in preloaded:
             import_module(module)
         if os.fork() == 0:
             listener.close()
@@ -180,7 +181,3 @@ def _become(request: dict[str, Any], outputs: list[int], keeper: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

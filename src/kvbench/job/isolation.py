@@ -19,21 +19,21 @@ LENT = "snakemake"  # and its interfaces: what the host may lend a job
 PACKAGES = {"site-packages", "dist-packages"}
 
 
-class NotIsolated(RuntimeError):
+class IsolationError(RuntimeError):
     """A job that would run, in part, on the host's packages; in one line."""
 
 
 def isolate_jobs(envs: Path) -> None:
     """Have every job started from here keep to its environment.
 
-    Raises NotIsolated where an environment has another Python than this one: it could not load
+    Raises IsolationError where an environment has another Python than this one: it could not load
     this one's compiled modules.
     """
     here = "{}.{}".format(*sys.version_info)
     for path in sorted(envs.glob("*.yaml")):
         given = re.search(r"^ +- python=(\S+)", path.read_text(), re.MULTILINE)
         if given and given[1] != here:
-            raise NotIsolated(
+            raise IsolationError(
                 f"envs/{path.name} gives jobs Python {given[1]}, but Snakemake runs on {here}: "
                 f"with --sdm conda both must be one; run it on {given[1]}"
             )
@@ -56,11 +56,13 @@ def check_left() -> None:
     if HOST not in os.environ:
         return
     if os.environ[HOST] == sys.prefix:
-        raise NotIsolated(f"this job runs on Snakemake's own Python, {sys.prefix}")
+        raise IsolationError(f"this job runs on Snakemake's own Python, {sys.prefix}")
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and _of_another(file) and "." not in name and not name.startswith(LENT):
-            raise NotIsolated(f"{name} was loaded from the host, {file}: import kvbench before it")
+            raise IsolationError(
+                f"{name} was loaded from the host, {file}: import kvbench before it"
+            )
 
 
 def in_one_line(error: BaseException) -> str:

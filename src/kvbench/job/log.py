@@ -32,12 +32,12 @@ def import_from(src: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(src), *([before] if before else [])])
 
 
-class UndeclaredCode(RuntimeError):
+class UndeclaredCodeError(RuntimeError):
     """A job that has loaded a module whose edit would not run it again; in one line."""
 
 
 def check_declared(code: str | Path) -> None:
-    """Raise UndeclaredCode where this process has loaded a file of the package not in `code`.
+    """Raise UndeclaredCodeError where this process has loaded a file of the package not in `code`.
 
     `code` is the listing of the job's rule.
     """
@@ -45,7 +45,7 @@ def check_declared(code: str | Path) -> None:
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.split(".")[0] == PACKAGE and file and Path(file).resolve() not in declared:
-            raise UndeclaredCode(
+            raise UndeclaredCodeError(
                 f"this job has loaded {name}, which its rule does not declare, so that an edit of "
                 f"it would re-run nothing: name the module in the rule's `code` input ({code})"
             )

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.cell import Cell
+from kvbench.job import partners
 from kvbench.job.devices import one_device
 from kvbench.job.log import is_out_of_memory, logged
-from kvbench.placeholder import NotMeasured
+from kvbench.placeholder import NotMeasuredError
 from kvbench.records.provenance import stamp
 from kvbench.records.store import write_record
 
@@ -26,18 +27,25 @@ def measure(job: Any) -> None:
     """Measure the cell of Snakemake's `job` with the benchmark it names, and write the record.
 
     The job's inputs, but for its code, are the files that the benchmark's `run` takes by name, as
-    `one_path` gives them. A job with the resource `place` is timed in several processes.
+    `one_path` gives them. A job with the resource `place` is timed in several processes, and
+    measures the partners that the run asks of it (`kvbench.job.partners`).
     """
     with logged(job.log[0], job.input.code):
         cell = Cell.of(job.params.cell)
+        place = job.resources.get("place")
         with one_device(job.config, timed=cell.timed):
+            asked = partners.asked(job.output[0]) if place is not None else []
+            # Who goes first changes from round to round.
+            early = int(job.wildcards.get("replicate", 1)) % 2 == 0
+            others = partners.measure(asked) if early else []
             bench = import_module(f"kvbench.bench.{cell.benchmark}")  # torch sees that device alone
             files = {name: one_path(paths) for name, paths in job.input.items() if name != "code"}
             record = out_of_memory_is_a_result(bench.run, cell, **files)
-            place = job.resources.get("place")
             if place is not None:
                 record = numbered(record, job.wildcards, place)
             record = stamp(record, job.params.cell, job.input)
+            if others := others if early else partners.measure(asked):
+                record["partners"] = others
             if place is not None and not job.wildcards.get("replicate"):
                 record = import_module(POOLING).pool([record])
             write_record(job.output[0], record)
@@ -67,5 +75,5 @@ def out_of_memory_is_a_result(
             raise
         traceback.print_exc()
         return cell.failure("out of memory", str(error))
-    except NotMeasured as error:
+    except NotMeasuredError as error:
         return cell.failure("not measured", str(error))

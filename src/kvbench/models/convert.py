@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvbench.foreign import ForeignFile, reading
+from kvbench.foreign import FormatError, reading
 from kvbench.models.weights import HEAD, UNTIED, WeightsError, save, to_our_names
 
 
@@ -34,6 +34,9 @@ def convert(source: str | Path, target: str | Path, activation: str) -> dict[str
             held = held.get(key, held)
         named: dict[str, Any] = dict(held)
     tensors = {name: t.detach() for name, t in named.items() if isinstance(t, Tensor)}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or tensor.layout != torch.strided:
+            raise WeightsError(f"{source}: {name!r} is no dense tensor with a name")
     try:
         ours = to_our_names(tensors)
     except WeightsError as error:
@@ -57,7 +60,7 @@ def main() -> None:
         parser.error(f"{given.target} does not end in .safetensors")
     try:
         tensors = convert(given.source, given.target, given.activation)
-    except ForeignFile as error:
+    except FormatError as error:
         sys.exit(str(error))
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{given.target}: {len(tensors)} tensors, {numbers:,} parameters")

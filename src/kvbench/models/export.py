@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kvbench.costs.forward import head_dim
 from kvbench.files import replacing, write_text
-from kvbench.foreign import ForeignFile
+from kvbench.foreign import FormatError
 from kvbench.models.build import DTYPES, build, config_of
 from kvbench.models.hf_config import DEFAULTS, read_shape, shape_of
 from kvbench.models.hf_files import CONFIG, HALVES, INDEX, SINGLE, THREE, TRANSPOSED, Part, ours
@@ -46,7 +46,7 @@ def config_json(shape: Mapping[str, Any]) -> dict[str, Any]:
         try:
             if config_of(shape_of(said)) == asked:
                 return said
-        except ForeignFile:
+        except FormatError:
             continue
     raise ValueError("no model_type of transformers computes this shape")
 
@@ -160,7 +160,7 @@ def main() -> None:
         shape = read_shape(path / CONFIG) if path.is_dir() else get_preset(given.model)
         model = build(shape, "own", given.dtype, given.weights, device="cpu")
         write(given.folder, shape, model.state_dict(), given.shard)
-    except (ForeignFile, ValueError) as error:
+    except (FormatError, ValueError) as error:
         sys.exit(str(error))
     print(f"{given.folder}: {config_json(shape)['model_type']}, {given.dtype}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kvbench.costs.forward import head_dim
-from kvbench.foreign import ForeignFile, reading, safetensors_header, unwrapped
+from kvbench.foreign import FormatError, reading, safetensors_header, unwrapped
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, GPT2_TOKENIZER = "tokenizer.json", ("vocab.json", "merges.txt")
@@ -24,7 +24,7 @@ HEADS = ("lm_head.weight", "embed_out.weight")
 HALVES, THREE, TRANSPOSED = "halves", "three", "transposed"
 
 
-class DirectoryError(ForeignFile):
+class DirectoryError(FormatError):
     """A directory that cannot be used, and why, in one line."""
 
 
@@ -119,7 +119,7 @@ def problem(folder: str | Path, shape: Mapping[str, Any]) -> str | None:
     """Why a directory's tensors are not those of its shape, in one line; None where they are."""
     try:
         found = tensors(folder)
-    except ForeignFile as error:
+    except FormatError as error:
         return str(error)
     expected = {part.name: part.size for parts in ours(shape).values() for part in parts}
     for name in expected:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from kvbench.foreign import ForeignFile
+from kvbench.foreign import FormatError
 
 # Keys that change the mathematics wherever they stand, and the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -35,7 +35,7 @@ ACTIVATIONS = {
 }
 
 
-class ConfigFileError(ForeignFile):
+class ConfigFileError(FormatError):
     """A config.json that describes no model of ours, and why, in one line."""
 
 

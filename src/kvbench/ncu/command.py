@@ -14,6 +14,8 @@ import json
 import sys
 from pathlib import Path
 
+from kvbench.cell import PHASES
+from kvbench.costs.forward import ITEMSIZE
 from kvbench.ncu import runner
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.report import parse
@@ -21,7 +23,6 @@ from kvbench.presets import PRESETS
 from kvbench.versions import BY_NAME, VERSIONS, version_of
 
 PROGRAM = Path(__file__).resolve().parents[3] / "scripts/profile_decode_step.py"
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def main(argv: list[str]) -> int:
@@ -33,12 +34,12 @@ def main(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     called = [*VERSIONS, *BY_NAME]
-    known = [f"{version}_{phase}" for version in called for phase in ("prefill", "decode")]
+    known = [f"{version}_{phase}" for version in called for phase in PHASES]
     parser.add_argument("--version", required=True, choices=known, metavar="vN_PHASE")
     parser.add_argument("--P", type=int, default=512, help="prompt tokens, or depth (512)")
     parser.add_argument("--model", default="gpt2", choices=list(PRESETS), help="(gpt2)")
     parser.add_argument("--batch", type=int, default=1, help="sequences (1)")
-    parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="(bfloat16)")
+    parser.add_argument("--dtype", default="bfloat16", choices=list(ITEMSIZE), help="(bfloat16)")
     parser.add_argument("--out", type=Path, default=Path("results/ncu"), help="(results/ncu)")
     given, rest = parser.parse_known_args(argv)
     name, phase = given.version.rsplit("_", 1)

@@ -31,5 +31,5 @@ def clocks() -> dict[str, str] | None:
     """Driver version and clocks as the driver says; read, never set. None without a driver."""
     try:
         return nvml.clocks()
-    except nvml.Unreadable:
+    except nvml.CounterError:
         return None

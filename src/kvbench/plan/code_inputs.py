@@ -26,8 +26,19 @@ LISTINGS = Path(".snakemake/code")  # of this working folder alone, never shared
 
 def listing(script: Path, *modules: str) -> Path:
     """The path of the listing of what the script and `modules` reach: named after these alone."""
-    names = [script.stem, *(name.removeprefix(f"{PACKAGE}.") for name in modules)]
-    return LISTINGS / (".".join(names) + LISTING)
+    return LISTINGS / (".".join([script.stem, *map(_short, modules)]) + LISTING)
+
+
+def _short(name: str) -> str:
+    """A module within the package, or a file and which of its name."""
+    if not _is_file(name):
+        return name.removeprefix(f"{PACKAGE}.")
+    which = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{Path(name).stem}-{which}"
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".py")
 
 
 def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Path = SRC) -> Path:
@@ -52,11 +63,15 @@ def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
     """The script, plus every package file that it or `modules` import, directly or not; sorted.
 
     `modules` are dotted names loaded by name at run time (a cache, an architecture), which no
-    static reading can see. Raises FileNotFoundError for one that does not exist.
+    static reading can see, or files outside the package (`mine.py`), of which their imports of the
+    package count as well. Raises FileNotFoundError for one that does not exist.
     """
     seen: set[Path] = set()
     queue = [Path(script)]
     for name in modules:
+        if _is_file(name):
+            queue.append(Path(name))
+            continue
         files = _files_of(name, src)
         if not files or name.split(".")[-1] not in files[-1].with_suffix("").parts[-2:]:
             raise FileNotFoundError(f"no module {name!r} under {src}")
@@ -106,7 +121,8 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
 
 def _line(file: Path, root: Path) -> str:
     stat = file.stat()
-    return f"{_sha256(file, stat.st_ctime_ns, stat.st_size)}  {file.relative_to(root)}\n"
+    shown = file.relative_to(root) if file.is_relative_to(root) else file.resolve()
+    return f"{_sha256(file, stat.st_ctime_ns, stat.st_size)}  {shown}\n"
 
 
 @cache  # a file is in as many listings as there are scripts that reach it

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kvbench.foreign import ForeignFile
+from kvbench.foreign import FormatError
 from kvbench.models.hf_config import read_shape
 from kvbench.models.hf_files import CONFIG, tokenizer_file
 from kvbench.presets import PRESETS
@@ -28,7 +28,7 @@ def place_models(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[
 
     A model has its `shape`, whose `weights` are its directory or `random`, and its `tokenizer`'s
     file or None. Names are those of directories, in characters that are safe in a path. Raises
-    ForeignFile for a path without a model, and for two models of one name.
+    FormatError for a path without a model, and for two models of one name.
     """
     models: dict[str, dict[str, Any]] = {}
 
@@ -37,7 +37,7 @@ def place_models(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[
             return entry
         name, model = _model(entry)
         if models.setdefault(name, model) != model:
-            raise ForeignFile(f"{entry} and {models[name]['path']} would both be called {name}")
+            raise FormatError(f"{entry} and {models[name]['path']} would both be called {name}")
         return name
 
     placed = dict(given)
@@ -68,7 +68,7 @@ def _model(entry: str) -> tuple[str, dict[str, Any]]:
     if not folder.is_dir():
         hub = re.fullmatch(r"[\w.-]+/[\w.-]+", entry)
         fetch = f": hf download {entry} --local-dir {folder.name}" if hub else ""
-        raise ForeignFile(
+        raise FormatError(
             f"{entry} is no directory; allowed: {HOW}"
             + (f"; a model of the hub is fetched once{fetch}" if hub else "")
         )

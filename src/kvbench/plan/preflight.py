@@ -19,7 +19,7 @@ SKEW_S = 120.0  # clocks of a file server may differ by this much
 ROOM_BYTES = 2**23  # for locks, listings and logs
 
 
-class UnfitFolder(RuntimeError):
+class FolderError(RuntimeError):
     """Why no run can begin here, and the cure, in one line."""
 
 
@@ -43,26 +43,26 @@ def hold(folder: Path) -> IO[str]:
 
 
 def check_name(project: Path) -> None:
-    """Raise UnfitFolder for a project in a folder whose name Snakemake would read as a wildcard."""
+    """Raise FolderError for a project in a folder whose name Snakemake would read as a wildcard."""
     if set("{}") & set(str(project)):
-        raise UnfitFolder(f"{project} has a brace in its path, a wildcard to Snakemake: rename it")
+        raise FolderError(f"{project} has a brace in its path, a wildcard to Snakemake: rename it")
 
 
 def check_room(folder: Path) -> None:
-    """Raise UnfitFolder where Snakemake could not keep its own files, dry runs included."""
+    """Raise FolderError where Snakemake could not keep its own files, dry runs included."""
     try:
         folder.mkdir(exist_ok=True)
         room = os.statvfs(folder)
     except OSError as error:
-        raise UnfitFolder(f"{folder} cannot be made here: {error.strerror}") from None
+        raise FolderError(f"{folder} cannot be made here: {error.strerror}") from None
     if room.f_bavail * room.f_frsize < ROOM_BYTES or room.f_files and not room.f_favail:
-        raise UnfitFolder(f"{folder} is on a full disk: Snakemake keeps its locks and logs there")
+        raise FolderError(f"{folder} is on a full disk: Snakemake keeps its locks and logs there")
     if not os.access(folder, os.W_OK):
-        raise UnfitFolder(f"{folder} is read-only: Snakemake keeps its locks and logs there")
+        raise FolderError(f"{folder} is read-only: Snakemake keeps its locks and logs there")
 
 
 def check_dates(folders: Iterable[str]) -> None:
-    """Raise UnfitFolder for a file dated in the future: the clock was set back after it was made.
+    """Raise FolderError for a file dated in the future: the clock was set back after it was made.
 
     Against such an output no edit looks newer, so that a stale result would be taken as current.
     """
@@ -74,7 +74,7 @@ def check_dates(folders: Iterable[str]) -> None:
                 made = os.lstat(file).st_mtime
                 if made > latest:
                     when = datetime.fromtimestamp(made).isoformat(" ", "seconds")
-                    raise UnfitFolder(
+                    raise FolderError(
                         f"{file} is dated {when}, which has not come yet: set the clock right, or, "
                         "if it is right now, delete what was made under the wrong one: "
                         f"find {folder} -type f -newermt now -delete"
@@ -82,12 +82,12 @@ def check_dates(folders: Iterable[str]) -> None:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Raise UnfitFolder where results cannot be written; a folder not made yet is judged above."""
+    """Raise FolderError where results cannot be written; a folder not made yet is judged above."""
     place = Path(folder)
     while not place.exists():
         place = place.parent
     if not os.access(place, os.W_OK):
-        raise UnfitFolder(
+        raise FolderError(
             f"{place} is read-only: a run writes its results there; make it writable, or run in a "
             "copy of the project"
         )

@@ -20,7 +20,7 @@ CLOSE = 3  # candidates named
 COMPARED = ("latency", "decode", "vram")
 
 
-class NoSuchTarget(ValueError):
+class TargetError(ValueError):
     """A target that makes nothing: why, and what comes near it, in one line."""
 
 
@@ -40,7 +40,7 @@ def check_targets(
     files: Iterable[str],
     others: Iterable[str] = (),
 ) -> None:
-    """Raise NoSuchTarget for the first of `targets` that no rule makes, or that makes nothing.
+    """Raise TargetError for the first of `targets` that no rule makes, or that makes nothing.
 
     `rules` are Snakemake's, `files` the paths that are offered for a misspelt one. `others` are
     what options such as `--until` name: any rule, or a file as well.
@@ -54,20 +54,20 @@ def check_targets(
         elif not os.path.isabs(target):
             path = os.path.relpath(target)
             if not (Path(path).exists() or any(r.is_producer(path) for r in by_name.values())):
-                raise NoSuchTarget(_unknown(path, list(by_name), files, config))
+                raise TargetError(_unknown(path, list(by_name), files, config))
         elif not Path(target).exists():
             path = os.path.relpath(target)
-            raise NoSuchTarget(f"no rule makes {target!r}: ask for a path within {os.getcwd()!r}")
+            raise TargetError(f"no rule makes {target!r}: ask for a path within {os.getcwd()!r}")
 
 
 def _check_rule(rule: Any, config: dict[str, Any]) -> None:
     """A rule of many files is no target, nor is one that this study leaves without any."""
     if rule.has_wildcards():
         pattern = re.sub(r"{(\w+),[^}]*}", r"{\1}", rule.output[0])
-        raise NoSuchTarget(f"target {rule.name!r} makes many files: ask for one, {pattern}")
+        raise TargetError(f"target {rule.name!r} makes many files: ask for one, {pattern}")
     why = _nothing(rule.name, config)
     if why:
-        raise NoSuchTarget(f"target {rule.name!r} makes nothing: {why}")
+        raise TargetError(f"target {rule.name!r} makes nothing: {why}")
 
 
 def _nothing(name: str, config: dict[str, Any]) -> str | None:
@@ -76,7 +76,7 @@ def _nothing(name: str, config: dict[str, Any]) -> str | None:
     says = f"config key 'benchmarks' is [{', '.join(measured)}]"
     if name in BENCHMARKS and BENCHMARKS[name].in_all and name not in measured:
         return f"{says}; add {name}"
-    if name in ("figures", "tables") and not measured:
+    if name in ("figures", "tables", "page") and not measured:
         return f"{says}; name those that are wanted"
     if name in ("perplexity", "layers") and not quality_presets(config):
         return "no preset of this study has weights to score: see pretrained, perplexity.presets"

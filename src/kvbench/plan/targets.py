@@ -15,6 +15,7 @@ from kvbench.plan.cells import lookup, study_of
 from kvbench.plan.study import known_presets, quality_presets
 
 ROOFS = "<results>/roofline/roofs.json"
+PAGE = "<results>/report.html"
 VERDICTS = "<results>/verdicts/{preset}.json"
 # Every table of cells -> the benchmark whose cells it lists.
 TABLES = {
@@ -23,7 +24,6 @@ TABLES = {
     for table in (line.tables if line.tables is not None else (benchmark,))
 }
 CHAPTERS = {"energy": "7 Energy"}  # of what does not stand with its benchmark
-POOLED = [name for name, line in BENCHMARKS.items() if line.pooled]
 # What further tables are worked out from.
 DERIVED_TABLES = {
     "verdicts": ["latency", "decode"],
@@ -105,6 +105,19 @@ def own_roofs(config: dict[str, Any]) -> list[str]:
     return [ROOFS] if {"roofline", "decode"} & set(config["benchmarks"]) else []
 
 
+def page_records(config: dict[str, Any]) -> list[str]:
+    """What the page is made from: the study's cells, the verdicts on them, and the roofs."""
+    cells = [
+        path.format(preset=preset)
+        for benchmark in BENCHMARKS
+        for preset in presets_of(config, benchmark)
+        for path in gathered(benchmark)
+    ]
+    timed = {"latency", "decode"} & set(config["benchmarks"])
+    judged = [VERDICTS.format(preset=preset) for preset in config["pretrained"] if timed]
+    return cells + judged + own_roofs(config)
+
+
 def compared_cells(config: dict[str, Any]) -> list[str]:
     """The cells that are compared with another study's."""
     return [
@@ -126,16 +139,31 @@ def every_cell(config: dict[str, Any]) -> list[str]:
 
 
 def every_figure(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
-    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures)."""
-    shown = [f for f, drawn in FIGURES.items() if benchmark is None or drawn == [benchmark]]
-    return _files(config, "figures", {figure: FIGURES[figure] for figure in shown}, ("svg", "png"))
+    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures).
+
+    A figure of several benchmarks is of the presets that all of them measure; of another preset it
+    is made where it is asked for by name.
+    """
+    return [
+        f"<results>/figures/{figure}_{preset}.{form}"
+        for figure, drawn in FIGURES.items()
+        if benchmark is None or drawn == [benchmark]
+        for preset in presets_of(config, drawn[0])
+        if all(preset in presets_of(config, other) for other in drawn)
+        for form in ("svg", "png")
+    ]
 
 
 def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
     """Markdown and CSV of every table of `benchmark` (default: any)."""
     tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
     shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
-    return _files(config, "tables", shown, ("md", "csv"))
+    return [
+        f"<results>/tables/{name}_{preset}.{form}"
+        for name, benchmarks in shown.items()
+        for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
+        for form in ("md", "csv")
+    ]
 
 
 def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]:
@@ -146,17 +174,6 @@ def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]
         for preset in config["pretrained"]
         for kind in kinds
         for form in forms[kind]
-    ]
-
-
-def _files(
-    config: dict[str, Any], folder: str, shown: dict[str, list[str]], forms: tuple[str, str]
-) -> list[str]:
-    return [
-        f"<results>/{folder}/{name}_{preset}.{form}"
-        for name, benchmarks in shown.items()
-        for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
-        for form in forms
     ]
 
 
@@ -194,4 +211,5 @@ def offered(config: dict[str, Any]) -> Iterator[str]:
     for folder, names, forms in kinds:
         for name, preset, form in product(names, known_presets(config), forms):
             yield f"{study}/{folder}/{name}_{preset}.{form}"
+    yield PAGE.replace("<results>", study)
     yield from (path.replace("<results>", study) for path in every_cell(config))

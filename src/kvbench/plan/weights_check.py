@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kvbench.foreign import ForeignFile, Header, reading, safetensors_header, unwrapped
+from kvbench.foreign import FormatError, Header, reading, safetensors_header, unwrapped
 from kvbench.models import hf_files
 
 TANH = ("gelu_new", "gelu_pytorch_tanh")  # names of one function
@@ -64,7 +64,7 @@ def problem(path: str, preset: str, shape: Mapping[str, Any], dtype: str) -> str
                 or _shape_problem(header, preset, shape)
                 or _numbers_problem(path, header, dtype)
             )
-    except ForeignFile as error:
+    except FormatError as error:
         return str(error)
 
 

@@ -7,14 +7,14 @@ from kvbench.costs.layout import Layout
 from kvbench.records.record import Record, is_error
 
 
-class BytesDoNotAddUp(ValueError):
+class ByteSumError(ValueError):
     """A memory record whose parts are not its whole: the file, and which sum fails."""
 
 
 def check_bytes(record: Record, name: str) -> None:
     """Hold a memory record to its own sums, and its cache to the closed form; others pass.
 
-    Raises BytesDoNotAddUp naming `name`, the two sides and their difference.
+    Raises ByteSumError naming `name`, the two sides and their difference.
     """
     if record.get("benchmark_name") != "vram_vs_T" or is_error(record):
         return
@@ -37,12 +37,12 @@ def check_bytes(record: Record, name: str) -> None:
         )
     for rule, (found, expected) in sums.items():
         if found != expected:
-            raise BytesDoNotAddUp(
+            raise ByteSumError(
                 f"{name}: {rule} does not hold: {found} is not {expected} ({found - expected:+d} "
                 "bytes); delete it and run again"
             )
     if record["cache_used_bytes"] > record["cache_reserved_bytes"]:
-        raise BytesDoNotAddUp(
+        raise ByteSumError(
             f"{name}: cache_used_bytes {record['cache_used_bytes']} exceeds cache_reserved_bytes "
             f"{record['cache_reserved_bytes']}; delete it and run again"
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kvbench.records.store import COMPLETE, IncompleteRecord, read_record, write_lines
+from kvbench.records.store import COMPLETE, RecordError, read_record, write_lines
 
 SUFFIX = ".jsonl"
 FROM = "cell"  # the key of a line that names the file its record was read from
@@ -32,7 +32,7 @@ PLACE = re.compile(
 def gather(paths: Iterable[str | Path], out: str | Path, named: bool = True) -> None:
     """Write whole records as lines, in the order given; where `named`, each with its file.
 
-    Raises IncompleteRecord for a file that is no whole record, or another cell's.
+    Raises RecordError for a file that is no whole record, or another cell's.
     """
     write_lines(out, _lines(paths) if named else map(read_cell, paths))
 
@@ -46,14 +46,14 @@ def _lines(paths: Iterable[str | Path]) -> Iterator[dict[str, Any]]:
 
 
 def read_cell(path: str | Path) -> dict[str, Any]:
-    """The record of a cell or sample. Raises IncompleteRecord also where it is another cell's."""
+    """The record of a cell or sample. Raises RecordError also where it is another cell's."""
     record = read_record(path)
     check_place(path, record)
     return record
 
 
 def check_place(path: str | Path, record: dict[str, Any]) -> None:
-    """Raise IncompleteRecord where a record says otherwise than the path that it was read from."""
+    """Raise RecordError where a record says otherwise than the path that it was read from."""
     found = re.search(f"{PLACE.pattern}$", Path(path).as_posix())
     if found is None:
         return
@@ -65,7 +65,7 @@ def check_place(path: str | Path, record: dict[str, Any]) -> None:
         expected[SIZES[size[0]]] = int(size[1:])
     for key, value in expected.items():
         if value is not None and record.get(key, value) != value:
-            raise IncompleteRecord(
+            raise RecordError(
                 f"{path} holds another cell: its {key} is {record[key]!r}, not {value!r}; "
                 f"delete it and run again: rm '{path}'"
             )
@@ -79,21 +79,21 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     cure, count, expected_count = f"delete it and run again: rm '{path}'", 0, None
     for n, record in enumerate(read_lines(path), start=1):
         if expected_count is not None:
-            raise IncompleteRecord(f"{path}, line {n}, comes after the last; {cure}")
+            raise RecordError(f"{path}, line {n}, comes after the last; {cure}")
         if record.keys() == {LINES}:
             expected_count = record[LINES]
             continue
         if record.get(COMPLETE) is not True:
-            raise IncompleteRecord(f"{path}, line {n}, is not a whole record; {cure}")
+            raise RecordError(f"{path}, line {n}, is not a whole record; {cure}")
         count += 1
         cell = record.pop(FROM, f"{path}, line {n}")
         try:
             check_place(cell, record)
-        except IncompleteRecord as error:
-            raise IncompleteRecord(f"{path}, line {n}: {error}") from None
+        except RecordError as error:
+            raise RecordError(f"{path}, line {n}: {error}") from None
         yield cell, record
     if expected_count != count:
-        raise IncompleteRecord(
+        raise RecordError(
             f"{path} has {count} cells of {expected_count or 'an unknown number'}; {cure}"
         )
 
@@ -101,7 +101,7 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:
     """The mappings that a file of JSON lines holds, one at a time.
 
-    Raises IncompleteRecord, naming file and line, for a line that is none.
+    Raises RecordError, naming file and line, for a line that is none.
     """
     with open(path, "rb") as lines:
         for n, line in enumerate(lines, start=1):
@@ -110,7 +110,7 @@ def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:
             except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
-                raise IncompleteRecord(
+                raise RecordError(
                     f"{path}, line {n}, is not a whole record; delete it and run again: rm '{path}'"
                 )
             yield record

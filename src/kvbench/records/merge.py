@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.files import replacing
-from kvbench.records.store import IncompleteRecord, read_record
+from kvbench.records.store import RecordError, read_record
 
-MADE_HERE = ("figures", "tables", "verdicts")  # drawn again from the cells
+MADE_HERE = ("figures", "tables", "verdicts", "against")  # of these cells, or of other code
 # Part of a record's provenance -> the keys within whose every value the part has to be the same.
 MUST_AGREE: dict[str, tuple[str, ...]] = {
     "environment": (),
@@ -40,7 +40,7 @@ def shard_files(study: Path) -> Iterator[Path]:
 
 
 def merge(into: Path, others: Iterable[Path]) -> list[Path]:
-    """Copy every record that `into` lacks; returns the paths. Raises Unlike, and then copies none.
+    """Copy every record that `into` lacks; returns the paths. Raises ShardError, copying none.
 
     A record in two shards has to be the same file: one cell measured twice is two results.
     """
@@ -68,10 +68,10 @@ def merge(into: Path, others: Iterable[Path]) -> list[Path]:
 
 
 def _agree(path: Path, seen: dict[tuple[Any, ...], tuple[Any, Path]]) -> None:
-    """Check one record against those before it. Raises Unlike."""
+    """Check one record against those before it. Raises ShardError."""
     try:
         record = read_record(path)
-    except IncompleteRecord as error:
+    except RecordError as error:
         raise ShardError(str(error)) from None
     for part, within in MUST_AGREE.items():
         value = record.get("provenance", {}).get(part)

@@ -61,10 +61,14 @@ def digest(value: Any) -> str:
 
 
 def digest_files(paths: Iterable[str | Path], within: Path | None = None) -> str:
-    """The digest of files' contents and, of files `within` a folder, of their names in it."""
+    """The digest of files' contents and, of files `within` a folder, of their names in it.
+
+    Of one that lies elsewhere, an absolute path, the last part of its name counts.
+    """
     if within is None:
         return digest([["", _sha256(path)] for path in paths])
-    return digest(sorted([str(path), _sha256(within / path)] for path in paths))
+    named = [(Path(path).name if Path(path).is_absolute() else str(path), path) for path in paths]
+    return digest(sorted([name, _sha256(within / path)] for name, path in named))
 
 
 def weights_digest(path: str | Path) -> str:

@@ -8,22 +8,22 @@ from typing import Any
 from kvbench.records.byte_sums import check_bytes
 from kvbench.records.gather import gathered
 from kvbench.records.provenance import PARTS
-from kvbench.records.record import Record, is_error
+from kvbench.records.record import SETTING, Record, is_error
 
-SAME = ("device_name", "dtype", "threads", "pytorch_version")  # what one comparison must share
+SAME = (*SETTING, "pytorch_version")
 
 
-class MixedRecords(ValueError):
+class MixedRecordsError(ValueError):
     """Cells that cannot stand in one comparison."""
 
 
 def read_cells(paths: Iterable[str], replicates: bool = False) -> list[Record]:
     """The records of cells that belong together, in the order given, from their files or gathered.
 
-    Raises MixedRecords, naming two files that disagree, where device, dtype, threads or library
-    differ, or one preset's weights do, by name or by digest; for `replicates`, samples of one cell,
-    where any part of their provenance differs. BytesDoNotAddUp for a memory record whose parts are
-    not its whole, IncompleteRecord for a file that is no whole record.
+    Raises MixedRecordsError, naming two files that disagree, where device, dtype, threads or
+    library differ, or one preset's weights do, by name or by digest; for `replicates`, samples of
+    one cell, where any part of their provenance differs. ByteSumError for a memory record whose
+    parts are not its whole, RecordError for a file that is no whole record.
     """
     seen: dict[tuple[str, str], tuple[Any, str]] = {}
     records = []
@@ -31,7 +31,7 @@ def read_cells(paths: Iterable[str], replicates: bool = False) -> list[Record]:
         for key, scope, value in _identity(record, replicates):
             known, first = seen.setdefault((key, scope), (value, path))
             if known != value:
-                raise MixedRecords(
+                raise MixedRecordsError(
                     f"cells differ in {key}: {first} has {known}, {path} has {value}; delete the "
                     "older one and run again, or name another study"
                 )
@@ -42,7 +42,7 @@ def read_cells(paths: Iterable[str], replicates: bool = False) -> list[Record]:
 def each_cell(paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every record of the files, gathered ones too, beside the path of its cell, one at a time.
 
-    Raises BytesDoNotAddUp and IncompleteRecord, as `read_cells`.
+    Raises ByteSumError and RecordError, as `read_cells`.
     """
     for path in paths:
         for cell, record in gathered(path):
@@ -61,7 +61,7 @@ def _identity(record: Record, replicates: bool) -> Iterator[tuple[str, str, Any]
     yield "weights", preset, record.get("weights")
     if origin.get("weights"):  # roofs have none, nor have random numbers drawn in the process
         fitted = record.get("weights_variant")
-        of = f" {fitted} {record['layer_owner']}" if fitted else ""  # a file of their own
-        yield "provenance.weights", f"{preset} {record['weights']}{of}", origin["weights"]
+        of = f" {fitted} {record.get('layer_owner')}" if fitted else ""  # a file of their own
+        yield "provenance.weights", f"{preset} {record.get('weights')}{of}", origin["weights"]
     if replicates:
         yield from ((f"provenance.{part}", "", origin.get(part)) for part in PARTS)

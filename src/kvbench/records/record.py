@@ -12,6 +12,9 @@ from typing import Any
 Record = dict[str, Any]
 Row = dict[str, Any]  # of a table: column -> value
 
+TIMED = ("latency_vs_T", "decode")  # whose cells are compared by their processes' times
+SETTING = ("device_name", "dtype", "threads")  # what records of one comparison share
+
 
 def is_error(record: Record) -> bool:
     """Whether there is no measurement in it: out of memory, or not measured."""
@@ -32,13 +35,6 @@ def times_ms(record: Record) -> dict[int, list[float]]:
     """That time of every run, by process."""
     key = timing_key(record)
     return {p["replicate"]: [run[key] for run in p["runs"]] for p in record["processes"]}
-
-
-def paired_times(a: Record, b: Record) -> tuple[list[list[float]], list[list[float]]]:
-    """Times (ms) of two cells' runs, process by process, of the replicates both have."""
-    of_a, of_b = times_ms(a), times_ms(b)
-    both = [replicate for replicate in of_a if replicate in of_b]
-    return [of_a[r] for r in both], [of_b[r] for r in both]
 
 
 def by(records: Sequence[Record], *keys: str) -> dict[Any, list[Record]]:

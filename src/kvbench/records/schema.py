@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.records.benchmark_types import TYPES, Pooled
+from kvbench.records.benchmark_types import TYPES
+from kvbench.records.record import timing_key
 from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.timed_types import Pooled
 from kvbench.records.types import Failed, Measured, Record
 
 # What the project that this one grew out of calls otherwise -> what to read here.
@@ -46,7 +48,7 @@ ABOUT = (
 )
 
 
-class NotARecord(ValueError):
+class SchemaError(ValueError):
     """A line that is of no record's type: which, where in it, and why."""
 
 
@@ -57,27 +59,40 @@ def benchmark_names() -> list[str]:
 
 
 def check_lines(lines: Iterable[str | bytes], name: str) -> int:
-    """How many lines there are; NotARecord, naming `name` and the line, for one that fails."""
+    """How many lines there are; SchemaError, naming `name` and the line, for one that fails."""
     count, names = 0, benchmark_names()
     for count, line in enumerate(lines, start=1):
         try:
             record = msgspec.json.decode(line)
         except (ValueError, RecursionError) as error:
-            raise NotARecord(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
-        try:
-            found = msgspec.convert(record, type_of(record))
-        except msgspec.ValidationError as error:
-            why, _, where = str(error).partition(" - at `$.")
-            where = where.rstrip("`") or "record"
-            raise NotARecord(
-                f"{name}, line {count}, {where}: {why[:200]}; docs/records.md says what is allowed"
-            ) from None
-        if found.benchmark_name not in names:
-            raise NotARecord(
-                f"{name}, line {count}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
-                f"of {', '.join(names)}"
-            )
+            raise SchemaError(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
+        check_record(record, f"{name}, line {count}", names)
     return count
+
+
+def check_record(record: Any, name: str, names: Sequence[str] | None = None) -> None:
+    """Raise SchemaError, naming the record as `name` does, for one that the types refuse.
+
+    names: the benchmarks that there are, where they are known already.
+    """
+    try:
+        found = msgspec.convert(record, type_of(record))
+    except msgspec.ValidationError as error:
+        why, _, where = str(error).partition(" - at `$.")
+        where = where.rstrip("`") or "record"
+        raise SchemaError(
+            f"{name}, {where}: {why[:200]}; docs/records.md says what is allowed"
+        ) from None
+    if isinstance(found, Pooled):
+        key = timing_key(record)
+        if any(key not in run for process in record["processes"] for run in process["runs"]):
+            raise SchemaError(f"{name}, processes: a run has no {key!r}")
+    names = names or benchmark_names()
+    if found.benchmark_name not in names:
+        raise SchemaError(
+            f"{name}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
+            f"of {', '.join(names)}"
+        )
 
 
 def type_of(record: Any) -> type[Record]:
@@ -88,11 +103,11 @@ def type_of(record: Any) -> type[Record]:
 
 
 def check_file(path: str | Path) -> int:
-    """How many records a file of lines holds; NotARecord, naming it, where one fails or none is."""
+    """How many records a file of lines holds; SchemaError, naming it, if one fails or none is."""
     with open(path, "rb") as lines:
         count = check_lines(lines, str(path))
     if not count:
-        raise NotARecord(f"{path} holds no record")
+        raise SchemaError(f"{path} holds no record")
     return count
 
 
@@ -191,7 +206,7 @@ def main(arguments: list[str]) -> int:
     try:
         for path in arguments:
             print(f"{path}: {check_file(path)} records")
-    except (NotARecord, OSError) as error:
+    except (SchemaError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -14,7 +14,7 @@ SCHEMA_VERSION = 2
 COMPLETE = "complete"  # the last key of every record; a file without it is not a result
 
 
-class IncompleteRecord(ValueError):
+class RecordError(ValueError):
     """A file that is not a whole record: truncated, foreign, or of another schema version."""
 
 
@@ -28,17 +28,19 @@ def write_record(path: str | Path, record: Record) -> None:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """Read one record. Raises IncompleteRecord, with the cure, for anything that is not whole."""
+    """Read one record. Raises RecordError, with the cure, for anything that is not whole."""
     cure = f"delete it and run again: rm '{path}'"
     try:
         record = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise IncompleteRecord(f"{path} is not a whole record ({error}); {cure}") from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is not a whole record ({error}); {cure}") from None
     if not isinstance(record, dict) or record.get(COMPLETE) is not True:
-        raise IncompleteRecord(f"{path} lacks its completeness mark; {cure}")
+        raise RecordError(f"{path} lacks its completeness mark; {cure}")
+    if not isinstance(record.get("provenance", {}), dict):
+        raise RecordError(f"{path} has a provenance that is no object; {cure}")
     if record.get("schema_version") != SCHEMA_VERSION:
         found = record.get("schema_version")
-        raise IncompleteRecord(f"{path} has schema version {found}, not {SCHEMA_VERSION}; {cure}")
+        raise RecordError(f"{path} has schema version {found}, not {SCHEMA_VERSION}; {cure}")
     return record
 
 

@@ -41,24 +41,35 @@ def next_round(
     minutes_a_round: float = 0.0,
     minutes_left: float = math.inf,
 ) -> Next:
-    """Whether a study goes on: until every interval is narrow enough, or its time is over.
-
-    half_width: the widest allowed, relative (0.02 is 2 %), of intervals at 1 - ALPHA, at which the
-    study's words are to be read too. A round is measured where it fits into the time left. Raises
-    ValueError for a half-width that is not above 0, or no comparison.
-    """
-    if not 0 < half_width < math.inf:
-        raise ValueError(f"half_width is {half_width}; allowed: above 0 (0.02 is 2 %)")
+    """Whether a study of these comparisons goes on, as `decide` says. ValueError without one."""
     if not comparisons:
         raise ValueError("no comparison: nothing tells when enough is measured")
     fewest = min(c.replicates for c in comparisons)
     widest = max(map(half_width_of, comparisons))
-    if fewest >= FIRST and widest <= half_width:
+    return decide(fewest, widest, half_width, minutes_a_round, minutes_left)
+
+
+def decide(
+    rounds: int,
+    widest: float,
+    half_width: float,
+    minutes_a_round: float = 0.0,
+    minutes_left: float = math.inf,
+) -> Next:
+    """Whether a study goes on: until every interval is narrow enough, or its time is over.
+
+    widest: the half-width of the widest interval at 1 - ALPHA, at which the study's words are to be
+    read too; half_width: the widest allowed; both relative (0.02 is 2 %). A round is measured where
+    it fits into the time left. Raises ValueError for a half-width that is not above 0.
+    """
+    if not 0 < half_width < math.inf:
+        raise ValueError(f"half_width is {half_width}; allowed: above 0 (0.02 is 2 %)")
+    if rounds >= FIRST and widest <= half_width:
         return Next(False, f"every interval is within {100 * half_width:.3g} %")
     if minutes_a_round > minutes_left:
         return Next(False, "no time is left for another round")
-    if fewest < FIRST:
-        return Next(True, f"{fewest} rounds of at least {FIRST}")
+    if rounds < FIRST:
+        return Next(True, f"{rounds} rounds of at least {FIRST}")
     return Next(True, f"the widest interval is {100 * widest:.3g} %, not {100 * half_width:.3g} %")
 
 

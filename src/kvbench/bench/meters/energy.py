@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import nvml
-from kvbench.nvml import Unreadable
+from kvbench.nvml import CounterError
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE_S = 1.0  # how long the idle device is watched
@@ -40,7 +40,7 @@ class Meter:
     """A counter's reader. `joules()` only grows; `wait()` returns when the device is idle.
 
     Watches the idle device first: `idle_w` is its power, `update_s` the time between two updates
-    of the counter. Raises Unreadable for a counter that does not move.
+    of the counter. Raises CounterError for a counter that does not move.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Meter:
         self.update_s = (last_s - first_s) / updates
 
     def drawn(self, work: Callable[[], Any], seconds: float) -> Drawn:
-        """Repeat `work` for at least `seconds`. Raises Unreadable for too short a time."""
+        """Repeat `work` for at least `seconds`. Raises CounterError for too short a time."""
         before_s, before_j = self._update()
         began, repeats = self._now(), 0
         while (busy := self._now() - began) < seconds or not repeats:
@@ -70,7 +70,7 @@ class Meter:
             repeats += 1
         after_s, after_j = self._update()
         if busy < LEAST_UPDATES * self.update_s:
-            raise Unreadable(
+            raise CounterError(
                 f"watched for {busy:.3g} s, but the counter moves every {self.update_s:.2g} s: set "
                 f"energy_s to {LEAST_UPDATES * self.update_s:.2g} or more"
             )
@@ -82,7 +82,7 @@ class Meter:
         since, known = self._now(), self._joules()
         while (count := self._joules()) == known:
             if self._now() - since > STUCK_S:
-                raise Unreadable(f"the counter has not moved for {STUCK_S:g} s")
+                raise CounterError(f"the counter has not moved for {STUCK_S:g} s")
             self._sleep(POLL_S)
         return self._now(), count
 
@@ -90,13 +90,13 @@ class Meter:
 class Rapl:
     """Joules of all packages since the first call, through the kernel's powercap files.
 
-    Raises Unreadable, with the file and what is wrong, where there are none for this user.
+    Raises CounterError, with the file and what is wrong, where there are none for this user.
     """
 
     def __init__(self, powercap: Path = POWERCAP) -> None:
         zones = [z for z in sorted(powercap.glob("intel-rapl:*")) if _counts(z)]
         if not zones:
-            raise Unreadable(f"no RAPL counters under {powercap}")
+            raise CounterError(f"no RAPL counters under {powercap}")
         ranges = [_number(zone / "max_energy_range_uj") for zone in zones]
         self._zones = list(zip((zone / "energy_uj" for zone in zones), ranges, strict=True))
         self._last = [_number(path) for path, _ in self._zones]
@@ -112,7 +112,7 @@ class Rapl:
 
 
 def counter(device: str) -> tuple[str, Callable[[], float]]:
-    """(nvml or rapl, what reads its joules). Raises Unreadable."""
+    """(nvml or rapl, what reads its joules). Raises CounterError."""
     if device == "cuda":
         nvml.energy_mj()
         return "nvml", lambda: nvml.energy_mj() / 1e3
@@ -133,4 +133,6 @@ def _number(path: Path) -> int:
         return int(path.read_text())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Unreadable(f"{path} cannot be read: {reason}; most systems let root alone") from None
+        raise CounterError(
+            f"{path} cannot be read: {reason}; most systems let root alone"
+        ) from None

@@ -8,15 +8,18 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kvbench.bench.meters import throttling
+from kvbench import nvml
 from kvbench.job import fork_server, isolation
 from kvbench.records.provenance import PROJECT
 
+CORES = Path("/sys/devices/system/cpu")
+QUOTA = Path("/sys/fs/cgroup/cpu.stat")  # of a container that may use only so much of its cores
 GIT_S = 30  # that git may take on a slow file system
 LIBRARIES = ("torch", "numpy", "safetensors", "snakemake")
 # A CPU sample is marked as disturbed that got less of its cores than this share, was sent off them
@@ -47,7 +50,7 @@ class Watch:
         self.device, self.threads = device, threads
         self.began_at = datetime.now(UTC).isoformat(timespec="seconds")
         self.load_before = os.getloadavg()[0]
-        self.before = throttling.counters(device)
+        self.before = throttling(device)
         self.began = (time.perf_counter(), time.process_time(), _switches())
 
     def report(self) -> dict[str, Any]:
@@ -55,7 +58,7 @@ class Watch:
         wall, cpu, switches = self.began
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         share, switches = cpu / (wall * self.threads), _switches() - switches
-        throttled = throttling.since(self.before, throttling.counters(self.device))
+        throttled = since(self.before, throttling(self.device))
         on_cpu = self.device == "cpu"
         why = {
             "share": on_cpu and share < BUSY_SHARE,
@@ -66,6 +69,7 @@ class Watch:
         }
         return {
             "began_at": self.began_at,
+            "measured_s": wall,
             "boot_id": boot_id(),
             "load_before": self.load_before,
             "load_after": os.getloadavg()[0],
@@ -77,12 +81,49 @@ class Watch:
         }
 
 
+def throttling(device: str, cores: Path = CORES, quota: Path = QUOTA) -> dict[str, int | None]:
+    """Counters of slow-downs, which only grow: what they count by kind; None where none is shown.
+
+    thermal: events of all cores. quota: periods cut short by it. gpu, on CUDA: microseconds that
+    this process's GPU ran below its clock; it idles at both readings.
+    """
+    found = {
+        "thermal": _sum(cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")),
+        "quota": _stat(quota, "nr_throttled"),
+    }
+    if device == "cuda":
+        try:
+            found["gpu"] = nvml.slowed_us()
+        except nvml.CounterError:
+            found["gpu"] = None
+    return found
+
+
+def since(before: dict[str, int | None], after: dict[str, int | None]) -> dict[str, int | None]:
+    """What was counted between two readings."""
+    counts: dict[str, int | None] = {}
+    for name, last in after.items():
+        first = before[name]
+        counts[name] = None if first is None or last is None else last - first
+    return counts
+
+
 def boot_id() -> str | None:
     """What names the machine's run since it was started; None where the system tells none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
+
+
+def _sum(paths: Iterable[Path]) -> int | None:
+    counts = [int(path.read_text()) for path in paths]
+    return sum(counts) if counts else None
+
+
+def _stat(path: Path, key: str) -> int | None:
+    lines = dict(line.split() for line in (_read(str(path)) or "").splitlines())
+    return int(lines[key]) if key in lines else None
 
 
 def _switches() -> int:

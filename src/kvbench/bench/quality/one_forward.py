@@ -6,14 +6,10 @@ after the tokens before it, at the cost of one forward (a test holds every cache
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from kvbench.caches import Cache, causal_sdpa, make
+from kvbench.caches import Cache, CacheWrapper, causal_sdpa, make
 from kvbench.models.base import LanguageModel
 
 
@@ -35,44 +31,39 @@ def cached_logits(
     cache = make(cache_name, model.config, B, T, model.lm_head.weight)
     logits = []
     if exact_prompt:
-        with attending_exactly(cache):
-            logits.append(model(ids[:, :exact_prompt], cache, last_only=False))
+        logits.append(model(ids[:, :exact_prompt], ExactPrompt(cache), last_only=False))
     if outputs is not None:
-        record_outputs(cache, outputs)
+        cache = OutputRecorder(cache, outputs)
     if exact_prompt < T:
         logits.append(model(ids[:, exact_prompt:], cache, last_only=False))
     return torch.cat(logits, 1)
 
 
-@contextmanager
-def attending_exactly(cache: Cache) -> Iterator[None]:
-    """Inside, a forward that fills an empty cache attends to K and V before they are stored.
+class ExactPrompt(CacheWrapper):
+    """An empty cache in whose first forward queries attend to K and V before they are stored.
 
     So does the prefill of systems that hand the originals back and quantise behind its back.
     """
-    computed: dict[int, tuple[Tensor, Tensor]] = {}
-    update = cache.update
 
-    def keep(layer: int, k: Tensor, v: Tensor) -> None:
-        computed[layer] = (k, v)
-        update(layer, k, v)
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self.computed: dict[int, tuple[Tensor, Tensor]] = {}
 
-    vars(cache)["update"] = keep
-    vars(cache)["attend"] = lambda layer, q: causal_sdpa(
-        q, *computed[layer], cache.windows.get(layer, 0)
-    )
-    try:
-        yield
-    finally:
-        del vars(cache)["update"], vars(cache)["attend"]
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self.computed[layer] = (k, v)
+        self.cache.update(layer, k, v)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        return causal_sdpa(q, *self.computed[layer], self.cache.windows.get(layer, 0))
 
 
-def record_outputs(cache: Cache, outputs: list[Tensor]) -> None:
-    """Append to `outputs` what `cache.attend` returns: one call a layer, in order, any model."""
-    attend = cache.attend
+class OutputRecorder(CacheWrapper):
+    """A cache that appends every attention's output to `outputs`, layer by layer."""
 
-    def attend_and_record(*args: Any, **kwargs: Any) -> Tensor:
-        outputs.append(attend(*args, **kwargs))
-        return outputs[-1]
+    def __init__(self, cache: Cache, outputs: list[Tensor]) -> None:
+        super().__init__(cache)
+        self.outputs = outputs
 
-    vars(cache)["attend"] = attend_and_record
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        self.outputs.append(self.cache.attend(layer, q))
+        return self.outputs[-1]

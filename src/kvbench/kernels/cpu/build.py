@@ -24,7 +24,7 @@ ISAS: dict[str, list[str]] = {
 }
 
 
-class NoCompiler(RuntimeError):
+class CompilerError(RuntimeError):
     """No usable C++ compiler."""
 
 
@@ -46,40 +46,40 @@ def source_sha256() -> str:
 
 
 def find_compiler(cxx: str | None = None) -> str:
-    """Path of `cxx`, else of $CXX, else of g++, clang++ or c++; raises NoCompiler."""
+    """Path of `cxx`, else of $CXX, else of g++, clang++ or c++; raises CompilerError."""
     wanted = cxx or os.environ.get("CXX")
     for name in [wanted] if wanted else ["g++", "clang++", "c++"]:
         if path := shutil.which(name):
             return path
     if wanted:
-        raise NoCompiler(f"C++ compiler {wanted!r} not found: correct CXX or unset it")
-    raise NoCompiler("no C++ compiler found: install g++ or clang++, or set CXX")
+        raise CompilerError(f"C++ compiler {wanted!r} not found: correct CXX or unset it")
+    raise CompilerError("no C++ compiler found: install g++ or clang++, or set CXX")
 
 
 def has_compiler() -> bool:
     """Whether there is a C++ compiler to build with."""
     try:
         version_of(find_compiler())
-    except NoCompiler:
+    except CompilerError:
         return False
     return True
 
 
 def version_of(compiler: str) -> str:
-    """The first line of a compiler's `--version`; raises NoCompiler for what is none."""
+    """The first line of a compiler's `--version`; raises CompilerError for what is none."""
     try:
         said = run([compiler, "--version"]).splitlines()
     except (BuildError, OSError) as error:
-        raise NoCompiler(f"{compiler} is no C++ compiler ({error}): correct CXX") from None
+        raise CompilerError(f"{compiler} is no C++ compiler ({error}): correct CXX") from None
     if not said:
-        raise NoCompiler(f"{compiler} is no C++ compiler (it says no version): correct CXX")
+        raise CompilerError(f"{compiler} is no C++ compiler (it says no version): correct CXX")
     return said[0]
 
 
 def build(output: Path, cxx: str | None = None) -> dict:
     """Compile the library to `output` and return how: compiler, version, flags, isas, ...
 
-    The file appears whole or not at all. Raises NoCompiler without a C++ compiler, BuildError
+    The file appears whole or not at all. Raises CompilerError without a C++ compiler, BuildError
     with the compiler's first error.
     """
     output = Path(output)

@@ -22,7 +22,7 @@ FLAGS = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-shared"]
 
 
 def build(output: Path) -> None:
-    """Compile the account to `output`, whole or not at all. Raises NoCompiler, BuildError."""
+    """Compile the account to `output`, whole or not at all. Raises CompilerError, BuildError."""
     compiler = find_compiler()
     spec = find_spec("torch")
     assert spec and spec.submodule_search_locations

@@ -10,8 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kvbench.kernels.triton.attention import LOG2E
 from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
+from kvbench.kernels.triton.softmax import LOG2E
 
 NO_NORM, LAYER_NORM, RMS_NORM = (tl.constexpr(kind) for kind in range(3))
 NO_ACTIVATION, GELU, SWIGLU = (tl.constexpr(kind) for kind in range(3))

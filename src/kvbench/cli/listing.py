@@ -1,0 +1,99 @@
+"""`kvbench list`: what there is to ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from kvbench import versions
+from kvbench.benchmarks import BENCHMARKS
+from kvbench.cli import workflow
+from kvbench.costs.forward import n_params
+from kvbench.plan import own_caches, targets
+from kvbench.presets import PRESETS
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    CACHES = "caches"
+    MODELS = "models"
+    STUDIES = "studies"
+    FIGURES = "figures"
+    TARGETS = "targets"
+
+
+PLURAL = {
+    "all": "every result, figure and table of the study",
+    "figures": "every figure",
+    "tables": "every table",
+}
+
+
+def list_(
+    what: Annotated[What, typer.Argument(help="caches, models, studies, figures or targets")],
+) -> int:
+    """List the caches, models, studies, figures or targets that there are."""
+    rows = {
+        What.CACHES: _caches,
+        What.MODELS: _models,
+        What.STUDIES: _studies,
+        What.FIGURES: _figures,
+        What.TARGETS: _targets,
+    }[what]()
+    print(table(rows))
+    return 0
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> str:
+    """Rows in columns as wide as they must be, for a terminal."""
+    every = list(rows)
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in every)
+    return "\n".join(lines)
+
+
+def _caches() -> list[tuple[str, ...]]:
+    own_caches.register({})
+    head = [("name", "version", "layer map", "description")]
+    return head + [
+        (versions.NAMES[v], v, versions.layer_map(v), line["description"])
+        for v, line in versions.VERSIONS.items()
+    ]
+
+
+def _models() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        ("model", "parameters", "layers", "heads", "K/V heads", "context", "weights")
+    ]
+    for name, shape in PRESETS.items():
+        heads, layers = shape["n_head"], shape["n_layer"]
+        params = sum(n_params(shape, range(layers)).values())
+        kv = shape.get("n_kv_head", heads)
+        numbers = (f"{params / 1e6:,.0f} M", layers, heads, kv, f"{shape['block_size']:,}")
+        rows.append((name, *map(str, numbers), shape["weights"]))
+    return rows
+
+
+def _studies() -> list[tuple[str, ...]]:
+    return [(name, _first_comment(path.read_text())) for name, path in workflow.studies().items()]
+
+
+def _first_comment(text: str) -> str:
+    first = text.splitlines()[0] if text else ""
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
+def _figures() -> list[tuple[str, ...]]:
+    return [(name, "of " + ", ".join(drawn)) for name, drawn in targets.FIGURES.items()]
+
+
+def _targets() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [*PLURAL.items()]
+    for name, line in BENCHMARKS.items():
+        part = "" if line.in_all else ", not part of `all`"
+        rows.append((name, f"results/{{study}}/{targets.cell_path(name)}.json{part}"))
+    return rows

@@ -1,0 +1,245 @@
+"""`kvbench run`: measure, saying first what and how long, and last what was found."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from kvbench.cli import workflow
+from kvbench.cli.errors import Failed, Refusal
+from kvbench.cli.study import Asked, compose, listed, numbers, overrides
+from kvbench.plan import estimate
+
+LEAST, MOST = 2, 30  # processes a cell that a budget may choose
+OVERHEAD_S = 1.5  # of a job that measures nothing, or of one more for Snakemake
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(help="caches (int8, v1, my_cache.py), benchmarks (latency), studies (quick)"),
+]
+Several = list[str] | None
+
+
+def run(
+    context: typer.Context,
+    words: Words = None,
+    model: Annotated[Several, typer.Option("--model", "--preset", "-m", help="presets")] = None,
+    version: Annotated[Several, typer.Option("--version", help="caches, as words are")] = None,
+    cache: Annotated[
+        Several, typer.Option("--cache", help="a cache of your own: a .py file")
+    ] = None,
+    config: Annotated[Several, typer.Option("--config", help="a study's file, or its name")] = None,
+    study: Annotated[str | None, typer.Option("--study", help="name of the results folder")] = None,
+    tokens: Annotated[
+        Several, typer.Option("--tokens", "-T", help="tokens generated: 8,16")
+    ] = None,
+    depth: Annotated[Several, typer.Option("--depth", help="tokens cached: 512,1024")] = None,
+    batch: Annotated[Several, typer.Option("--batch", help="sequences: 1,8")] = None,
+    prompt: Annotated[int | None, typer.Option("--prompt", help="tokens of the prompt")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="of weights, activations")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda")] = None,
+    replicates: Annotated[int | None, typer.Option("--replicates", help="processes a cell")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="time to stay in: 5m")] = None,
+    cores: Annotated[int, typer.Option("--cores", help="cores of the run", min=1)] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="say the plan alone")] = False,
+) -> int:
+    """Measure caches against one another, or run a study, and say what was found.
+
+    Words name caches, benchmarks, targets and studies in any order. What stands after -- goes to
+    Snakemake as it is.
+    """
+    asked = Asked.of([*(words or []), *listed(version or [])])
+    for file in cache or []:
+        asked.add_cache(file)
+    if asked.caches:
+        _check_caches(list(asked.caches.values()))
+    further = {
+        "batch_size": numbers(batch or [], "batch"),
+        "prompt_length": prompt,
+        "dtype": dtype,
+        "device": device,
+        "replicates": replicates,
+    }
+    set_here = overrides(
+        asked,
+        listed(model or []),
+        numbers(tokens or [], "tokens"),
+        numbers(depth or [], "depth"),
+        further,
+    )
+    given, name = compose(asked, config or [], set_here, study)
+    resolved = workflow.resolved(given, name)
+    if budget is not None:
+        given["replicates"] = within(_seconds(budget), resolved)
+        resolved = workflow.resolved(given, name)
+    study_file = _written(
+        given, resolved["study"], bool(set_here or study or budget), asked, config
+    )
+    options = [*(["--configfile", str(study_file)] if study_file else []), *(context.obj or [])]
+    targets = asked.targets or ["all"]
+    if set(targets) <= set(resolved["benchmarks"]) and set_here:
+        targets = ["all"]
+    jobs = plan(targets, options, cores)
+    cells = {path: cell for path, cell in estimate.cells_of(resolved).items() if path in jobs}
+    forecast = estimate.Forecast()
+    seconds = {path: forecast.seconds(cell) for path, cell in cells.items()}
+    total = sum(seconds.values()) + OVERHEAD_S * len(jobs) + estimate.training_s(resolved, jobs)
+    _say_plan(resolved, cells, len(jobs), total, forecast)
+    if dry_run:
+        return 0
+    if jobs:
+        execute(workflow.command(targets, options, cores), seconds, total)
+    _say_answers(resolved, again=not jobs)
+    return 0
+
+
+def plan(targets: list[str], options: list[str], cores: int) -> set[str]:
+    """The outputs that Snakemake would make. Raises Refusal with what it says where it refuses."""
+    ask = workflow.command(targets, ["--dry-run", "--quiet", "host", *options], cores)
+    done = subprocess.run(ask, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    if done.returncode:
+        raise Refusal(_reason(said))
+    found = re.findall(r"^    output: (.*)$", said, re.M)
+    return {path for line in found for path in line.split(", ")}
+
+
+def _reason(said: str) -> str:
+    """The last thing that Snakemake says before it ends."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("Using ", "Assuming ", "Config file"))]
+    return kept[-1] if kept else "Snakemake ended without a word"
+
+
+def _seconds(budget: str) -> float:
+    try:
+        return estimate.seconds_of(budget)
+    except ValueError as error:
+        raise Refusal(f"--{error}") from None
+
+
+def within(budget: float, config: dict[str, Any]) -> int:
+    """The most processes a cell that a time allows, by the forecast. Raises Refusal for none."""
+    one = config | {"replicates": 1}
+    forecast, each, rest = estimate.Forecast(), 0.0, 0.0
+    timed = ("latency_vs_T", "decode", "dispatch")
+    for cell in estimate.cells_of(one).values():
+        seconds = forecast.seconds(cell) + OVERHEAD_S
+        each, rest = (
+            (each + seconds, rest) if cell.benchmark_name in timed else (each, rest + seconds)
+        )
+    rest += 20  # figures, tables, and Snakemake's own plan
+    fitting = int((budget - rest) // each) if each else LEAST
+    if fitting < LEAST:
+        raise Refusal(
+            f"--budget holds no {LEAST} processes of each cell, which take about "
+            f"{estimate.words(rest + LEAST * each)}: give more time, or fewer caches or lengths"
+        )
+    return min(MOST, fitting)
+
+
+def _check_caches(files: list[str]) -> None:
+    """Refuse a cache that cannot be measured, before anything is."""
+    from kvbench.caches.check import check_cache
+
+    for file in files:
+        found = check_cache(file)
+        if not found.ok:
+            raise Refusal(f"{file}: {found.problems[0]} (kvbench check {file} says all)")
+
+
+def _written(
+    given: dict[str, Any], name: str, changed: bool, asked: Asked, files: list[str] | None
+) -> Path | None:
+    """The configuration file to run: the study's own, or what was set here, beside its results."""
+    import yaml
+
+    from kvbench.files import write_text
+
+    named = [*asked.studies, *(files or [])]
+    if not changed and len(named) < 2:
+        return workflow.study_file(named[0]) if named else None
+    path = Path("results", name, "study.yaml")
+    write_text(path, "# Made by kvbench run.\n" + yaml.safe_dump(given, sort_keys=False))
+    return path
+
+
+def _say_plan(
+    config: dict[str, Any], cells: dict[str, Any], jobs: int, total: float, forecast: Any
+) -> None:
+    """One line: what will be measured and how long that takes."""
+    if not jobs:
+        print(f"plan: nothing to measure, all of study {config['study']} is made")
+        return
+    models = ", ".join(dict.fromkeys(cell.pretrained for cell in cells.values()))
+    caches = len({cell.version for cell in cells.values()})
+    by = "as earlier runs here took" if forecast.scale else "by the shape alone, nothing ran here"
+    what = f"{caches} cache{'s' * (caches > 1)} on {models}, {len(cells)} processes that measure, "
+    print(f"plan: {what if cells else ''}{jobs} files, about {estimate.words(total)} ({by})")
+    sys.stdout.flush()
+
+
+def execute(command: list[str], seconds: dict[str, float], total: float) -> None:
+    """Run Snakemake, with a bar on a terminal, else its own lines. Raises Failed where it fails."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        if subprocess.run(command).returncode:
+            raise Failed("a job failed: its log's last lines are above; run again to go on")
+        return
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    columns = (
+        TextColumn("{task.percentage:>3.0f} %"),
+        BarColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
+        task = bar.add_task("", total=total, left="")
+
+        def follow() -> None:
+            for line in process.stdout or ():
+                if re.match(r"\[ *\d+/\d+\] ", line):
+                    bar.update(task, description=line.split("  ")[0].strip())
+                elif not re.match(r" {2}\w+ +\d+|\d+ jobs to run|Elapsed time|Using ", line):
+                    bar.console.print(line.rstrip(), markup=False, highlight=False)
+
+        reader = threading.Thread(target=follow)
+        reader.start()
+        began = time.monotonic()
+        try:
+            while process.poll() is None:
+                done = sum(s for path, s in seconds.items() if _made_since(path, began))
+                took = time.monotonic() - began
+                pace = max(took, 1.0) / max(done, took / 3, 1.0) if done else 1.0
+                left = max(0.0, (total - max(done, 0.0)) * pace - (0 if done else took))
+                bar.update(task, completed=min(done, total), left=f"{estimate.words(left)} left")
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            process.wait()  # it has the signal as well, and ends its jobs
+            raise
+        reader.join()
+        bar.update(task, completed=total, left="")
+    if process.returncode:
+        raise Failed("a job failed: its log's last lines are above; run again to go on")
+
+
+def _made_since(path: str, began: float) -> bool:
+    try:
+        return Path(path).stat().st_mtime >= time.time() - (time.monotonic() - began) - 1
+    except OSError:
+        return False
+
+
+def _say_answers(config: dict[str, Any], again: bool) -> None:
+    """What the study found; Snakemake itself has said it where something was made."""
+    from kvbench.analysis import answers
+
+    if again:
+        print(answers.ending(f"results/{config['study']}"))
