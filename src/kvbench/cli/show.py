@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from kvbench.cli import workflow
 from kvbench.cli.errors import Refusal
+
+MARGIN = 0.02  # within which versions are called equally fast; the default of a study
 
 
 class Form(StrEnum):
@@ -35,13 +38,11 @@ def show(
     from kvbench.analysis import answers
 
     folder = workflow.results_of(study)
-    found = answers.of_study(folder)
+    found = answers.of_study(folder) or _of_records(folder / "results.jsonl")
     if not found:
-        raise Refusal(
-            f"{folder} has no verdicts yet: `snakemake --cores 1 all --configfile ...` makes them"
-        )
+        raise Refusal(f"{folder} has no verdicts yet: `kvbench run` or `snakemake` makes them")
     if form is Form.TEXT:
-        print(answers.ending(folder))
+        print(answers.ending(folder) if (folder / "verdicts").is_dir() else answers.text(found))
         return 0
     rows = [row(section, answer) for section in found for answer in section.answers]
     if form is Form.JSON:
@@ -58,6 +59,16 @@ def show(
             short = frame[["question", "model", "cache", "against", "word", "text"]]
             print(short.to_markdown(index=False))
     return 0
+
+
+def _of_records(file: Path) -> list[Any]:
+    """The answers of a results.jsonl alone, as a published study has it."""
+    from kvbench.analysis import answers
+    from kvbench.analysis.regression import read_lines
+
+    if not file.is_file():
+        return []
+    return answers.of_records((record for _, record in read_lines(file)), MARGIN)
 
 
 def row(section: Any, answer: Any) -> dict[str, Any]:

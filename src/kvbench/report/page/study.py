@@ -13,6 +13,10 @@ from kvbench.report.selection import evenly_spaced
 
 TIMED = ("latency_vs_T", "decode")
 NOT_CELLS = ("verdicts", "controls", "roofs")
+RAW = (  # keys of raw samples
+    *("step_ms_median", "repeats", "plain_runs_ms", "by_depth", "by_layer"),
+    *("window_tokens", "window_nll", "window_kl", "window_agreement"),
+)
 BATCHES, LENGTHS = 6, 10  # of each preset that a page shows; of more, evenly spaced ones
 COLOURS = 10  # of the page's palette
 SPARE = 5  # the first of them for versions beyond v4
@@ -138,15 +142,22 @@ def read_study(name: str, paths: Iterable[str]) -> Study:
 
     Raises RecordError for a file that is not whole, ByteSumError as `records.each_cell`.
     """
-    every = list(each_cell(paths))
     found: dict[str, list[Record]] = {kind: [] for kind in NOT_CELLS}
     cells = []
-    for path, record in every:
+    for path, record in each_cell(paths):
         if record["benchmark_name"] in found:
             found[record["benchmark_name"]].append(record)
         else:
-            cells.append((path, record))
+            cells.append((path, _slim(record)))
     return Study(name, cells, found["verdicts"], next(iter(found["roofs"]), None))
+
+
+def _slim(record: Record) -> Record:
+    """A record without its raw samples, which no page shows and many of which fill a memory."""
+    kept = {key: value for key, value in record.items() if key not in RAW}
+    if "processes" in kept:
+        kept["processes"] = [{"machine_state": p.get("machine_state")} for p in kept["processes"]]
+    return kept
 
 
 def place_of(cell: Record) -> Place | None:
