@@ -1,8 +1,7 @@
 """What a figure shows, in one sentence with its numbers: beside the answers, of all that is drawn.
 
-Speed, memory and quality are said by `kvbench.analysis.answers`, from which `paragraph` takes
-those that have room; the other sentences are here. Times are in ms, shares in per cent, intervals
-of 95 %.
+Speed, memory and quality are said by `kvbench.analysis.answers`, from which `paragraph` takes those
+that have room; the other sentences are here. Times in ms, shares in per cent, intervals of 95 %.
 """
 
 from __future__ import annotations
