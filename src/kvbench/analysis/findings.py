@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kvbench.analysis import roofline
 from kvbench.analysis.answers import Section
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.verdict_notes import at
 from kvbench.records.record import Record, by, measured
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, spoken
