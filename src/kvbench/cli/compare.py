@@ -18,19 +18,29 @@ Share = Annotated[
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="a cache; or a study, folder or results.jsonl: before")],
+    a: Annotated[
+        str | None, typer.Argument(help="a cache; or a study, folder or results.jsonl: before")
+    ] = None,
     b: Annotated[str | None, typer.Argument(help="another cache; or the results now")] = None,
     study: Annotated[
         str, typer.Option("--study", help="where two caches were measured")
     ] = workflow.DEFAULT,
     fail_over: Share = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="a commit: both codes are measured now")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="of --against: processes a cell")] = 5,
 ) -> int:
-    """Compare two caches, the first with the second, or earlier results with later ones.
+    """Compare two caches, the first with the second, earlier results with later ones, or codes.
 
-    Exit status 1 where --fail-over is given and the first cache, or a later result, is slower by
-    more than that with its whole interval.
+    Exit status 1 where --fail-over is given and the first cache, a later result or this code is
+    slower by more than that with its whole interval.
     """
     margin = share(fail_over) if fail_over else None
+    if against is not None:
+        return _codes(against, a or workflow.DEFAULT, rounds, margin)
+    if a is None:
+        raise Refusal("compare needs two caches, two studies, or --against COMMIT")
     if _is_cache(a) or (b is not None and _is_cache(b)):
         if b is None:
             raise Refusal("compare needs two caches, as in: kvbench compare int8 dense")
@@ -89,6 +99,27 @@ def _caches(a: str, b: str, study: str, margin: float | None) -> int:
             worse.append(at)
     if worse:
         raise Failed(f"{a} is slower than {b} by more than {100 * (margin or 0):g} % at: {worse}")
+    return 0
+
+
+def _codes(commit: str, study: str, rounds: int, margin: float | None) -> int:
+    """This code against a commit's, on the latency cells of a study."""
+    from kvbench.analysis import regression
+    from kvbench.analysis.rounds import UnpairedError
+    from kvbench.cli.against import AgainstError, measure_against
+    from kvbench.plan.config import ConfigError
+    from kvbench.records.read import MixedRecordsError
+
+    file = workflow.study_file(study)
+    name = workflow.DEFAULT if study == workflow.DEFAULT else file.stem
+    try:
+        record = measure_against(commit, workflow.configuration(file), name, rounds, 1, margin)
+        if margin is not None:
+            regression.check(record)
+    except regression.RegressionError as worse:
+        raise Failed(str(worse)) from None
+    except (AgainstError, ConfigError, MixedRecordsError, UnpairedError) as error:
+        raise Refusal(str(error)) from None
     return 0
 
 
