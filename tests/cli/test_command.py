@@ -125,8 +125,8 @@ def test_words_name_caches_benchmarks_and_studies():
 def test_a_run_that_names_caches_measures_them_alone():
     given = composed("v1", "int8", models=["gpt2"], depths=[512], batch_size=[8])
     assert given["study"] == "run" and given["versions"] == ["v1", "int8"]
-    assert given["benchmarks"] == ["decode", "vram"] and given["decode"] == {"depths": [512]}
-    assert given["prompt_length"] == 512 and given["batch_size"] == [8]
+    assert given["benchmarks"] == ["decode"] and given["decode"] == {"depths": [512]}
+    assert given["batch_size"] == [8]
     whole = resolve(given, load_schema())
     assert whole["pretrained"] == ["gpt2"] and whole["versions"] == ["v1", "v2"]
     real = composed("int8", models=["smollm2"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -80,9 +81,9 @@ def run(
     if budget is not None:
         given["replicates"] = within(_seconds(budget), resolved)
         resolved = workflow.resolved(given, name)
-    study_file = _written(
-        given, resolved["study"], bool(set_here or study or budget), asked, config
-    )
+    changed = bool(set_here or study or budget)
+    folder = Path(tempfile.mkdtemp()) if dry_run else Path("results", resolved["study"])
+    study_file = _written(given, folder, changed, asked, config)
     options = [*(["--configfile", str(study_file)] if study_file else []), *(context.obj or [])]
     targets = asked.targets or ["all"]
     if set(targets) <= set(resolved["benchmarks"]) and set_here:
@@ -157,7 +158,7 @@ def _check_caches(files: list[str]) -> None:
 
 
 def _written(
-    given: dict[str, Any], name: str, changed: bool, asked: Asked, files: list[str] | None
+    given: dict[str, Any], folder: Path, changed: bool, asked: Asked, files: list[str] | None
 ) -> Path | None:
     """The configuration file to run: the study's own, or what was set here, beside its results."""
     import yaml
@@ -167,7 +168,7 @@ def _written(
     named = [*asked.studies, *(files or [])]
     if not changed and len(named) < 2:
         return workflow.study_file(named[0]) if named else None
-    path = Path("results", name, "study.yaml")
+    path = folder / "study.yaml"
     write_text(path, "# Made by kvbench run.\n" + yaml.safe_dump(given, sort_keys=False))
     return path
 
