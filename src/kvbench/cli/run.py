@@ -21,6 +21,7 @@ from kvbench.cli.study import Asked, compose, listed, numbers, overrides
 from kvbench.plan import estimate
 
 LEAST, MOST = 2, 30  # processes a cell that a budget may choose
+POLL_S = 1.0  # between looks at what is done: a job is being measured meanwhile
 OVERHEAD_S = 1.5  # of a job that measures nothing, or of one more for Snakemake
 Words = Annotated[
     list[str] | None,
@@ -201,7 +202,8 @@ def execute(command: list[str], seconds: dict[str, float], total: float) -> None
         BarColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
+    said = TextColumn("{task.description}")
+    with Progress(*columns, said, console=console, refresh_per_second=1 / POLL_S) as bar:
         task = bar.add_task("", total=total, left="")
 
         def follow() -> None:
@@ -217,11 +219,9 @@ def execute(command: list[str], seconds: dict[str, float], total: float) -> None
         try:
             while process.poll() is None:
                 done = sum(s for path, s in seconds.items() if _made_since(path, began))
-                took = time.monotonic() - began
-                pace = max(took, 1.0) / max(done, took / 3, 1.0) if done else 1.0
-                left = max(0.0, (total - max(done, 0.0)) * pace - (0 if done else took))
+                left = estimate.left(total, done, time.monotonic() - began)
                 bar.update(task, completed=min(done, total), left=f"{estimate.words(left)} left")
-                time.sleep(0.5)
+                time.sleep(POLL_S)
         except KeyboardInterrupt:
             process.wait()  # it has the signal as well, and ends its jobs
             raise

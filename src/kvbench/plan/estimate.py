@@ -125,6 +125,16 @@ def _newest(results: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)[:READ]]
 
 
+def left(total: float, done: float, took: float) -> float:
+    """Seconds left of `total` forecast ones, of which `done` took `took`.
+
+    By the forecast until a tenth is done, from then on by the pace so far.
+    """
+    if done < total / 10:
+        return max(0.0, total - took)
+    return took * max(0.0, total - done) / done
+
+
 def words(seconds: float) -> str:
     """A time as people say it: `40 s`, `6 min`, `1 h 20 min`."""
     if seconds < 90:
