@@ -9,8 +9,8 @@
 # make gpu-evidence   what one GPU shows, nine minutes, by PYTHON where there is no .venv;
 #              EVIDENCE="--steps facts,tests" for options, --help for all of them
 # make gpu-kernels    compile every GPU kernel for compute capability 8.0, 9.0 and 10.0, without a GPU
-# Variables: PYTHON (the interpreter), CORES (a measuring job
-# has them to itself), PIP_ARGS (options for pip, such as another index).
+# Variables: PYTHON (the interpreter), CORES (a measuring job has them to itself),
+#            PIP_ARGS (options for pip, such as another index).
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 1)
@@ -21,6 +21,8 @@ PIP_ARGS ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
+# With what tests and lint need besides:
+DEV := .venv/.ready-dev
 BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetensors
 
 .PHONY: all quick bench validate gpu-evidence gpu-kernels test docs lint clean test-drills test-slurm test-conda
@@ -42,7 +44,7 @@ validate: $(READY)
 gpu-evidence:
 	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) scripts/gpu_evidence.py $(EVIDENCE)
 
-gpu-kernels: $(READY)
+gpu-kernels: $(DEV)
 	$(BIN)/python -m kvbench.engine.compile_ahead
 
 # COVERAGE=1 says besides which lines of the package no test has run in its own process.
@@ -59,20 +61,20 @@ docs: $(READY)
 	cd build/site && $(abspath $(BIN))/zensical build --strict
 
 # What goes wrong on real machines, done on purpose; a part of `make test`. As root, full disks too.
-test-drills: $(READY)
+test-drills: $(DEV)
 	$(BIN)/pytest tests/workflow/test_drills.py
 
 # A real Slurm of one node, from Debian packages, as root.
-test-slurm: $(READY)
+test-slurm: $(DEV)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,slurm]'
 	$(BIN)/pytest -m slurm tests/workflow/slurm
 
 # The quick study in environments that py-rattler makes: minutes, and gigabytes of TMPDIR meanwhile.
-test-conda: $(READY)
+test-conda: $(DEV)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,conda]'
 	$(BIN)/pytest -m conda tests/workflow/conda
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -85,6 +87,10 @@ lint: $(READY)
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[page]'
+	touch $@
+
+$(DEV): $(READY)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[dev,page]'
 	touch $@
 

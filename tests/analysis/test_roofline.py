@@ -106,7 +106,7 @@ def test_each_number_of_an_export_says_whether_it_was_counted(lacking, flop_is, 
     assert (ratios(record) or {}).keys() == {
         key for key, kind in (("flop", flop_is), ("bytes", bytes_is)) if kind == "counted"
     }
-    figure = roofline.draw([record, ROOFS])
+    figure = roofline.draw([record, record | {"version": "v2"}, ROOFS])
     assert any(drawn in text.get_text() for text in figure.findobj(Text))
     plt.close(figure)
 
@@ -169,7 +169,14 @@ def test_the_figure_names_roofs_shares_changes_and_kernels(tmp_path):
     svg = (tmp_path / "one.svg").read_text()
     for words in (
         *("memory read 5 GB/s, measured", "memory 4.8 TB/s, datasheet", "ridge 10 FLOP/byte"),
-        *("of its roof", "time ±0 % of v1", "counted by the device", "gemv", "no FLOP:"),
+        *(
+            "of its roof",
+            "against v1: bytes",
+            "time ±0 %",
+            "counted by the device",
+            "gemv",
+            "no FLOP:",
+        ),
         *("512 kB", "ncu 2025.3.0", "CUDA 13.0", "softmax"),
     ):
         assert words in svg, words
@@ -194,7 +201,7 @@ def test_sources_are_settled_and_checked_before_any_job(tmp_path, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=line):
             resolve(STUDY | {"roofline": {"P": 20, **setting}}, load_schema())
-    (tmp_path / "roofs.json").write_text("{}")
+    (tmp_path / "roofs.json").write_text(json.dumps(ROOFS))
     setting = {"P": 20, "source": "csv", "csv_dir": str(tmp_path)}
     with pytest.raises(ConfigError, match="which lacks .*_P20.csv"):
         resolve(STUDY | {"roofline": setting}, load_schema())

@@ -143,7 +143,7 @@ def test_runners_stand_in_one_table_and_one_figure(compared, tmp_path):
     assert rows[3]["error"] == "not installed: no no_such_module" and "speedup" not in rows[3]
     style.save(peers_figure.draw(compared), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
-    assert all(name in drawn for name in ("v1 KV cache", "transformers-dynamic", "not installed"))
+    assert all(name in drawn for name in ("dense (v1)", "transformers-dynamic", "not installed"))
 
 
 def test_peers_take_their_turn_in_the_blocks_of_the_versions():
@@ -189,7 +189,7 @@ def test_ways_to_run_a_step_are_compared(tmp_path):
     publish(runners.table(found, "executions"), tmp_path / "t.md", tmp_path / "t.csv")
     style.save(executions.draw(found), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
-    assert all(name in drawn for name in ("eager, native", "eager, torch", "INT8", "1.5"))
+    assert all(name in drawn for name in ("eager, native", "eager, torch", "int8", "1.5"))
 
 
 def test_modes_are_those_of_the_device():

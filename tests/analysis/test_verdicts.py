@@ -20,6 +20,7 @@ from kvbench.records.read import MixedRecordsError, read_cells
 from kvbench.records.store import write_record
 from kvbench.report.figures import attribution as attribution_figure
 from kvbench.report.figures import decode, phase, speedup, style
+from kvbench.stats import digits
 from kvbench.stats.lines import break_even, fit_line
 
 SHAPE = {"n_layer": 12, "n_head": 12, "n_embd": 768, "block_size": 1024, "vocab_size": 50257}
@@ -46,6 +47,7 @@ def cell(version, ms, replicates=8, T=16, noise=0.002, **more):
     ]
     about = {"device": "cpu", "device_name": "a machine", "pytorch_version": "2", "threads": 1}
     about |= {"weights": "random", "pretrained": "gpt2", "dtype": "float32", "disturbed": 0}
+    about |= {"cache": version, "cross_layer_sharing": False}
     return {
         **about,
         "benchmark_name": "latency_vs_T",
@@ -527,6 +529,28 @@ def test_a_line_is_of_rounds_that_its_versions_shared():
     assert [row["replicates"] for row in scaling.rows(made, None)] == [6, 6]
 
 
+def test_the_rest_of_a_step_has_the_interval_of_both_its_measurements():
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 1500.0, "benchmark_name": "roofs"}
+    draw, covered = random.Random(1), 0
+    for _ in range(200):
+        cell, tiny = at_depth("v1", 60), at_depth("v1", 2) | {"benchmark_name": "dispatch"}
+        for record, centre, spread in ((cell, 60, 1.0), (tiny, 2, 0.3)):
+            for process in record["processes"]:
+                process["runs"] = [{"tpot_ms": centre + draw.gauss(0, spread)}]
+            times = [process["runs"][0]["tpot_ms"] for process in record["processes"]]
+            record["tpot_ms_median"] = sum(times) / len(times)
+        (row,) = attribution.rows([cell], [tiny], roofs)
+        truth = 58 - row["bandwidth_ms"] - row["compute_ms"]
+        covered += row["rest_ms_low"] <= truth <= row["rest_ms_high"]
+    assert 180 <= covered <= 199
+    tiny["processes"] = tiny["processes"][:1]
+    (row,) = attribution.rows([cell], [tiny], roofs)
+    assert row["rest_ms"] is not None and row["rest_ms_low"] is row["rest_ms_high"] is None
+    (row,) = attribution.rows([at_depth("v1", 60)], [tiny], roofs)
+    ends = [60 * row["bandwidth_share"] / ms for ms in (60 * 1.01, 60 * 0.99)]
+    assert [row["bandwidth_share_low"], row["bandwidth_share_high"]] == pytest.approx(ends)
+
+
 def test_the_parts_of_a_step_add_up_to_it():
     cells = [at_depth("v0", 90), at_depth("v1", 60), at_depth("v2", 120, batch=32)]
     empty = [at_depth(v, 2) | {"benchmark_name": "dispatch"} for v in ("v0", "v1", "v2")]
@@ -551,7 +575,11 @@ def test_the_map_marks_each_square_with_its_word(tmp_path):
     record = judge(made, margin=0.02)
     style.save(decode.draw([*made, record]), tmp_path / "f.svg")
     drawn = (tmp_path / "f.svg").read_text()
-    assert "1.31 !" in drawn and "0.83 ▼" in drawn  # 1.3 times faster is above what bytes allow
+    first, last = record["rows"]
+    assert first["flag"] and last["verdict"] == "slower"
+    for row, mark in ((first, "!"), (last, "▼")):  # the first is faster than its bytes allow
+        value, low, high = digits.ends(*(row[f"speedup{end}"] for end in ("", "_low", "_high")))
+        assert f"{value} {mark}" in drawn and f"[{low}, {high}]" in drawn
     assert f"≤ {record['rows'][1]['ceiling']:.2f}" in drawn and "weights: random" in drawn
     roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 2000.0, "benchmark_name": "roofs"}
     style.save(attribution_figure.draw([*made, roofs]), tmp_path / "a.svg")
@@ -588,13 +616,25 @@ def test_shared_rows_may_be_counted_once():
 def phases(version, ratio):
     spent = dict.fromkeys(style.PHASES, 1.0)
     made = cell(version, 1) | {"version_description": version, "instrumented_ratio": ratio}
-    return made | {"time_phase_ms": spent | {"total": 5.0}, "execution": "eager", "kernel": "torch"}
+    made |= {"time_phase_ms": spent | {"total": 5.0}, "runs": [{"total": 5.0}]}
+    return made | {"execution": "eager", "kernel": "torch"}
 
 
 @pytest.mark.parametrize("ratio,refused", [(1.05, False), (1.2, True)])
 def test_phases_are_not_compared_where_looking_cost_one_version_more(tmp_path, ratio, refused):
-    style.save(phase.draw([phases("v1", 1.0), phases("v2", ratio)]), tmp_path / "f.svg")
-    assert ("not to be compared" in (tmp_path / "f.svg").read_text()) == refused
+    made = [phases("v1", 1.0), phases("v2", ratio), phases("v3", 1.02)]
+    style.save(phase.draw(made), tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert (f"left out: v2 (v2) {ratio:.2f} times the plain time" in drawn) == refused
+    versions = [c["version"] for c in phase.agreeing(made)]
+    assert versions == (["v1", "v3"] if refused else ["v1", "v2", "v3"])
+
+
+def test_most_phases_that_agree_are_drawn_with_v1_among_them():
+    made = [phases(f"v{n}", r) for n, r in enumerate((1.2, 1.0, 1.21, 1.22, 1.05))]
+    assert [c["version"] for c in phase.agreeing(made)] == ["v1", "v4"]
+    assert [c["version"] for c in phase.agreeing(made[2:] + made[:1])] == ["v0", "v2", "v3"]
+    assert phase.agreeing([]) == []
 
 
 def test_the_bars_of_the_figure_are_the_intervals_of_the_table():

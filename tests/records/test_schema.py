@@ -78,6 +78,15 @@ def test_the_json_schema_refuses_what_the_types_refuse(wrong, where, capsys):
     assert not validator.is_valid(LOST | wrong)
 
 
+def test_a_process_without_the_time_that_its_cell_is_judged_by_is_refused():
+    lines = (ROOT / "published/cpu-amd-epyc-avx2/results.jsonl").read_text().splitlines()
+    record = next(r for r in map(json.loads, lines) if r["benchmark_name"] == "latency_vs_T")
+    schema.check_lines([json.dumps(record)], "one")
+    del record["processes"][1]["runs"][0]["time_total_ms"]
+    with pytest.raises(schema.SchemaError, match="one, line 1, processes: a run has no 'time_tot"):
+        schema.check_lines([json.dumps(record)], "one")
+
+
 def test_a_measurement_needs_its_numbers_and_its_machine(tmp_path):
     measured = {key: value for key, value in LOST.items() if key != "error"}
     with pytest.raises(schema.SchemaError, match="missing required field `threads`"):

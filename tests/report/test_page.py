@@ -80,6 +80,7 @@ STUDIES = {
     "gains": lambda: published("gains"),
     "depth": lambda: published("depth_batch"),
     "lengths and depths": lambda: both(),
+    "two models": lambda: study([*published().records, *published("depth_batch").records]),
     "quality": lambda: published("quality"),
     "no quality": lambda: without(published(), "perplexity"),
     "no memory": lambda: without(published(), "vram_vs_T", "phase", "roofline"),
@@ -171,13 +172,26 @@ def test_each_sentence_is_that_of_its_record(shown, name):
         record = next(r for r in made.verdicts if r["pretrained"] == section.preset)
         for answer in section.answers:
             row = next(row for row in record["rows"] if row == answer.row)
-            item = tab.locator(f'[data-question="speed"] li[data-version="{row["version"]}"]')
+            item = tab.locator(f'[data-question="speed"] > ul [data-version="{row["version"]}"]')
             if "speedup" not in row:
                 assert row["verdict"] in item.inner_text()
                 continue
             assert item.get_attribute("class") == row["verdict"]
             numbers = [row[key] for key in ("speedup", "speedup_low", "speedup_high")]
             assert spoken(*numbers, apart_from=1) in item.inner_text()
+
+
+def test_the_answers_of_every_other_place_are_one_click_away(shown):
+    made = published("depth_batch")
+    tab = shown(made)
+    assert not tab.locator(".elsewhere li").first.is_visible()
+    tab.get_by_text("At 8 other batches and lengths").click()
+    first = tab.locator(".elsewhere li").first
+    assert first.is_visible() and first.get_attribute("class") == "slower"
+    (row,) = (r for r in made.verdicts[0]["rows"] if r["verdict"] == "slower")
+    assert tab.locator(".elsewhere h3").first.inner_text() == "nano, batch 1, depth 16"
+    assert spoken(*(row[f"speedup{end}"] for end in ("", "_low", "_high"))) in first.inner_text()
+    assert tab.locator(".elsewhere li").count() == 16
 
 
 def test_the_table_shows_the_place_that_is_chosen(shown):
@@ -337,6 +351,22 @@ def test_names_and_notes_cannot_break_out_of_the_page(shown):
     tab = shown(text)
     assert tab.locator(".kicker").inner_text() == "kvbench · study a<b>&c"
     assert hostile in tab.locator("#table tbody").first.text_content()
+
+
+def test_caches_from_outside_have_a_place_a_name_and_a_colour(shown):
+    records = [
+        record | {"version": "mine", "cache": "elsewhere.my_cache:KVCache"}
+        if record["version"] == "v2"
+        else record
+        for record in published().records
+    ]
+    made = study(records)
+    assert list(made.names.items())[-1] == ("mine", "mine")
+    colours = [made.colour(version) for version in made.names]
+    assert len(set(colours)) == len(colours) == 5
+    tab = shown(made)
+    assert tab.locator("#table tbody:not([hidden]) .name").all_inner_texts()[-1] == "mine"
+    assert "between mine and dense" in tab.locator(".card").first.inner_text()
 
 
 def test_the_table_has_the_rows_of_the_verdicts():

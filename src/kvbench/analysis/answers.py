@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
-from kvbench.analysis.verdicts import at, judge
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
@@ -100,7 +100,17 @@ def ending(folder: str | Path, since: float = 0.0) -> str:
     made = [path for path in places if path.is_file() and path.stat().st_mtime >= since]
     names = {"report.html": "page", "results.jsonl": "records"}
     lines = [f"{names[path.name]}: {path}" for path in made]
+    if seconds := measured_s(folder, since):
+        lines.append(f"measuring: {seconds / 60:.1f} minutes of the run")
     return "\n".join([*([text(found)] if found else []), *lines])
+
+
+def measured_s(folder: str | Path, since: float = 0.0) -> float:
+    """Seconds for which cells were measured, past their warm-ups; of files as in `ending`."""
+    paths = [p for p in sorted(Path(folder, "cells").glob("*.jsonl")) if p.stat().st_mtime >= since]
+    cells = [cell for _, cell in each_cell(map(str, paths))]
+    states = [p.get("machine_state") for cell in cells for p in cell.get("processes") or [cell]]
+    return sum((state or {}).get("measured_s") or 0.0 for state in states)
 
 
 def of_records(records: Iterable[Record], margin: float) -> list[Section]:
@@ -259,6 +269,11 @@ def _speed(row: Record, record: Record, names: Mapping[str, str]) -> Answer:
     times = None if value is None else spoken(value, low, high, apart_from=1)
     if value is None:
         text, word = f"{a} against {b}: {word}", None
+    elif word == IMPLEMENTATIONS:
+        text = (
+            f"{a} and {b} ran on other implementations, so that {times} times as fast is not of "
+            f"the caches: {row['remark']}"
+        )
     elif row["replicates"] == 1:
         text = f"one process cannot show a difference between {a} and {b}: {short(value)} as fast"
     elif word == FASTER:

@@ -9,7 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kvbench.analysis.datasheet import read_roofs
 from kvbench.costs.layer_map import owners
+from kvbench.foreign import FormatError
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
 from kvbench.plan import weights_check
@@ -211,6 +213,11 @@ def _check_roofline_source(config: dict[str, Any]) -> None:
             f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
             "folder that holds exports and the roofs.json of the machine that made them"
         )
+    if source == "csv":
+        try:
+            read_roofs(f"{folder}/roofs.json")
+        except FormatError as error:
+            raise ConfigError(f"config key 'roofline.csv_dir' is {folder!r}; {error}") from None
     if source == "csv" and (missing := _missing_exports(config)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ConfigError(

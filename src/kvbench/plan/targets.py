@@ -140,16 +140,31 @@ def every_cell(config: dict[str, Any]) -> list[str]:
 
 
 def every_figure(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
-    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures)."""
-    shown = [f for f, drawn in FIGURES.items() if benchmark is None or drawn == [benchmark]]
-    return _files(config, "figures", {figure: FIGURES[figure] for figure in shown}, ("svg", "png"))
+    """SVG and PNG of every figure that draws `benchmark` alone (default: all figures).
+
+    A figure of several benchmarks is of the presets that all of them measure; of another preset it
+    is made where it is asked for by name.
+    """
+    return [
+        f"<results>/figures/{figure}_{preset}.{form}"
+        for figure, drawn in FIGURES.items()
+        if benchmark is None or drawn == [benchmark]
+        for preset in presets_of(config, drawn[0])
+        if all(preset in presets_of(config, other) for other in drawn)
+        for form in ("svg", "png")
+    ]
 
 
 def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
     """Markdown and CSV of every table of `benchmark` (default: any)."""
     tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
     shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
-    return _files(config, "tables", shown, ("md", "csv"))
+    return [
+        f"<results>/tables/{name}_{preset}.{form}"
+        for name, benchmarks in shown.items()
+        for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
+        for form in ("md", "csv")
+    ]
 
 
 def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]:
@@ -160,17 +175,6 @@ def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]
         for preset in config["pretrained"]
         for kind in kinds
         for form in forms[kind]
-    ]
-
-
-def _files(
-    config: dict[str, Any], folder: str, shown: dict[str, list[str]], forms: tuple[str, str]
-) -> list[str]:
-    return [
-        f"<results>/{folder}/{name}_{preset}.{form}"
-        for name, benchmarks in shown.items()
-        for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
-        for form in forms
     ]
 
 

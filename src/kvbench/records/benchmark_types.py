@@ -99,7 +99,8 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         Maybe[dict[str, Any]],
         doc(
             "against v1, window by window: `delta_nll` and `kl` in nats a token, "
-            "`perplexity_ratio`, with 95 % block-bootstrap intervals; `top1_agreement`, a share"
+            "`perplexity_ratio`, with 95 % intervals over documents, or blocks of windows where "
+            "there are few; `top1_agreement`, a share"
         ),
     ] = UNSET
     divergence: Annotated[
@@ -125,6 +126,10 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         doc("`attention_error`: relative error of each layer's attention output, first to last"),
     ] = UNSET
     window_tokens: Annotated[Maybe[list[int]], doc("tokens scored in each window")] = UNSET
+    window_document: Annotated[
+        Maybe[list[int]],
+        doc("the document of the text that holds the middle of each window, counted from 0"),
+    ] = UNSET
     window_nll: Annotated[
         Maybe[dict[str, list[float]]],
         doc("summed nats of each window, `teacher_forced` and `cached`"),

@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from kvbench.analysis import attribution
+from kvbench.analysis import attribution, findings
+from kvbench.analysis.answers import names_of
 from kvbench.records.record import Record, by
-from kvbench.report.figures import style
+from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced, shown_of
 
 MOST = 4  # batches, and depths, that are drawn
-ROOM = 1.8  # the axis ends at this many times the tallest bar; a whisker without a cap goes on
 PARTS = {
     "bandwidth_ms": ("#0072B2", "bytes / bandwidth"),
     "compute_ms": ("#56B4E9", "FLOP beyond that"),
@@ -31,29 +31,35 @@ def draw(records: list[Record]) -> Figure:
     of = by(records, "benchmark_name")
     cells, roofs = of["decode"], of["roofs"][0]
     rows = attribution.rows(cells, of.get("dispatch", []), roofs)
+    question = f"Where does a decode step of {cells[0]['pretrained']} spend its time?"
+    if len(rows) < 2:
+        return style.explained(question, f"{len(rows)} of {len(cells)} cells measured", cells)
     every = [{row[key] for row in rows} for key in ("batch_size", "depth")]
     batches, depths = (evenly_spaced(values, MOST) for values in every)
     figure, grid = plt.subplots(
-        max(1, len(batches)),
-        max(1, len(depths)),
+        len(batches),
+        len(depths),
         squeeze=False,
-        figsize=(1.8 + 2.2 * max(1, len(depths)), 1.2 + 2.3 * max(1, len(batches))),
+        figsize=(max(7.5, 1.8 + 2.3 * len(depths)), 2.3 * len(batches)),
     )
-    for batch, line in zip(batches, grid, strict=False):
-        for depth, axes in zip(depths, line, strict=False):
+    for batch, line in zip(batches, grid, strict=True):
+        for depth, axes in zip(depths, line, strict=True):
             here = [r for r in rows if (r["batch_size"], r["depth"]) == (batch, depth)]
             _bars(axes, sorted(here, key=lambda row: style.ordered([row["version"]])))
             axes.set_title(f"batch {batch}, depth {depth}")
         line[0].set_ylabel("ms per token step")
     handles = [Patch(color=colour, label=label) for colour, label in PARTS.values()]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
-    figure.suptitle(f"Where a decode step of {cells[0]['pretrained']} spends its time")
-    parts = [footer(cells), "bars: 95 % intervals over processes"]
-    parts += [
+    style.beside(grid[0][-1], handles)
+    words = {part: label for part, (_, label) in PARTS.items()}
+    foot = [", ".join(style.labels(cells).values()), "bars: 95 % intervals over processes"]
+    if any(row["tpot_ms_low"] is None for row in rows):
+        foot += [style.HOLLOW]
+    foot += [
         shown_of(len(batches), len(every[0]), "batches"),
         shown_of(len(depths), len(every[1]), "depths"),
     ]
-    style.foot(figure, " · ".join(filter(None, parts)))
+    answer = findings.largest_parts(rows, words, names_of(cells))
+    style.frame(figure, question, answer, [*foot, footer(cells)])
     return figure
 
 
@@ -73,9 +79,11 @@ def _bars(axes: Axes, rows: list[Record]) -> None:
             heights = [[max(0.0, end)] for end in ends]
             axes.errorbar([x], [row["tpot_ms"]], yerr=heights, color="black", capsize=2.5)
         else:
-            axes.plot([x], [row["tpot_ms"]], "_", color="black", markersize=12)
+            axes.plot([x], [row["tpot_ms"]], "o", color="black", markerfacecolor="white")
     low, high = axes.get_ylim()
-    # An interval of two or three noisy processes may span decades: bars stay readable.
-    axes.set_ylim(low, min(high, ROOM * max(row["tpot_ms"] for row in rows)))
+    if rows:
+        high = min(high, scales.ROOM * max(row["tpot_ms"] for row in rows))
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(scales.linear())
     axes.set_xticks(range(len(rows)), [row["version"] for row in rows])
     axes.grid(axis="x", visible=False)

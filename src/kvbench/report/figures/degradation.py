@@ -7,55 +7,65 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from kvbench.records.record import Record, by, measured
-from kvbench.report.figures import style
+from kvbench.analysis import findings
+from kvbench.analysis.answers import names_of
+from kvbench.records.record import Record, measured
+from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
 
 
 def draw(records: list[Record]) -> Figure:
     """KL over depth in the window, attention error over layers, accuracy of the probes."""
-    versions = style.ordered(by(records, "version"))
-    whole = sorted(measured(records), key=lambda record: versions.index(record["version"]))
-    figure, (depth, layer, probe) = plt.subplots(1, 3, figsize=(12.6, 4.1))
-    for record in whole:
-        bins = record["by_depth"]
-        _line(depth, record, bins["depth"], bins["kl"], 3)
-        error = record["by_layer"]["attention_error"]
-        _line(layer, record, range(len(error)), error, 4)
-    first = whole[0] if whole else records[0]
-    depth.set_title("Divergence by depth")
-    depth.set_xlabel("tokens before it in the window")
-    depth.set_ylabel("KL from v1, nats a token")
-    layer.set_title("Error of attention outputs by layer")
+    named = style.labels(records)
+    whole = sorted(measured(records), key=lambda record: list(named).index(record["version"]))
+    question = f"Where does each cache harm {records[0]['pretrained']}?"
+    if len(whole) < 2:
+        return style.explained(question, f"{len(whole)} of {len(records)} cells measured", records)
+    figure, (depth, layer, probe) = plt.subplots(1, 3, figsize=(11.0, 3.2))
+    equal = [named[r["version"]] for r in whole if not r["paired"]["kl"]["mean"] > 0]
+    for axes, title, label in (
+        (depth, "divergence by depth", "KL from v1, nats a token"),
+        (layer, "error of attention outputs by layer", "|cached - v1| / |v1|"),
+    ):
+        axes.set_title(title)
+        drawn = [_curve(record, axes is layer) for record in whole]
+        points = [_line(axes, record, *xy) for record, xy in zip(whole, drawn, strict=True)]
+        scales.fit(axes, "y", [y for values in points for y in values], label)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "no cache differs", ha="center", transform=axes.transAxes)
+    first = whole[0]
+    scales.lengths(depth, first["by_depth"]["depth"], "tokens before it in the window")
     layer.set_xlabel("layer")
-    layer.set_ylabel("|cached - v1| / |v1|")
-    layer.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (depth, layer):
-        if axes.lines:
-            axes.set_yscale("log")
-        else:
-            axes.text(0.5, 0.5, "no version differs", ha="center", transform=axes.transAxes)
-    if whole:
-        _probes(probe, whole)
-    style.legend(figure, {record["version"]: record["version_description"] for record in whole})
-    text = f"{first['text']}, context {first['context']}"
-    figure.suptitle(f"What the cache does to {first['pretrained']} on {text}")
-    equal = [record["version"] for record in whole if not record["paired"]["kl"]["mean"] > 0]
-    note = f" · no difference at all, so not on log axes: {', '.join(equal)}" if equal else ""
-    style.foot(figure, footer(whole) + note)
+    layer.xaxis.set_major_locator(scales.linear(integer=True))
+    _probes(probe, whole)
+    style.legend(probe, {record["version"]: named[record["version"]] for record in whole})
+    foot = [f"means over {first['n_windows']} windows of {first['context']} tokens of"]
+    foot = [f"{foot[0]} {first['text']}: the table has the intervals of the whole"]
+    foot += [f"no difference at all, so no line: {', '.join(equal)}"] if equal else []
+    tokens = [f"{n} {p['scored_tokens']}" for n, p in first["probes"].items()]
+    foot += [f"probes, each one sample of so many tokens: {', '.join(tokens)}"]
+    answer = findings.damage(whole, names_of(records))
+    style.frame(figure, question, answer, [*foot, footer(whole)])
     return figure
 
 
-def _line(axes: Axes, record: Record, x: Any, y: Any, size: float) -> None:
+def _curve(record: Record, by_layer: bool) -> tuple[Any, Any]:
+    if by_layer:
+        error = record["by_layer"]["attention_error"]
+        return range(len(error)), error
+    return record["by_depth"]["depth"], record["by_depth"]["kl"]
+
+
+def _line(axes: Axes, record: Record, x: Any, y: Any) -> list[float]:
     """One version's line; zeros have no place on a log axis and are left out."""
     points = [(a, b) for a, b in zip(x, y, strict=True) if b > 0]
     if points:
         colour, marker = style.look(record["version"])
         dashes = (0, (4, 3)) if record["kv_cache_quant"] else "-"  # lines that coincide both show
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, marker=marker, color=colour, markersize=size, lw=1.4, ls=dashes)
+        axes.plot(x, y, marker=marker, color=colour, markersize=3.5, lw=1.4, ls=dashes)
+    return [b for _, b in points]
 
 
 def _probes(axes: Axes, whole: list[Record]) -> None:
@@ -68,8 +78,8 @@ def _probes(axes: Axes, whole: list[Record]) -> None:
             colour, marker = style.look(record["version"])
             x = at + 0.7 * ((place + 0.5) / len(whole) - 0.5)
             share = 100 * record["probes"][name]["accuracy_cached"]
-            axes.plot(x, share, marker, color=colour, markersize=6)
+            axes.plot(x, share, marker, color=colour, markerfacecolor="white", markersize=6)
     axes.set_xticks(range(len(names)), names)
     axes.set_ylim(-5, 105)
-    axes.set_title("Probes (line: v1's plain forward)")
+    axes.set_title("probes (line: v1's plain forward)")
     axes.set_ylabel("right tokens, %")

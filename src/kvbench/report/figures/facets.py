@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, isnan
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from kvbench.report.figures import style
 
 MANY = 4  # more places than these stand two abreast, in smaller panels
 DENSE = 16  # more points than these are a line and its band, not markers and their bars
+Point = tuple[float, float, float, float]  # x, value and the ends of its interval; nan for none
 
 
 def many(places: int) -> bool:
@@ -21,7 +22,7 @@ def many(places: int) -> bool:
 
 
 def grid(
-    places: int, panels: int, width: float, height: float, margin: float = 2.2
+    places: int, panels: int, width: float, height: float, margin: float = 2.0
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure and, for each place, its panels in a row; `width` and `height` in inches, of one.
 
@@ -35,7 +36,7 @@ def grid(
         down,
         across * panels,
         squeeze=False,
-        figsize=(margin + width * across * panels, 0.9 + height * down),
+        figsize=(margin + width * across * panels, height * down),
     )
     cut = [list(line[k * panels : (k + 1) * panels]) for line in lines for k in range(across)]
     for unused in cut[places:]:
@@ -44,29 +45,31 @@ def grid(
     return figure, cut[:places]
 
 
-def line(
-    axes: Axes,
-    version: str,
-    x: Sequence[float],
-    middle: Sequence[float],
-    below: Sequence[float],
-    above: Sequence[float],
-) -> None:
-    """A version's line; `below` and `above` are the distances to the ends of its intervals."""
-    colour, marker = style.look(version)
-    if len(x) <= DENSE:
-        axes.errorbar(
-            x,
-            middle,
-            yerr=[below, above],
-            color=colour,
-            marker=marker,
-            markersize=5,
-            linewidth=1.6,
-            capsize=2.5,
-        )
+def corner(rows: Sequence[Sequence[Axes]]) -> Axes:
+    """The panel at the upper right, whose legend stands for all."""
+    return rows[1 if many(len(rows)) else 0][-1]
+
+
+def line(axes: Axes, version: str, points: Sequence[Point]) -> None:
+    """A version's line; a point without an interval is one sample, and hollow."""
+    if not points:
         return
-    axes.plot(x, middle, color=colour, marker=marker, markersize=4, markevery=0.15, linewidth=1.2)
-    low = [m - d for m, d in zip(middle, below, strict=True)]
-    high = [m + d for m, d in zip(middle, above, strict=True)]
-    axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+    colour, marker = style.look(version)
+    x, middle, low, high = (list(column) for column in zip(*sorted(points), strict=True))
+    if len(x) > DENSE:
+        axes.plot(
+            x, middle, color=colour, marker=marker, markersize=4, markevery=0.15, linewidth=1.2
+        )
+        axes.fill_between(x, low, high, color=colour, alpha=0.25, linewidth=0)
+        return
+    below = [max(0.0, m - end) for m, end in zip(middle, low, strict=True)]
+    above = [max(0.0, end - m) for m, end in zip(middle, high, strict=True)]
+    axes.errorbar(x, middle, yerr=[below, above], color=colour, linewidth=1.6, capsize=2.5)
+    for at, value, end in zip(x, middle, low, strict=True):
+        fill = style.face(version, isnan(end))
+        axes.plot(at, value, marker, color=colour, markerfacecolor=fill, markersize=5.5, zorder=3)
+
+
+def hollow(points: Sequence[Point]) -> str:
+    """What the foot says where a point has no interval; nothing where all have."""
+    return style.HOLLOW if any(isnan(point[2]) for point in points) else ""

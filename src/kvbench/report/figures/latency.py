@@ -2,56 +2,53 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
+from math import nan
+
 from matplotlib.figure import Figure
 
+from kvbench.analysis import findings
+from kvbench.analysis.answers import names_of
 from kvbench.records.record import Record, by, is_error, measured
-from kvbench.report.figures import facets, style
+from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer
 
 
 def draw(records: list[Record]) -> Figure:
     """Total time and time per token over T, two panels per batch size, with 95 % intervals."""
+    first, whole = records[0], measured(records)
+    question = f"How long does {first['pretrained']} take to generate with each cache?"
+    if len(whole) < 2:
+        return style.explained(question, f"{len(whole)} of {len(records)} cells measured", records)
     batches = by(records, "batch_size")
-    figure, rows = facets.grid(len(batches), 2, width=3.7, height=3.3)
-    for (batch, cells), (left, right) in zip(batches.items(), rows, strict=True):
-        for version in style.ordered(by(cells, "version")):
-            mine = [cell for cell in cells if cell["version"] == version]
-            _lines(left, right, version, mine)
+    figure, rows = facets.grid(len(batches), 2, width=3.9, height=3.0)
+    drawn = []
+    for (batch, cells), panels in zip(batches.items(), rows, strict=True):
         few = not facets.many(len(batches))
-        left.set_title(f"T tokens, batch {batch}" if few else f"batch {batch}")
-        left.set_ylabel("ms")
-        right.set_title(f"per token (whole time / T), batch {batch}" if few else "per token")
-        right.set_ylabel("ms per token")
-        for axes in (left, right):
-            style.log_y(axes)
-            style.t_axis(axes, [cell["T"] for cell in cells])
-    style.legend(figure, {cell["version"]: cell["version_description"] for cell in records})
-    first = records[0]
-    figure.suptitle(
-        f"Time to generate T tokens with {first['pretrained']}, prompt {first['prompt_length']}"
-    )
-    style.foot(figure, f"{footer(records)} · bars: 95 % intervals over processes")
+        titles = ("whole generation", "per token (whole time / T)") if few else ("whole", "a token")
+        for axes, title, unit in zip(panels, titles, ("ms", "ms per token"), strict=True):
+            points = {
+                version: [_point(c, c["T"] if axes is panels[1] else 1) for c in measured(mine)]
+                for version, mine in by(cells, "version").items()
+            }
+            for version in style.ordered(points):
+                facets.line(axes, version, points[version])
+            every = [point for mine in points.values() for point in mine]
+            drawn += every
+            scales.fit(axes, "y", [value for _, value, _, _ in every], unit, from_zero=True)
+            scales.lengths(axes, [cell["T"] for cell in cells])
+            axes.set_title(f"batch {batch}: {title}")
+        for cell in filter(is_error, cells):
+            style.mark_out_of_memory(panels[0], cell["T"], cell["version"])
+    style.legend(facets.corner(rows), style.labels(records))
+    foot = [footer(records), f"prompt {first['prompt_length']}", facets.hollow(drawn)]
+    foot += ["bars: 95 % intervals over processes"]
+    foot += ["as the clock read them: the figure speedup compares versions"]
+    style.frame(figure, question, findings.times(records, names_of(records)), foot)
     return figure
 
 
-def _lines(left: Axes, right: Axes, version: str, cells: list[Record]) -> None:
-    whole = sorted(measured(cells), key=lambda cell: cell["T"])
-    T = [cell["T"] for cell in whole]
-    for axes, scale in ((left, [1] * len(T)), (right, T)):
-        middle = [c["time_total_ms_median"] / s for c, s in zip(whole, scale, strict=True)]
-        errors = [_error(cell, s) for cell, s in zip(whole, scale, strict=True)]
-        below, above = zip(*errors, strict=True) if errors else ((), ())
-        facets.line(axes, version, T, middle, below, above)
-    for cell in cells:
-        if is_error(cell):
-            style.mark_out_of_memory(left, cell["T"], version)
-
-
-def _error(cell: Record, scale: float) -> tuple[float, float]:
-    """Distances from the median to the interval's ends; none where there is no interval."""
-    interval = cell["time_total_ms_interval"]
-    if interval["low"] is None:
-        return 0.0, 0.0
+def _point(cell: Record, per: int) -> facets.Point:
+    low, high = (cell["time_total_ms_interval"][end] for end in ("low", "high"))
     middle = cell["time_total_ms_median"]
-    return max(0.0, middle - interval["low"]) / scale, max(0.0, interval["high"] - middle) / scale
+    low, high = (nan, nan) if low is None else (min(low, middle), max(high, middle))
+    return cell["T"], middle / per, low / per, high / per

@@ -6,8 +6,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kvbench.analysis import findings
+from kvbench.analysis.runners import peer_rows
 from kvbench.records.record import Record, by, is_error, measured
-from kvbench.report.figures import style
+from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced, shown_of
 
@@ -17,6 +19,10 @@ MOST = 4  # batches, and lengths, that are drawn
 
 def draw(records: list[Record]) -> Figure:
     """A row per runner, a panel per batch and T; what is not installed says so."""
+    first, whole = records[0], measured(records)
+    question = f"How fast are other runners of {first['pretrained']}?"
+    if len(whole) < 2:
+        return style.explained(question, f"{len(whole)} of {len(records)} cells measured", records)
     panels = by(records, "batch_size", "T")
     every = [{key[axis] for key in panels} for axis in (0, 1)]
     batches, lengths = (evenly_spaced(values, MOST) for values in every)
@@ -26,34 +32,36 @@ def draw(records: list[Record]) -> Figure:
         len(lengths),
         squeeze=False,
         sharey=True,
-        figsize=(2.2 + 4.0 * len(lengths), 1.3 + 0.32 * len(runners) * len(batches)),
+        figsize=(2.2 + 4.6 * len(lengths), 0.8 + 0.32 * len(runners) * len(batches)),
     )
     for batch, row in zip(batches, grid, strict=True):
         for T, axes in zip(lengths, row, strict=True):
             _panel(axes, panels.get((batch, T), []), runners)
-            axes.set_title(f"Batch {batch}, T = {T}")
-            axes.set_xlabel("ms per generated token (whole time / T)")
-    figure.suptitle(f"Runners of {records[0]['pretrained']}, prompt {records[0]['prompt_length']}")
+            axes.set_title(f"batch {batch}, T = {T}")
     libraries = sorted({r["peer_library"] for r in records if "peer_library" in r})
-    parts = [footer(records), *libraries, "bars: 95 % intervals over processes"]
-    parts += [
+    foot = [*libraries, "ms per token: whole time / T", "bars: 95 % intervals over processes"]
+    if any(cell["time_total_ms_interval"]["low"] is None for cell in whole):
+        foot += [style.HOLLOW]
+    foot += ["grey: not of kvbench", f"prompt {first['prompt_length']}"]
+    foot += [
         shown_of(len(batches), len(every[0]), "batches"),
         shown_of(len(lengths), len(every[1]), "T"),
     ]
-    style.foot(figure, " · ".join(filter(None, parts)))
+    answer = findings.runners(peer_rows(records), runners)
+    style.frame(figure, question, answer, [*foot, footer(records)])
     return figure
 
 
 def _runners(records: list[Record]) -> dict[str, str]:
     """Every runner and what its row is called: the versions, then the peers."""
-    about = {record["version"]: record.get("version_description", "") for record in records}
-    versions = style.ordered(v for v in about if v[0] == "v" and v[1:].isdigit())
-    peers = [name for name in about if name not in versions]
-    return {v: style.label(v, about[v]) for v in versions} | {name: name for name in peers}
+    named = style.labels(records)
+    peers = {record["version"] for record in records if "cache" not in record}
+    return {name: named[name] for name in sorted(named, key=lambda name: name in peers)}
 
 
 def _panel(axes: Axes, cells: list[Record], runners: dict[str, str]) -> None:
     places = {name: place for place, name in enumerate(runners)}
+    times = []
     for cell in cells:
         y = places[cell["version"]]
         if is_error(cell):
@@ -62,6 +70,7 @@ def _panel(axes: Axes, cells: list[Record], runners: dict[str, str]) -> None:
         T, ends = cell["T"], cell["time_total_ms_interval"]
         middle = cell["time_total_ms_median"] / T
         low, high = ((end or middle * T) / T for end in (ends["low"], ends["high"]))
+        times.append(middle)
         ours = "peer_library" not in cell
         colour, marker = style.look(cell["version"]) if ours else (PEER, "o")
         axes.errorbar(
@@ -71,25 +80,14 @@ def _panel(axes: Axes, cells: list[Record], runners: dict[str, str]) -> None:
             color=colour,
             marker=marker,
             markersize=6,
-            markerfacecolor=colour if ours else "white",
+            markerfacecolor="white" if ends["low"] is None else colour,
             capsize=2.5,
         )
         said = f"{middle:.3g}" + ("" if cell.get("tokens_equal", True) else " (other tokens)")
         axes.annotate(said, (high, y), xytext=(6, 0), textcoords="offset points", va="center")
-    whole = measured(cells)
-    v1 = [c["time_total_ms_median"] / c["T"] for c in whole if c["version"] == "v1"]
-    for x in v1:
-        axes.axvline(x, color=style.look("v1")[0], linewidth=0.8, zorder=0)
-    axes.set_xscale("log")
-    if whole:
-        times = [c["time_total_ms_median"] / c["T"] for c in whole]
-        axes.set_xlim(min(times) / 1.35, max(times) * 1.8)
-    _plain_ticks(axes)
+        if cell["version"] == "v1":
+            axes.axvline(middle, color=colour, linewidth=0.8, zorder=0)
+    scales.fit(axes, "x", times, "ms per generated token", from_zero=True)
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.15)  # room for the last number
     axes.set_yticks(list(places.values()), list(runners.values()))
     axes.set_ylim(len(places) - 0.4, -0.6)
-
-
-def _plain_ticks(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(style.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(style.FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(style.NullFormatter())

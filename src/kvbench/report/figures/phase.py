@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kvbench.analysis import findings
+from kvbench.analysis.answers import names_of
 from kvbench.records.record import Record, by, measured
-from kvbench.report.figures import facets, style
+from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer
 
 AGREE = 1.10  # versions compare by phase where their instrumented / plain ratios differ by less
@@ -14,58 +17,81 @@ AGREE = 1.10  # versions compare by phase where their instrumented / plain ratio
 def draw(records: list[Record]) -> Figure:
     """Stacked bars of milliseconds per phase, a row per version, a panel per batch size.
 
-    A panel whose versions differ in instrumentation overhead is pale and says why: there a
-    difference between two bars may be one of the instruments.
+    Versions whose instrumentation overhead differs from v1's are left out, as a difference between
+    their bars may be one of the instruments; the foot names them.
     """
-    batches = by(records, "batch_size")
-    few = not facets.many(len(batches))
-    figure, places = facets.grid(len(batches), 1, width=8.7, height=2.9, margin=0.3)
+    first, whole = records[0], measured(records)
+    question = f"Which part of {first['pretrained']} takes the time with each cache?"
+    named = style.labels(records)
+    batches = {batch: agreeing(cells) for batch, cells in by(whole, "batch_size").items()}
+    kept = [cell for cells in batches.values() for cell in cells]
+    left_out = _left_out([cell for cell in whole if cell not in kept], kept, named)
+    if len(kept) < 2:
+        why = f"{len(kept)} of {len(records)} cells can be shown"
+        return style.explained(question, why, records, left_out)
+    figure, places = facets.grid(len(batches), 1, width=7.7, height=2.4)
     for (batch, cells), (axes,) in zip(batches.items(), places, strict=True):
-        versions = style.ordered(by(cells, "version"))
-        whole = sorted(measured(cells), key=lambda cell: versions.index(cell["version"]))
-        names = [style.label(cell["version"], cell["version_description"]) for cell in whole]
-        refused = _refusal([cell["instrumented_ratio"] for cell in whole])
-        left = [0.0] * len(whole)
-        for phase, colour in style.PHASES.items():
-            spent = [cell["time_phase_ms"][phase] for cell in whole]
-            axes.barh(
-                names,
-                spent,
-                left=left,
-                color=colour,
-                label=phase,
-                height=0.62,
-                alpha=0.35 if refused else 1,
-            )
-            left = [a + b for a, b in zip(left, spent, strict=True)]
-        for cell, name, end in zip(whole, names, left, strict=True):
-            ratio = f"{cell['instrumented_ratio']:.2f}"
-            note = f" {end:,.0f} ms ({'instrumented / plain ' if few else ''}{ratio})"
-            axes.annotate(note, (end, name), va="center", fontsize=8)
-        axes.set_xlim(0, max(left, default=1) * 1.35)
-        style.bars(axes)
-        axes.set_title(f"Batch {batch}{refused if few else refused.partition(' across')[0]}")
-        axes.set_xlabel("ms of one generation")
-    figure.legend(
-        *places[0][0].get_legend_handles_labels(),
-        ncols=len(style.PHASES),
-        fontsize=8,
-        loc="outside upper right",
-    )
-    first = records[0]
-    figure.suptitle(
-        f"Phases of {first['pretrained']}: prompt {first['prompt_length']}, T = {first['T']}"
-    )
-    bracket = "" if few else " · in brackets: instrumented / plain time"
-    style.foot(figure, footer(records) + bracket)
+        _bars(axes, cells, named)
+        axes.set_title(f"batch {batch}")
+    corner = facets.corner(places)
+    style.beside(corner, corner.get_legend_handles_labels()[0])
+    several = any(len(cell["runs"]) > 1 for cell in kept)
+    foot = [left_out, f"prompt {first['prompt_length']}, T = {first['T']}"]
+    foot += ["in brackets: instrumented / plain time"]
+    foot += [
+        "bars: 95 % intervals of the whole over the runs of one process"
+        if several
+        else "one run each: no interval"
+    ]
+    largest = batches[max(batches)]
+    answer = findings.parts(largest, names_of(records))
+    style.frame(figure, question, answer, [*foot, footer(records)])
     return figure
 
 
-def _refusal(ratios: list[float]) -> str:
-    """Why versions with these instrumented / plain ratios are not compared; empty if they are."""
-    if not ratios or max(ratios) <= AGREE * min(ratios):
+def agreeing(cells: list[Record]) -> list[Record]:
+    """The most versions whose overheads are within AGREE of one another, v1 among them if there."""
+    ranked = sorted(cells, key=lambda cell: cell["instrumented_ratio"])
+    groups = [
+        [c for c in ranked[k:] if c["instrumented_ratio"] <= AGREE * low["instrumented_ratio"]]
+        for k, low in enumerate(ranked)
+    ]
+    with_v1 = [group for group in groups if any(cell["version"] == "v1" for cell in group)]
+    best = max(with_v1 or groups, key=len, default=[])
+    versions = style.ordered(cell["version"] for cell in best)
+    return sorted(best, key=lambda cell: versions.index(cell["version"]))
+
+
+def _left_out(cells: list[Record], kept: list[Record], named: dict[str, str]) -> str:
+    """One line: which versions are not drawn, and why."""
+    if not cells:
         return ""
+    ratios = [cell["instrumented_ratio"] for cell in kept]
+    each = (f"{named[cell['version']]} {cell['instrumented_ratio']:.2f}" for cell in cells)
     return (
-        f": not to be compared across versions, instrumentation overhead {min(ratios):.2f} to "
-        f"{max(ratios):.2f} of the plain time"
+        f"not comparable, so left out: {', '.join(each)} times the plain time under the "
+        f"instruments, those drawn {min(ratios):.2f} to {max(ratios):.2f}"
     )
+
+
+def _bars(axes: Axes, cells: list[Record], named: dict[str, str]) -> None:
+    names = [named[cell["version"]] for cell in cells]
+    left = [0.0] * len(cells)
+    for phase, colour in style.PHASES.items():
+        spent = [cell["time_phase_ms"][phase] for cell in cells]
+        axes.barh(names, spent, left=left, color=colour, label=phase, height=0.62)
+        left = [a + b for a, b in zip(left, spent, strict=True)]
+    limit = scales.ROOM * max(left)
+    ends = []
+    for cell, name, end in zip(cells, names, left, strict=True):
+        found = findings.over_runs([run["total"] for run in cell["runs"]])
+        low, high = (end if x is None else x for x in (found.low, found.high))
+        if high > low:
+            bar = [[max(0.0, end - low)], [max(0.0, high - end)]]
+            axes.errorbar([end], [name], xerr=bar, color="black", capsize=2.5, linewidth=1)
+        ends.append(min(high, limit))
+        note = f"  {end:,.0f} ms ({cell['instrumented_ratio']:.2f})"
+        axes.annotate(note, (ends[-1], name), va="center", fontsize=8)
+    scales.fit(axes, "x", [0.0, *left], "ms of one generation")
+    axes.set_xlim(0, max(ends) * 1.2)
+    style.bars(axes)

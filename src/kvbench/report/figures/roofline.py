@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from matplotlib import pyplot as plt
@@ -10,6 +9,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
+from kvbench.analysis.answers import names_of
+from kvbench.analysis.findings import kernel_times, roof_shares
 from kvbench.analysis.roofline import (
     COUNTED,
     MODELLED,
@@ -23,19 +24,21 @@ from kvbench.analysis.roofline import (
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
-from kvbench.report.figures.roofline_panel import (
-    SHAPES,
+from kvbench.report.figures.roofline_labels import (
     change,
     draw_arrows,
+    draw_shares,
+    settle,
+    share,
+)
+from kvbench.report.figures.roofline_panel import (
+    SHAPES,
     draw_points,
     draw_roofs,
-    draw_shares,
-    few_ticks,
     filling,
     limits,
     log_axes,
     name_axes,
-    settle,
 )
 from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced, shown_of
@@ -47,8 +50,8 @@ FILLS = {  # what FLOP and bytes of a point are -> how it is drawn
     (COUNTED, MODELLED): "of points filled above FLOP are counted and bytes modelled",
     (MODELLED, MODELLED): "hollow points are modelled bytes (lower bound)",
 }
-WIDTH, PANELS, COUNTERS = 11.0, 7.2, 4.0  # inches: all, height of a row with its key, of a second
-KEYED = 5.0  # height of the panels over that of their key
+WIDTH, PANELS, COUNTERS = 11.0, 5.2, 4.0  # inches: all, height of a row of panels, of a second
+KEY = 8.0  # size of the key's text, in points
 
 
 def draw(records: list[Record]) -> Figure:
@@ -59,26 +62,29 @@ def draw(records: list[Record]) -> Figure:
     """
     roofs = next(r for r in records if r["benchmark_name"] == "roofs")
     cells = [r for r in records if r["benchmark_name"] == "roofline"]
-    batches = {batch: measured(mine) for batch, mine in by(cells, "batch_size").items()}
-    batches = {batch: mine for batch, mine in batches.items() if mine}
+    question = f"How near does each cache of {cells[0]['pretrained']} come to its roof?"
+    whole = measured(cells)
+    batches = by(whole, "batch_size")
     every, batches = len(batches), {batch: batches[batch] for batch in evenly_spaced(batches, MOST)}
-    if not batches:
-        return _nothing(cells)
+    if len(whole) < 2 and not any(map(is_counted, whole)):
+        return style.explained(question, f"{len(whole)} of {len(cells)} cells measured", cells)
     phases = [phase for phase in SHAPES if any(c["phase"] == phase for c in cells)]
+    keys = {batch: _keys(mine, roofs, phases) for batch, mine in batches.items()}
     heights = []
-    for mine in batches.values():
-        heights += [PANELS, COUNTERS] if any(map(is_counted, mine)) else [PANELS]
-    figure = plt.figure(figsize=(WIDTH, sum(heights) + 1.0))
+    for batch, mine in batches.items():
+        heights.append(PANELS + _height(keys[batch]))
+        heights += [COUNTERS] if any(map(is_counted, mine)) else []
+    figure = plt.figure(figsize=(WIDTH, sum(heights)))
     grid: Any = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)
     rows = iter(grid[:, 0])
     labelled = []
     for batch, mine in batches.items():
-        labelled += _batch(next(rows), batch, mine, roofs, phases)
+        labelled += _batch(next(rows), batch, mine, roofs, keys[batch])
         if any(map(is_counted, mine)):
             _counters(next(rows), mine, roofs)
-    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: {_what(batches)}", x=0.01, ha="left")
-    text = " · ".join(filter(None, [_foot(cells, roofs), shown_of(len(batches), every, "batches")]))
-    style.foot(figure, "\n".join(textwrap.wrap(text, 165)))
+    shown = batches[max(batches)]
+    foot = [_what(batches), *_foot(cells, roofs), shown_of(len(batches), every, "batches")]
+    style.frame(figure, question, roof_shares(shown, roofs, names_of(cells)), foot)
     figure.draw_without_rendering()  # lay out, so that labels can be moved by what they cover
     figure.set_layout_engine("none")
     _round(figure)
@@ -99,14 +105,16 @@ def _round(figure: Figure | SubFigure) -> None:
 
 
 def _batch(
-    row: SubFigure, batch: int, cells: list[Record], roofs: Record, phases: list[str]
+    row: SubFigure, batch: int, cells: list[Record], roofs: Record, keys: list[list[Line2D]]
 ) -> list[tuple]:
     """One batch size: the panels and their key. Returns what `settle` needs, per panel."""
-    halves: Any = row.subfigures(2, 1, height_ratios=(KEYED, 1))
+    halves: Any = row.subfigures(2, 1, height_ratios=(PANELS, _height(keys)))
     panels, key = halves
     left, right = panels.subfigures(1, 2, width_ratios=(1.55, 1))
     whole, (upper, lower) = left.subplots(), right.subplots(2, 1)
-    panels.suptitle(f"Batch {batch}, P = {cells[0]['P']}", x=0.01, ha="left", weight="bold")
+    panels.suptitle(
+        f"batch {batch}, P = {cells[0]['P']}", x=0.01, ha="left", size=10, weight="normal"
+    )
     closer = [
         (upper, "prefill, close up", [c for c in cells if c["phase"] == "prefill"]),
         (
@@ -128,12 +136,13 @@ def _batch(
             _close_up(axes, points)
         name_axes(axes, roofs)
         draw_roofs(axes, roofs, names=axes is whole)
-        labels = draw_arrows(axes, shown, roofs, least=4.0 if axes is whole else 1.0)
         draw_points(axes, shown, roofs, size=8 if axes is whole else 9)
-        labels += [] if axes is whole else draw_shares(axes, shown, roofs)
+        labels = (draw_arrows if axes is whole else draw_shares)(axes, shown, roofs)
         models = [companion(cell, roofs) for cell in shown if is_counted(cell)]
         done.append((axes, labels, points + models))
-    _key(key, cells, roofs, phases)
+    for column, handles in enumerate(keys):
+        at = (0.01 + column / len(keys), 1)
+        key.legend(handles=handles, loc="upper left", fontsize=KEY, bbox_to_anchor=at)
     return done
 
 
@@ -146,31 +155,28 @@ def _close_up(axes: Any, points: list[Any]) -> None:
     half[1] = max(half[1], half[0] ** (1 / 1.9))
     (x, y), (w, h) = middle, half
     log_axes(axes, x / w, x * w, y / h, y * h)
-    few_ticks(axes)
 
 
-def _key(row: SubFigure, cells: list[Record], roofs: Record, phases: list[str]) -> None:
-    """Below the panels: what each marker is, its share of its roof, and what its step changed."""
-    handles = []
-    steps = predecessors(cells)
-    versions = style.ordered(by(cells, "version"))
+def _keys(cells: list[Record], roofs: Record, phases: list[str]) -> list[list[Line2D]]:
+    """By phase, what each marker is: its share of its roof, and what its step changed."""
+    steps, named = predecessors(cells), style.labels(cells)
+    keys = []
     for phase in phases:
         mine = {c["version"]: c for c in cells if c["phase"] == phase}
-        for version in versions:
+        handles = [Line2D([], [], ls="", label=f"{phase}: share of its roof, and what holds it")]
+        for version in named:
             if version not in mine:
                 handles.append(Line2D([], [], ls="", label=f"{version} {phase}: out of memory"))
                 continue
             p, colour = point(mine[version], roofs), style.look(version)[0]
-            name = style.label(version, mine[version]["version_description"])
-            text = f"{name}, {phase}: {p.share:.0%} of its roof, {p.bound}"
+            text = f"{named[version]}: {share(mine[version], roofs)}, {p.bound}"
             if p.impossible:
                 text += ", above it: an error"
             found = ratios(mine[version]) or {}
             off = [f"{kind} {ratio:.2f}" for kind, ratio in found.items() if not plausible(ratio)]
             text += f"; counted / modelled {', '.join(off)}" if off else ""
-            before = steps.get(version)
-            if before in mine:
-                text += f"; {change(point(mine[before], roofs), p)} of {before}"
+            if (before := steps.get(version)) in mine:
+                text += f"\nagainst {before}: {change(mine[before], mine[version], roofs)}"
             handles.append(
                 Line2D(
                     [],
@@ -184,7 +190,14 @@ def _key(row: SubFigure, cells: list[Record], roofs: Record, phases: list[str]) 
                     label=text,
                 )
             )
-    row.legend(handles=handles, loc="upper left", ncols=2, fontsize=8, columnspacing=2.0)
+        keys.append(handles)
+    return keys
+
+
+def _height(keys: list[list[Line2D]]) -> float:
+    """The height of a batch's key, in inches."""
+    lines = [sum(1 + str(h.get_label()).count("\n") for h in handles) for handles in keys]
+    return (1.5 * KEY * max(lines) + 2 * KEY) / 72
 
 
 def _counters(row: SubFigure, cells: list[Record], roofs: Record) -> None:
@@ -202,7 +215,7 @@ def _what(batches: dict[int, list[Record]]) -> str:
     return ", ".join(text for kind, text in FILLS.items() if kind in kinds)
 
 
-def _foot(cells: list[Record], roofs: Record) -> str:
+def _foot(cells: list[Record], roofs: Record) -> list[str]:
     first = measured(cells)[0]
     counted: Record = next((cell["counted"] for cell in cells if is_counted(cell)), {})
     parts = [footer(cells)]
@@ -212,17 +225,21 @@ def _foot(cells: list[Record], roofs: Record) -> str:
     parts += [f"ncu {version}"] if version else []
     parts += ["caches and clocks left alone"] if first.get("ncu") else []
     parts += ["small hollow: modelled"] if counted else []
-    parts += [f"P {first['P']}", "a multiply-add is 2 FLOP; norms, softmax, GELU not modelled"]
+    parts += _bars(measured(cells))
+    parts += [
+        "arrow: one optimisation more",
+        "a multiply-add is 2 FLOP; norms, softmax, GELU not modelled",
+    ]
     parts += ["share: of min(product, read bandwidth x intensity)"]
     if sheet := roofs.get("datasheet"):
         parts.append(
             f"dashed: {sheet['source']}, {sheet['sparsity']}, sums in {sheet['accumulate']}"
         )
-    return " · ".join(parts)
+    return parts
 
 
-def _nothing(cells: list[Record]) -> Figure:
-    figure = plt.figure(figsize=(6, 2))
-    figure.suptitle(f"Roofline of {cells[0]['pretrained']}: every cell ran out of memory")
-    style.foot(figure, footer(cells))
-    return figure
+def _bars(cells: list[Record]) -> list[str]:
+    """What the vertical bars are, and how many points have none."""
+    lacking = sum(kernel_times(cell).low is None for cell in cells)
+    said = ["bars: 95 % intervals over the runs of one process"] if lacking < len(cells) else []
+    return said + ([f"no bar: one sample, no interval ({lacking})"] if lacking else [])

@@ -8,6 +8,7 @@ from kvbench.analysis.roofline import point
 from kvbench.records.record import Record
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_panel import SHAPES, draw_roofs, log_axes, name_axes
+from kvbench.stats.digits import size
 
 LEVELS = (("l1_bytes", "L1", "<"), ("l2_bytes", "L2", "D"), ("dram_bytes", "DRAM", None))
 NAMED = 8
@@ -69,7 +70,7 @@ def draw_kernels(axes: Axes, names: Axes, cells: list[Record], roofs: Record) ->
         notes.append("no FLOP:")
         for kernel in idle[:NAMED]:
             share, moved = (kernel["time_ns"] or 0) / whole, kernel["dram_bytes"] or 0
-            notes.append(f"{share:6.0%}  {short(kernel['name'])}, {style.bytes_label(moved)}")
+            notes.append(f"{share:6.0%}  {short(kernel['name'])}, {size(moved)}")
         notes += [f"and {len(idle) - NAMED} more"] if len(idle) > NAMED else []
     axes.set_title(f"kernels of {cell['version']} {cell['phase']}, area is time")
     names.set_axis_off()

@@ -1,23 +1,20 @@
-"""Parts of a roofline panel: roofs with their names, points, arrows, and the room between them."""
+"""A roofline panel: its axes, the roofs with their names, and the points under them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import FuncFormatter, NullLocator
 
-from kvbench.analysis.roofline import COUNTED, Point, companion, point, predecessors
+from kvbench.analysis.findings import kernel_times
+from kvbench.analysis.roofline import COUNTED, Point, companion, point
 from kvbench.records.record import Record
-from kvbench.report.figures import style
+from kvbench.report.figures import scales, style
 
 SHAPES = {"prefill": "s", "decode": "o"}
 INK, MAKER, WRONG = "#222222", "#777777", "#b00020"
-SIDES = (((8, 0), "left"), ((-8, 0), "right"), ((0, 12), "center"), ((0, -12), "center"))
 Roof = tuple[float, str, str]  # height (GB/s or GFLOP/s), name, line style
 
 
@@ -72,15 +69,16 @@ def log_axes(axes: Axes, left: float, right: float, low: float, high: float) -> 
     axes.set_ylim(low, high)
     axes.set_aspect("equal", adjustable="box", anchor="NW")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_locator(scales.LogTicks())
+        axis.set_major_formatter(FuncFormatter(scales.plain))
+        axis.set_minor_locator(NullLocator())
 
 
 def name_axes(axes: Axes, roofs: Record) -> None:
     """Names and plain numbers; rates in TFLOP/s where the device is that fast."""
-    axes.set_xlabel("arithmetic intensity, FLOP / byte")
+    axes.set_xlabel("arithmetic intensity, FLOP / byte" + scales.LOG)
     big = roofs["gemm_gflop_s"] >= 1e4
-    axes.set_ylabel("TFLOP/s" if big else "GFLOP/s")
+    axes.set_ylabel(("TFLOP/s" if big else "GFLOP/s") + scales.LOG)
     per = 1e3 if big else 1
     axes.yaxis.set_major_formatter(
         FuncFormatter(lambda value, _: f"{float(f'{value / per:.3g}'):,g}")
@@ -133,6 +131,10 @@ def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float 
     """One marker per cell: colour is the version, shape the phase, the fill what was counted."""
     for cell in cells:
         p, colour = point(cell, roofs), style.look(cell["version"])[0]
+        ms = kernel_times(cell)
+        if ms.low is not None and ms.high is not None:
+            ends = [p.gflop_s * p.time_ms / end for end in (ms.high, ms.low)]
+            axes.plot([p.intensity] * 2, ends, "_-", color=colour, lw=1.2, markersize=5, zorder=2)
         axes.plot(
             *(p.intensity, p.gflop_s, SHAPES[cell["phase"]]),
             **filling(p, colour),
@@ -155,113 +157,3 @@ def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float 
             axes.plot(
                 p.intensity, p.gflop_s, "x", color=WRONG, markersize=size * 2, mew=2, zorder=6
             )
-
-
-def draw_shares(axes: Axes, cells: Sequence[Record], roofs: Record) -> list[Any]:
-    """Beside each point its share of the roof above it; returns the labels."""
-    points = [(cell["version"], point(cell, roofs)) for cell in cells]
-    return [
-        axes.annotate(
-            f"{version} {p.share:.0%}",
-            (p.intensity, p.gflop_s),
-            (-10, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=8,
-            color=WRONG if p.impossible else style.look(version)[0],
-            zorder=3.6,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-            annotation_clip=True,
-        )
-        for version, p in points
-    ]
-
-
-def draw_arrows(
-    axes: Axes, cells: Sequence[Record], roofs: Record, least: float = 1.0
-) -> list[Any]:
-    """An arrow per optimisation within each phase; returns the labels: change of bytes and time.
-
-    Arrows whose intensity changes by less than a factor `least` are left to the close-ups to label.
-    """
-    labels = []
-    steps = predecessors(cells)
-    for phase in SHAPES:
-        mine = {c["version"]: point(c, roofs) for c in cells if c["phase"] == phase}
-        for version, before in steps.items():
-            if version not in mine or before not in mine:
-                continue
-            a, b, colour = mine[before], mine[version], style.look(version)[0]
-            axes.annotate(
-                "",
-                (b.intensity, b.gflop_s),
-                (a.intensity, a.gflop_s),
-                arrowprops={
-                    **{"arrowstyle": "-|>", "color": colour, "lw": 1.2, "alpha": 0.8},
-                    **{"shrinkA": 5, "shrinkB": 5},
-                },
-                zorder=3,
-            )
-            if max(a.intensity / b.intensity, b.intensity / a.intensity) < least:
-                continue
-            middle = (math.sqrt(a.intensity * b.intensity), math.sqrt(a.gflop_s * b.gflop_s))
-            label = axes.annotate(
-                change(a, b),
-                middle,
-                (8, 0),
-                textcoords="offset points",
-                fontsize=8,
-                color=colour,
-                va="center",
-                zorder=3.5,
-                path_effects=[withStroke(linewidth=2.5, foreground="white")],
-                annotation_clip=True,
-            )
-            labels.append(label)
-    return labels
-
-
-def change(a: Point, b: Point) -> str:
-    """What a step does to bytes and time: `bytes -46 %, time x0.51`; large changes as factors."""
-    return ", ".join(
-        f"{name} {_factor(new / old)}"
-        for name, old, new in (("bytes", a.bytes, b.bytes), ("time", a.time_ms, b.time_ms))
-    )
-
-
-def _factor(ratio: float) -> str:
-    if abs(ratio - 1) < 0.005:
-        return "\N{PLUS-MINUS SIGN}0 %"
-    if 0.5 < ratio < 2:
-        return f"{100 * (ratio - 1):+.0f} %".replace("-", "\N{MINUS SIGN}")
-    return f"\N{MULTIPLICATION SIGN}{ratio:.2g}"
-
-
-def settle(axes: Axes, labels: Sequence[Any], kept: Sequence[Point]) -> None:
-    """Move each label to a side where it covers nothing, or drop it. Needs the final layout."""
-    inside = axes.get_window_extent()
-    marks = [axes.transData.transform((p.intensity, p.gflop_s)) for p in kept]
-    boxes = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in marks]
-    others: list[Any] = [text for text in axes.texts if text.get_text() and text not in labels]
-    others += [axes.legend_] if axes.legend_ else []
-    boxes += [other.get_window_extent() for other in others]
-    for label in labels:
-        for offset, side in SIDES:
-            label.set_position(offset)
-            label.set_ha(side)
-            box = label.get_window_extent()
-            within = inside.containsx(box.x0) and inside.containsx(box.x1)
-            within = within and inside.containsy(box.y0) and inside.containsy(box.y1)
-            if within and not any(box.overlaps(other) for other in boxes):
-                boxes.append(box)
-                break
-        else:
-            label.remove()
-
-
-def few_ticks(axes: Axes) -> None:
-    """A handful of plain numbers: a panel narrower than a decade may hold no power of ten."""
-    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        ticks = {float(f"{low * (high / low) ** (k / 5):.2g}") for k in range(1, 5)}
-        axis.set_major_locator(FixedLocator(sorted(ticks)))

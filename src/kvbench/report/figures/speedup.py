@@ -6,13 +6,13 @@ import math
 
 from matplotlib.figure import Figure
 
+from kvbench.analysis import findings
+from kvbench.analysis.answers import speed_section
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents
 from kvbench.analysis.rounds import UnpairedError
-from kvbench.records.record import Record, by, measured
-from kvbench.report.figures import facets, style
+from kvbench.records.record import Record, apart, by, measured
+from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer
-
-ROOM = 1.8  # the axis ends at this many times the largest ratio; a bar without a cap goes on
 
 
 def draw(records: list[Record]) -> Figure:
@@ -22,63 +22,69 @@ def draw(records: list[Record]) -> Figure:
     have, so that picture and word agree. The baselines are the study's first version (v0 where it
     has one), and v1, which is what the versions above it must beat.
     """
-    level = next(r["level"] for r in records if r.get("benchmark_name") == "verdicts")
-    records = [r for r in records if r.get("benchmark_name") != "verdicts"]
-    drift = exponents(records)
-    versions = style.ordered(by(records, "version"))
+    records, (judged,) = apart(records, "verdicts")
+    level, drift = judged["level"], exponents(records)
+    named = style.labels(records)
+    versions = list(named)
     against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
+    question = f"Which cache of {records[0]['pretrained']} is fastest, and by how much?"
+    rows = [row for row in judged["rows"] if "T" in row]
+    answer = findings.paragraph(speed_section(judged | {"rows": rows}, records, "T"))
     batches = by(records, "batch_size")
-    figure, rows = facets.grid(len(batches), len(against), width=3.8, height=3.3, margin=2.6)
-    for (batch, cells), row in zip(batches.items(), rows, strict=True):
-        lengths = by(measured(cells), "T")
-        measured_at = {T: {c["version"]: c for c in here} for T, here in lengths.items()}
-        for axes, baseline in zip(row, against, strict=True):
-            others = versions[versions.index(baseline) + 1 :]
-            ratios = [1.0]
-            for place, version in enumerate(others):
-                points = [
-                    _ratio(of, baseline, version, T, drift, level) for T, of in measured_at.items()
-                ]
-                found = sorted(point for point in points if point)
-                if not found:
-                    continue
-                nudge = 1 + 0.02 * (place - (len(others) - 1) / 2)  # keeps bars off one another
-                T, middle, low, high = (list(column) for column in zip(*found, strict=True))
-                ratios += middle
-                below = [m - x for m, x in zip(middle, low, strict=True)]
-                above = [x - m for m, x in zip(middle, high, strict=True)]
-                facets.line(axes, version, [t * nudge for t in T], middle, below, above)
+    found = {
+        (batch, baseline, version): _points(cells, baseline, version, drift, level)
+        for batch, cells in batches.items()
+        for baseline in against
+        for version in versions[versions.index(baseline) + 1 :]
+    }
+    every = [point for points in found.values() for point in points]
+    if len(every) < 2:
+        why = f"{'one comparison' if every else 'no comparison'}"
+        return style.explained(question, why, records, answer)
+    figure, places = facets.grid(len(batches), len(against), width=3.9, height=3.2)
+    for (batch, cells), panels in zip(batches.items(), places, strict=True):
+        for axes, baseline in zip(panels, against, strict=True):
+            here = {v: found[batch, baseline, v] for v in versions if (batch, baseline, v) in found}
+            lengths = [cell["T"] for cell in cells]
+            for place, (version, points) in enumerate(here.items()):
+                aside = place - (len(here) - 1) / 2  # keeps bars off one another
+                nudged = [(_nudged(T, aside, lengths), m, a, b) for T, m, a, b in points]
+                facets.line(axes, version, nudged)
             axes.axhline(1, color="#444444", linewidth=1)
-            # An interval of two or three noisy processes may span decades: points stay readable.
-            bottom, top = axes.get_ylim()
-            axes.set_ylim(max(bottom, min(ratios) / ROOM), min(top, max(ratios) * ROOM))
-            axes.set_title(f"over {style.label(baseline)}, batch {batch}")
-            axes.set_ylabel(f"time of {baseline} / time of version")
-            style.t_axis(axes, [cell["T"] for cell in cells])
-    compared = [record for record in records if record["version"] != against[0]]
-    style.legend(figure, {c["version"]: c.get("version_description", "") for c in compared})
-    figure.suptitle(f"Speed-up of {records[0]['pretrained']}, whole generation: above 1 is faster")
-    style.foot(
-        figure, f"{footer(records)} · bars: paired {100 * level:.4g} % intervals over processes"
-    )
+            shown = [1.0, *(value for points in here.values() for _, value, _, _ in points)]
+            scales.fit(axes, "y", shown, f"time of {named[baseline]} / time of the other")
+            scales.lengths(axes, lengths)
+            axes.set_title(f"over {named[baseline]}, batch {batch}")
+    style.legend(facets.corner(places), {v: named[v] for v in versions if v != against[0]})
+    foot = ["above 1 is faster", f"bars: paired {100 * level:.4g} % intervals over processes"]
+    style.frame(figure, question, answer, [*foot, facets.hollow(every), footer(records)])
     return figure
 
 
-def _ratio(
-    chosen: Record,
+def _nudged(T: float, steps: float, lengths: list[int]) -> float:
+    """A place beside T, as far on a log axis as on a linear one."""
+    if scales.far_apart(lengths):
+        return T * 1.02**steps
+    return T + 0.008 * steps * (max(lengths) - min(lengths))
+
+
+def _points(
+    cells: list[Record],
     baseline: str,
     version: str,
-    T: int,
     drift: dict[Work, Exponents],
     level: float,
-) -> tuple[float, ...] | None:
+) -> list[facets.Point]:
     """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in."""
-    if baseline not in chosen or version not in chosen:
-        return None
-    try:
-        found = compare_cells(chosen[baseline], chosen[version], drift, level=level)
-    except UnpairedError:
-        return None
-    low = math.nan if found.low is None else found.low  # one process: a point without a bar
-    high = math.nan if found.high is None else found.high
-    return T, found.ratio, low, high
+    points = []
+    for T, here in by(measured(cells), "T").items():
+        of = {cell["version"]: cell for cell in here}
+        if baseline not in of or version not in of:
+            continue
+        try:
+            found = compare_cells(of[baseline], of[version], drift, level=level)
+        except UnpairedError:
+            continue
+        low, high = (math.nan if end is None else end for end in (found.low, found.high))
+        points.append((T, found.ratio, low, high))
+    return points

@@ -1,9 +1,12 @@
-"""One look for all figures: a colour, marker and label per version; equal data, equal bytes."""
+"""One look for all figures: question, answer, foot, and a colour and marker per version."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -12,10 +15,12 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kvbench.files import replacing
-from kvbench.report.selection import doublings
+from kvbench.names import cache_names
+from kvbench.records.record import Record
+from kvbench.report.footer import footer
 
 # Okabe & Ito's palette: distinct under any colour vision; markers are distinct in grey.
 STYLE = {
@@ -28,21 +33,6 @@ STYLE = {
 # Versions beyond the table: five more colours and seven markers, so that 35 differ in one of them.
 SPARE = ("#CC79A7", "#56B4E9", "#000000", "#8c6bb1", "#a6761d")
 MARKERS = "PX*hp<>"
-TICKS = 8  # lengths that an axis names one by one
-SHORT = {
-    "v0": "no cache",
-    "v1": "KV cache",
-    "v2": "INT8",
-    "v3": "shared",
-    "v4": "INT8 + shared",
-    "v5": "INT4",
-    "v6": "INT4, keys by channel",
-    "v7": "INT8, keys by channel",
-    "v8": "INT4 less the mean",
-    "v9": "INT4 rotated",
-    "v10": "window + sinks",
-    "v11": "window + sinks, INT4",
-}
 PHASES = {
     "embedding": "#999999",
     "attention": "#0072B2",
@@ -50,24 +40,33 @@ PHASES = {
     "head": "#009E73",
     "other": "#CC79A7",
 }
+HOLLOW = "hollow: one sample, no interval"
+TITLE, TEXT, FOOT = 12.0, 9.5, 8.0  # points: the question, its answer, and where numbers come from
+LINE = 1.25  # height of a line of text over its size
+WIDE = 0.535  # mean width of a character over its size: DejaVu Sans, with a little to spare
+GAP = 6.0  # points between the edge, the texts and the panels
+LEFT = 0.01  # where texts begin, in widths of the figure
+GREY = "#555555"
 
 plt.rcParams.update(
     {
         "svg.hashsalt": "kvbench",
         "svg.fonttype": "none",
         "font.size": 9,
-        "figure.titlesize": 12,
+        "figure.titlesize": TITLE,
+        "figure.titleweight": "bold",
         "axes.titlesize": 10,
         "axes.titlelocation": "left",
-        "axes.titleweight": "bold",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
         "axes.formatter.useoffset": False,
+        "axes.formatter.limits": (-5, 7),
         "grid.color": "#e6e6e6",
         "grid.linewidth": 0.8,
         "legend.frameon": False,
+        "legend.fontsize": 8.5,
         "figure.dpi": 120,
         "savefig.dpi": 150,
         "figure.constrained_layout.use": True,
@@ -84,9 +83,9 @@ def look(version: str) -> tuple[str, str]:
     return SPARE[place % len(SPARE)], MARKERS[place % len(MARKERS)]
 
 
-def label(version: str, description: str = "") -> str:
-    """What a legend calls a version: `v2 INT8`."""
-    return f"{version} {SHORT.get(version, description.removeprefix('KV-cache + '))}"
+def face(version: str, one_sample: bool) -> str:
+    """The fill of a version's marker: none where it is one sample."""
+    return "white" if one_sample else look(version)[0]
 
 
 def ordered(versions: Iterable[str]) -> list[str]:
@@ -94,19 +93,74 @@ def ordered(versions: Iterable[str]) -> list[str]:
     return sorted(set(versions), key=lambda v: (int("".join(filter(str.isdigit, v)) or 0), v))
 
 
-def foot(figure: Figure, text: str) -> None:
-    """One small line under the figure: what the numbers come from."""
-    figure.supxlabel(text, fontsize=8, color="#555555", x=0.01, ha="left", wrap=True)
+def labels(records: Sequence[Record]) -> dict[str, str]:
+    """What a figure calls each version, `int8 (v2)`, in natural order; others keep their name."""
+    names = cache_names({record["version"]: record for record in records if "cache" in record})
+    versions = ordered(record["version"] for record in records)
+    return {v: f"{names[v]} ({v})" if v in names else v for v in versions}
 
 
-def legend(figure: Figure, described: dict[str, str]) -> None:
-    """One legend of versions (name -> description) for all panels, on the right of them."""
+def frame(figure: Figure, question: str, answer: str, foot: Sequence[str]) -> None:
+    """Put the question and its answer above the panels, and the foot's parts below them.
+
+    The figure grows by the height of the texts, so that panels keep theirs; call it last.
+    """
+    width, height = figure.get_size_inches()
+    said = _wrapped(answer, width, TEXT)
+    parts = [part for text in foot if text for part in text.split(" · ")]
+    below = _wrapped("\xa0· ".join(map(_whole, parts)), width, FOOT)
+    top = (3 * GAP + LINE * (TITLE + TEXT * len(said))) / 72  # inches
+    bottom = (2 * GAP + LINE * FOOT * len(below)) / 72
+    full = height + top + bottom
+    figure.set_size_inches(width, full)
+    under = GAP + LINE * TITLE + GAP / 2
+    title = figure.suptitle(question, x=LEFT, y=1 - GAP / 72 / full, ha="left", va="top")
+    answers = figure.text(LEFT, 1 - under / 72 / full, "\n".join(said), fontsize=TEXT, va="top")
+    sources = figure.text(LEFT, GAP / 72 / full, "\n".join(below), fontsize=FOOT, color=GREY)
+    for text in (title, answers, sources):
+        text.set_linespacing(LINE)
+        text.set_in_layout(False)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, bottom / full, 1, height / full))
+
+
+def explained(question: str, why: str, records: Sequence[Record], answer: str = "") -> Figure:
+    """In the place of a figure that would show fewer than two points: one line that says why."""
+    figure = plt.figure(figsize=(9, 0.1), layout="none")
+    frame(figure, question, f"Not drawn: {why}{'. ' if answer else ''}{answer}", [footer(records)])
+    return figure
+
+
+def _wrapped(text: str, width: float, size: float) -> list[str]:
+    """Lines of text of this size (points) that fit a width (inches); no interval is broken."""
+    kept = re.sub(r"\[[^\]]*\]", lambda found: _whole(found[0]), text).replace(" %", "\xa0%")
+    most = int(72 * width * (1 - 2 * LEFT) / (WIDE * size))
+    lines = textwrap.wrap(kept, most, break_on_hyphens=False)
+    return [line.replace("\xa0", " ").removesuffix(" ·") for line in lines]
+
+
+def _whole(part: str) -> str:
+    """The same text, which no line break may part where it is short."""
+    return part.replace(" ", "\xa0") if len(part) < 75 else part
+
+
+def legend(axes: Axes, named: dict[str, str]) -> None:
+    """A legend of versions (name -> label) right of the panel, which stands for all."""
     handles = [
-        plt.Line2D([], [], color=colour, marker=marker, ls="", label=label(name, described[name]))
-        for name in ordered(described)
-        for colour, marker in [look(name)]
+        plt.Line2D([], [], color=colour, marker=marker, ls="", label=text)
+        for version, text in named.items()
+        for colour, marker in [look(version)]
     ]
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8)
+    beside(axes, handles)
+
+
+def beside(axes: Axes, handles: Sequence[Any], lower: bool = False) -> None:
+    """Put a legend right of a panel, from its top down or, beside another one, at its foot."""
+    side, height = ("lower left", 0) if lower else ("upper left", 1)
+    if axes.legend_ is not None:
+        axes.add_artist(axes.legend_).set_clip_on(False)  # else the layout leaves it out
+    axes.legend(handles=handles, borderaxespad=0, loc=side, bbox_to_anchor=(1.02, height))
 
 
 def bars(axes: Axes) -> None:
@@ -114,32 +168,6 @@ def bars(axes: Axes) -> None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-
-
-def t_axis(axes: Axes, values: Iterable[int]) -> None:
-    """A log2 axis of generation lengths, with a tick at each, or of many at every doubling."""
-    ticks = sorted(set(values))
-    ticks = ticks if len(ticks) <= TICKS else doublings(ticks)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [str(t) for t in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("T, tokens generated")
-
-
-def log_y(axes: Axes) -> None:
-    """A log axis that shows plain numbers, also where it spans less than a decade."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def bytes_label(n: float) -> str:
-    """Bytes in the decimal unit that reads best."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if abs(n) >= size:
-            return f"{n / size:.3g} {unit}"
-    return f"{n:.0f} B"
 
 
 def mark_out_of_memory(axes: Axes, T: int, version: str) -> None:
@@ -160,16 +188,12 @@ def mark_out_of_memory(axes: Axes, T: int, version: str) -> None:
 def save(figure: Figure, *paths: str | Path) -> None:
     """Write the figure to each path, atomically and without dates, and close it.
 
-    The title moves to the left, where a reader begins, and is the SVG's own as well.
+    The question is the SVG's own title as well.
     """
-    named = {}
-    if title := figure.get_suptitle():
-        if figure.get_constrained_layout():  # else laid out already, and its title with it
-            figure.suptitle(title, x=0.01, ha="left")
-        named = {"Title": title}
+    title = figure.get_suptitle()
     for path in map(Path, paths):
         kind = path.suffix.removeprefix(".")
-        metadata = {"Date": None, **named} if kind == "svg" else {"Software": None}
+        metadata = {"Date": None, "Title": title} if kind == "svg" else {"Software": None}
         with replacing(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata)
     plt.close(figure)

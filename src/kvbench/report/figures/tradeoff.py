@@ -10,36 +10,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from kvbench.analysis import findings
 from kvbench.records.record import Record, by, measured
-from kvbench.report.figures import style
+from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
+from kvbench.stats.digits import short, spoken
 
-LEAST = 0.1  # per cent of perplexity: the quality axis is linear below it
 AXES = {
     "bytes": "cache, kB per token",
     "time": "ms per token",
-    "quality": "change of perplexity against v1, %",
+    "quality": "change of perplexity, %",
 }
 PANELS = (("bytes", "time"), ("bytes", "quality"), ("time", "quality"))
 
 
 @dataclass(frozen=True)
 class Value:
-    """One number of one version, with the ends of its interval."""
+    """One number of one version, with the ends of its interval; of one sample they are its own."""
 
     at: float
     low: float
     high: float
+    one_sample: bool = False
 
 
 Points = dict[str, dict[str, Value]]  # version -> axis -> value
 
 
 def draw(records: list[Record]) -> Figure:
-    """Time, bytes and quality, two at a time; a filled marker is on the front of all three.
+    """Time, bytes and quality, two at a time; an edged marker is on the front of all of them.
 
     Time is of the largest T and the smallest batch measured. What was not measured has no panel,
-    and the foot says why.
+    and the foot says which key asks for it.
     """
     named = by(measured(records), "benchmark_name")
     timed, scored = named.get("latency_vs_T", []), named.get("perplexity", [])
@@ -48,47 +50,70 @@ def draw(records: list[Record]) -> Figure:
     timed = [c for c in timed if (c["batch_size"], c["T"]) == (batch, T)]
     points = values(timed, scored)
     preset = records[0]["pretrained"]
+    question = f"What does each cache of {preset} cost, and what does it save?"
     lacking = {}
     if not timed:
-        lacking["time"] = f"no time: {preset} is not in `pretrained`"
+        lacking["time"] = f"no time: add {preset} to the key `pretrained`"
         points = {v: point for v, point in points.items() if point["bytes"].at}  # v0 pays in time
     if not scored:
         weights = timed[0]["weights"] if timed else "unknown"
-        lacking["quality"] = f"no quality: {weights} weights have none to lose"
-    best = front(points, [name for name in AXES if name not in lacking])
+        lacking["quality"] = (
+            f"no quality: {weights} weights have none to lose; the key `weights` names others"
+        )
     pairs = [pair for pair in PANELS if not set(pair) & set(lacking)]
-    n = max(1, len(pairs))
-    figure, panels = plt.subplots(1, n, figsize=(3.2 + 3.3 * n, 4.4), squeeze=False)
-    for axes, (x, y) in zip(panels[0], pairs, strict=False):
-        axes.set_title(f"{y.capitalize()} against {x}")
+    if len(points) < 2 or not pairs:
+        why = "; ".join(lacking.values()) or f"{len(points)} cache measured"
+        return style.explained(question, why, records)
+    axes_of = [name for name in AXES if name not in lacking]
+    best = front(points, axes_of)
+    n = len(pairs)
+    figure, panels = plt.subplots(1, n, figsize=(2.4 + 3.6 * max(2, n), 3.5), squeeze=False)
+    for axes, (x, y) in zip(panels[0], pairs, strict=True):
+        axes.set_title(f"{y} against {x}")
         _panel(axes, points, x, y, best)
-    described = {c["version"]: c["version_description"] for c in [*timed, *scored]}
-    described = {version: text for version, text in described.items() if version in points}
-    style.legend(figure, described)
-    at = f", T = {T}, batch {batch}" if timed else ""
-    figure.suptitle(f"What {preset}'s cache costs and saves{at}")
-    filled = "filled: on the front of all axes" if not lacking else "; ".join(lacking.values())
-    style.foot(
-        figure,
-        f"{footer(timed or scored)} · down and left is better · boxes: 95 % intervals · "
-        f"line: front of the two axes · {filled}",
-    )
+    labels = {v: label for v, label in style.labels([*timed, *scored]).items() if v in points}
+    style.legend(panels[0][-1], labels)
+    foot = [f"T = {T}, batch {batch}"] if timed else []
+    foot += ["down and left is better", "boxes: 95 % intervals", "bytes are counted"]
+    foot += ["black edge: on the front of all axes", "dashed: front of the two axes"]
+    if any(value.one_sample for point in points.values() for value in point.values()):
+        foot += [style.HOLLOW]
+    foot += [*lacking.values(), footer(timed or scored)]
+    whole = [v for v, point in points.items() if all(name in point for name in axes_of)]
+    answer = f"No other beats {findings.joined(_said(points[v], labels[v]) for v in best)}"
+    beaten = [labels[v] for v in whole if v not in best]
+    answer += f"; beaten: {', '.join(beaten)}" if beaten else ""
+    style.frame(figure, question, answer, foot)
     return figure
+
+
+def _said(point: dict[str, Value], name: str) -> str:
+    """A version and what it costs, in the order of the axes."""
+    numbers = [f"{short(point['bytes'].at)} kB"]
+    for axis, unit in (("time", "ms"), ("quality", "%")):
+        if axis in point:
+            value = point[axis]
+            low, high = (None if value.one_sample else end for end in (value.low, value.high))
+            text = spoken(value.at, low, high, sign=axis == "quality")
+            numbers.append(f"{text} {unit}")
+    return f"{name} with {', '.join(numbers)}"
 
 
 def values(timed: list[Record], scored: list[Record]) -> Points:
     """Each version's time, bytes and quality, of those that were measured."""
     points: Points = {}
     for cell in timed:
-        ends = [cell["time_total_ms_interval"][end] for end in ("low", "high")]
+        low, high = (cell["time_total_ms_interval"][end] for end in ("low", "high"))
         ms = cell["time_per_token_ms_median"]
-        points[cell["version"]] = {
-            "time": Value(ms, *(ms if end is None else end / cell["T"] for end in ends))
-        }
+        time = Value(ms, ms, ms, one_sample=True)
+        if low is not None:
+            time = Value(ms, low / cell["T"], high / cell["T"])
+        points[cell["version"]] = {"time": time}
     for cell in scored:
         ratio = cell["paired"]["perplexity_ratio"]
-        ends = [ratio["ratio"] if ratio[end] is None else ratio[end] for end in ("low", "high")]
-        change = Value(*(100 * (value - 1) for value in (ratio["ratio"], *ends)))
+        ends = (ratio["ratio"] if ratio[end] is None else ratio[end] for end in ("low", "high"))
+        at, low, high = (100 * (value - 1) for value in (ratio["ratio"], *ends))
+        change = Value(at, low, high, one_sample=ratio["low"] is None)
         points.setdefault(cell["version"], {})["quality"] = change
     for cell in [*timed, *scored]:
         kb = cell["cache_bytes_per_token"] / 1e3
@@ -119,16 +144,26 @@ def _panel(axes: Axes, points: Points, x: str, y: str, best: Sequence[str]) -> N
         box = Rectangle((a.low, b.low), a.high - a.low, b.high - b.low)
         box.set(facecolor=colour, edgecolor=colour, alpha=0.25, linewidth=1.5)
         axes.add_patch(box)
-        face = colour if version in best else "white"
-        axes.plot(a.at, b.at, marker, color=colour, markerfacecolor=face, markersize=8)
-    if y == "quality":
-        axes.set_yscale("symlog", linthresh=LEAST)  # a rounding and a collapse on one axis
-        axes.axhline(0, color="#444444", linewidth=0.8)
+        alone = a.one_sample or b.one_sample
+        axes.plot(
+            *(a.at, b.at, marker),
+            color=style.face(version, alone),
+            markeredgecolor="black" if version in best else colour,
+            markeredgewidth=1.4,
+            markersize=8,
+        )
     stored = {v: point for v, point in shown.items() if point["bytes"].at or "time" in (x, y)}
     stairs = sorted((shown[v][x].at, shown[v][y].at) for v in front(stored, (x, y)))
     axes.step(*zip(*stairs, strict=True), where="post", color="#444444", lw=0.9, ls="--", zorder=0)
-    axes.set_xlabel(AXES[x])
-    axes.set_ylabel(AXES[y])
     axes.margins(0.15)
-    if x == "bytes":
-        axes.set_xlim(left=-0.06 * axes.get_xlim()[1])
+    for name, what in (("x", x), ("y", y)):
+        reached = [value for point in shown.values() for value in _reached(point[what])]
+        if what == "quality":
+            scales.around_zero(axes, name, reached, AXES[what])
+            (axes.axhline if name == "y" else axes.axvline)(0, color="#444444", linewidth=0.8)
+        else:
+            scales.fit(axes, name, reached, AXES[what], from_zero=True)
+
+
+def _reached(value: Value) -> tuple[float, float]:
+    return value.low, value.high

@@ -18,6 +18,7 @@ RAW = (  # keys of raw samples
     *("window_tokens", "window_nll", "window_kl", "window_agreement"),
 )
 BATCHES, LENGTHS = 6, 10  # of each preset that a page shows; of more, evenly spaced ones
+LAST = 10**6  # the place of versions without a number
 COLOURS = 10  # of the page's palette
 SPARE = 5  # the first of them for versions beyond v4
 
@@ -133,8 +134,11 @@ class Study:
 
     def colour(self, version: str) -> str:
         """The version's colour, as a variable of the page's style."""
-        n = number(version)[0]
-        return f"var(--c{n if n < SPARE else SPARE + (n - SPARE) % (COLOURS - SPARE)})"
+        first = [f"v{n}" for n in range(SPARE)]
+        if version in first:
+            return f"var(--c{first.index(version)})"
+        others = [name for name in self.names if name not in first]
+        return f"var(--c{SPARE + others.index(version) % (COLOURS - SPARE)})"
 
 
 def read_study(name: str, paths: Iterable[str]) -> Study:
@@ -169,8 +173,9 @@ def place_of(cell: Record) -> Place | None:
 
 
 def number(version: str) -> tuple[int, str]:
-    """Sorts versions by number: v2 before v10."""
-    return int("".join(filter(str.isdigit, version)) or 0), version
+    """Sorts versions by number, v2 before v10; those of another name come last."""
+    digits = version.removeprefix("v")
+    return (int(digits) if digits.isdigit() else LAST), version
 
 
 def milliseconds(cell: Record) -> tuple[float, float | None, float | None]:

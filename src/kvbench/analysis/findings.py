@@ -1,0 +1,196 @@
+"""What a figure shows, in one sentence with its numbers: beside the answers, of all that is drawn.
+
+Speed, memory and quality are said by `kvbench.analysis.answers`, from which `paragraph` takes those
+that have room; the other sentences are here. Times in ms, shares in per cent, intervals of 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from kvbench.analysis import roofline
+from kvbench.analysis.answers import Section
+from kvbench.analysis.verdicts import at
+from kvbench.records.record import Record, by, measured
+from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
+from kvbench.stats.digits import short, spoken
+from kvbench.stats.paired import Interval, interval
+
+FEW = 4  # sentences that a reader takes in at once
+DECIDED = (FASTER, SLOWER, EQUIVALENT)
+Names = Mapping[str, str]
+
+
+def paragraph(section: Section | None, most: int = FEW) -> str:
+    """The answers of a section in one paragraph: of many, those furthest from no difference."""
+    if section is None:
+        return "no pair of caches to compare"
+    place = section.about.split(", ")[:2]
+    ranked = sorted(
+        section.answers,
+        key=lambda a: (a.word is None, a.word not in DECIDED, -abs(math.log(a.value or 1))),
+    )[:most]
+    where = ", ".join(place) if place[0].startswith("batch") else section.about
+    where = where[:1].upper() + where[1:]
+    return f"{where}: " + joined(
+        (str(a) for a in section.answers if a in ranked), len(section.answers)
+    )
+
+
+def joined(sentences: Iterable[str], of: int | None = None, most: int = FEW) -> str:
+    """Sentences in a row; of many the first, and how many are not said."""
+    every = list(sentences)
+    left = (of or len(every)) - min(len(every), most)
+    return "; ".join(every[:most] + ([f"{left} more in the table"] if left else []))
+
+
+def times(cells: Sequence[Record], names: Names) -> str:
+    """How long generations of the largest batch and length take with each cache."""
+    whole = measured(cells)
+    place = max((cell["batch_size"], cell["T"]) for cell in whole)
+    said = []
+    for cell in whole:
+        if (cell["batch_size"], cell["T"]) == place:
+            ends = (cell["time_total_ms_interval"][end] for end in ("low", "high"))
+            ms = spoken(cell["time_total_ms_median"], *ends)
+            said.append(f"{ms} ms with {names[cell['version']]}")
+    return f"Batch {place[0]}, T {place[1]}: {joined(said, most=FEW + 1)}"
+
+
+def places(rows: Sequence[Record], names: Names) -> str:
+    """From which batch and depth on each version is faster than its baseline, by the verdicts."""
+    return joined(
+        _where_faster(own, names[version], names[baseline])
+        for (version, baseline), own in by(rows, "version", "baseline").items()
+    )
+
+
+def _where_faster(rows: Sequence[Record], name: str, baseline: str) -> str:
+    compared = [row for row in rows if "speedup" in row]
+    if not compared:
+        return f"{name} against {baseline}: {rows[0]['verdict']}"
+    faster = [row for row in compared if row["verdict"] == FASTER]
+    most = max(faster or compared, key=lambda row: row["speedup"])
+    times = _times(most)
+    slower = [row for row in compared if row["verdict"] == SLOWER]
+    if not faster:
+        deepest = max(compared, key=lambda row: (row["batch_size"], row["depth"]))
+        kind = "slower" if len(slower) == len(compared) else "nowhere shown faster"
+        return f"{name} is {kind} than {baseline}: {_times(deepest)} times at {at(deepest)}"
+    if len(faster) == len(rows):
+        return f"{name} is faster than {baseline} everywhere, most at {at(most)}: {times} times"
+    said = [
+        f"batch {batch}"
+        + ("" if len(own) == len(here) else f", depth {', '.join(str(r['depth']) for r in own)}")
+        for batch, here in by(rows, "batch_size").items()
+        if (own := [row for row in here if row in faster])
+    ]
+    text = f"{name} is faster than {baseline} at {' and at '.join(said)}, up to {times} times"
+    return text + (f", slower at {' and at '.join(map(at, slower))}" if slower else "")
+
+
+def _times(row: Record) -> str:
+    return spoken(row["speedup"], row["speedup_low"], row["speedup_high"], apart_from=1)
+
+
+def parts(cells: Sequence[Record], names: Names) -> str:
+    """Which part of a generation takes the most time, and its share with each cache."""
+    most: dict[str, list[str]] = {}
+    for cell in cells:
+        spent = {k: ms for k, ms in cell["time_phase_ms"].items() if k != "total"}
+        largest = max(spent, key=lambda part: spent[part])
+        share = spent[largest] / sum(spent.values())
+        most.setdefault(largest, []).append(f"{100 * share:.0f} % with {names[cell['version']]}")
+    said = [f"{part} takes the most: {', '.join(shares)}" for part, shares in most.items()]
+    return f"Batch {cells[0]['batch_size']}: {joined(said)}"
+
+
+def over_runs(times_ms: Sequence[float]) -> Interval:
+    """The median over the runs of one process, with its interval; it holds no other process."""
+    return interval([[ms] for ms in times_ms])
+
+
+def kernel_times(cell: Record) -> Interval:
+    """The kernel time of a roofline cell over its runs; one sample where a profiler gave it."""
+    at = roofline.point(cell, {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
+    runs = [run["device_ms"] for run in cell.get("runs", [])]
+    if len(runs) < 2 or roofline.COUNTED in (at.flop_is, at.bytes_is):
+        return interval([[at.time_ms]])
+    return over_runs(runs)
+
+
+def roof_shares(cells: Sequence[Record], roofs: Record, names: Names) -> str:
+    """Which share of its roof a step with each cache reaches; of the prefill without a decode."""
+    cached = [c for c in cells if c["phase"] == "decode" and c["use_cache"]]
+    shown = cached or [c for c in cells if c["phase"] == "decode"] or list(cells)
+    said = []
+    for cell in shown:
+        here, found = roofline.point(cell, roofs), kernel_times(cell)
+        whole = 100 * here.share * here.time_ms
+        low, high = (None if ms is None else whole / ms for ms in (found.high, found.low))
+        said.append(f"{spoken(100 * here.share, low, high)} % with {names[cell['version']]}")
+    kind = "a decode step" if shown[0]["phase"] == "decode" else "a prefill"
+    bounds = sorted({roofline.point(cell, roofs).bound for cell in shown})
+    where = f"Batch {shown[0]['batch_size']}, {' or '.join(bounds)} bound"
+    return f"{where}: of its roof {kind} reaches {joined(said)}"
+
+
+def largest_parts(rows: Sequence[Record], words: Names, names: Names) -> str:
+    """Which part of the longest step of the largest batch takes the most, with each cache."""
+    place = max((row["batch_size"], row["depth"]) for row in rows)
+    here = [row for row in rows if (row["batch_size"], row["depth"]) == place]
+    said = []
+    for row in here:
+        largest = max(words, key=lambda part: row[part] or 0.0)
+        whole = spoken(row["tpot_ms"], row["tpot_ms_low"], row["tpot_ms_high"])
+        share = f"{100 * (row[largest] or 0.0) / row['tpot_ms']:.0f} % of {whole} ms"
+        said.append(f"{words[largest]} {share} with {names[row['version']]}")
+    return f"Largest part at {at(here[0])}: {joined(said)}"
+
+
+def fastest_ways(rows: Sequence[Record], names: Names) -> str:
+    """The fastest way to run a step with each cache, and its gain over eager torch."""
+    said = []
+    whole = [row for row in rows if "step_ms" in row]
+    batch = max((row["batch_size"] for row in whole), default=0)
+    for version, own in by([r for r in whole if r["batch_size"] == batch], "version").items():
+        best = min(own, key=lambda row: row["step_ms"])
+        ms = spoken(best["step_ms"], best["step_ms_low"], best["step_ms_high"])
+        said.append(f"{names[version]} runs fastest {best['ran']}: {ms} ms a step{_gain(best)}")
+    return f"Batch {batch}: {joined(said)}"
+
+
+def runners(rows: Sequence[Record], names: Names) -> str:
+    """How much faster or slower than v1 each other runner is."""
+    whole = [row for row in rows if "speedup" in row]
+    place = max(((row["batch_size"], row["T"]) for row in whole), default=None)
+    if place is None:
+        return "no runner beside v1 to compare"
+    said = [
+        f"{names[row['runner']]} is {_times(row)} times as fast as {names['v1']}"
+        for row in whole
+        if (row["batch_size"], row["T"]) == place and row["runner"] != "v1"
+    ]
+    return f"Batch {place[0]}, T {place[1]}: {joined(said)}"
+
+
+def _gain(row: Record) -> str:
+    if row.get("speedup") is None or row.get("ran") == "eager, torch":
+        return ""
+    return f", {_times(row)} times as fast as eager torch"
+
+
+def damage(cells: Sequence[Record], names: Names) -> str:
+    """How far each cache's outputs are from v1's, and in which layer its attention errs most."""
+    said = []
+    for cell in cells:
+        kl, error = cell["paired"]["kl"], cell["by_layer"]["attention_error"]
+        if kl["mean"] > 0:
+            layer = max(range(len(error)), key=lambda i: error[i])
+            nats = spoken(kl["mean"], kl["low"], kl["high"])
+            said.append(
+                f"{names[cell['version']]} diverges by {nats} nats a token, its attention errs "
+                f"most in layer {layer}, by {short(100 * error[layer], 2)} %"
+            )
+    return joined(said) if said else "no cache differs from v1"
