@@ -64,8 +64,8 @@ def draw(records: list[Record]) -> Figure:
 def _nudged(T: float, steps: float, lengths: list[int]) -> float:
     """A place beside T, as far on a log axis as on a linear one."""
     if scales.far_apart(lengths):
-        return T * 1.02**steps
-    return T + 0.008 * steps * (max(lengths) - min(lengths))
+        return T * 1.035**steps
+    return T + 0.014 * steps * (max(lengths) - min(lengths))
 
 
 def _points(
