@@ -253,13 +253,13 @@ NAMES = {"v1": "dense", "v2": "int8"}
     [
         (
             [SLOWER, INCONCLUSIVE, INCONCLUSIVE, FASTER],
-            "int8 is faster than dense at batch 8, depth 100, up to 1.40 [1.30, 1.50] times, "
-            "slower at batch 1, depth 10",
+            "int8 is faster than dense at batch 8 from depth 100 on, most at batch 8, depth 100: "
+            "1.40 [1.30, 1.50] times; slower at batch 1 at depth 10",
         ),
         ([FASTER] * 4, "int8 is faster than dense everywhere, most at batch 8, depth 100: 1.40"),
         ([INCONCLUSIVE] * 4, "int8 is nowhere shown faster than dense: 1.40 [1.30, 1.50] times at"),
         ([SLOWER] * 4, "int8 is slower than dense: 1.40 [1.30, 1.50] times at batch 8, depth 100"),
-        ([INCONCLUSIVE] * 2 + [FASTER] * 2, "int8 is faster than dense at batch 8, up to 1.40"),
+        ([INCONCLUSIVE] * 2 + [FASTER] * 2, "int8 is faster than dense at batch 8, most at"),
     ],
 )
 def test_where_a_version_pays_is_said_by_the_verdicts(words, sentence):
@@ -269,6 +269,11 @@ def test_where_a_version_pays_is_said_by_the_verdicts(words, sentence):
         for n, (at, word) in enumerate(zip(places, words, strict=True))
     ]
     assert findings.places(rows, NAMES).startswith(sentence)
+    flagged = [one | {"flag": "error: above ceiling"} for one in rows]
+    assert findings.places(flagged, NAMES).endswith(
+        "; 4 of 4 above their ceiling, not to be believed"
+    )
+    assert "is faster" not in findings.places(flagged, NAMES)
     lost = [{"version": "v2", "baseline": "v1", "verdict": "not compared: v2 out of memory"}]
     assert findings.places(lost, NAMES) == "int8 against dense: not compared: v2 out of memory"
 
