@@ -10,15 +10,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from kvbench.analysis import roofline
-from kvbench.analysis.answers import Section
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.answers import NOT_SHOWN, Section
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at
 from kvbench.records.record import Record, by, measured
-from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
+from kvbench.stats.decisions import FASTER, INCONCLUSIVE, SLOWER
 from kvbench.stats.digits import short, spoken
 from kvbench.stats.paired import Interval, interval
 
 FEW = 4  # sentences that a reader takes in at once
-DECIDED = (FASTER, SLOWER, EQUIVALENT)
+OPEN = (INCONCLUSIVE, NOT_SHOWN, IMPLEMENTATIONS)  # words that tell no two caches apart
 Names = Mapping[str, str]
 
 
@@ -29,7 +29,7 @@ def told(section: Section | None, most: int = FEW) -> str:
     place = section.about.split(", ")[:2]
     ranked = sorted(
         section.answers,
-        key=lambda a: (a.word is None, a.word not in DECIDED, -abs(math.log(a.value or 1))),
+        key=lambda a: (a.word is None, a.word in OPEN, -abs(math.log(a.value or 1))),
     )[:most]
     where = ", ".join(place) if place[0].startswith("batch") else section.about
     where = where[:1].upper() + where[1:]
@@ -119,7 +119,10 @@ def parts(cells: Sequence[Record], names: Names) -> str:
         largest = max(spent, key=lambda part: spent[part])
         share = spent[largest] / sum(spent.values())
         most.setdefault(largest, []).append(f"{100 * share:.0f} % with {names[cell['version']]}")
-    said = [f"{part} takes the most: {', '.join(shares)}" for part, shares in most.items()]
+    said = []
+    for part, shares in most.items():
+        more = f" and {len(shares) - FEW} more" if len(shares) > FEW else ""
+        said.append(f"{part} takes the most: {', '.join(shares[:FEW])}{more}")
     return f"Batch {cells[0]['batch_size']}: {joined(said)}"
 
 

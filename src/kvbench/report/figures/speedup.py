@@ -41,7 +41,9 @@ def draw(records: list[Record]) -> Figure:
     if len(every) < 2:
         why = f"{'one comparison' if every else 'no comparison'}"
         return style.explained(question, why, records, answer)
-    figure, places = facets.grid(len(batches), len(against), width=3.9, height=3.2)
+    figure, places = facets.grid(
+        len(batches), len(against), width=3.9, height=style.tall(len(named), 3.2)
+    )
     for (batch, cells), panels in zip(batches.items(), places, strict=True):
         for axes, baseline in zip(panels, against, strict=True):
             here = {v: found[batch, baseline, v] for v in versions if (batch, baseline, v) in found}
