@@ -22,6 +22,7 @@ report: str(ROOT / "report/workflow.rst")
 
 include: str(ROOT / "rules/common.smk")
 include: str(ROOT / "rules/functions.smk")
+include: str(ROOT / "rules/run.smk")
 include: str(ROOT / "rules/inputs.smk")
 include: str(ROOT / "rules/weights.smk")
 include: str(ROOT / "rules/sharing.smk")
@@ -31,6 +32,7 @@ include: str(ROOT / "rules/roofline.smk")
 include: str(ROOT / "rules/analysis.smk")
 include: str(ROOT / "rules/runners.smk")
 include: str(ROOT / "rules/report.smk")
+include: str(ROOT / "rules/page.smk")
 include: str(ROOT / "rules/compare.smk")
 
 
@@ -42,10 +44,6 @@ rule all:
         rules.tables.input,
         rules.page.input,
         config["log_file"],
-
-
-onsuccess:
-    say_answers()
 
 
 check_asked()

@@ -11,11 +11,10 @@ import yaml
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.job import fork_server, isolation, terminal
+from kvbench.job import isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
 from kvbench.peers import PEERS
@@ -27,13 +26,11 @@ from kvbench.plan import (
     queue,
     resources,
     rounds,
-    target_check,
     targets,
 )
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
-from kvbench.records import schema
 from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
 from kvbench.versions import VERSIONS, cache_module
 
@@ -74,28 +71,6 @@ try:
         isolation.isolate_jobs(ROOT / "envs")
 except (ConfigError, preflight.FolderError, isolation.IsolationError) as refusal:
     sys.exit(str(refusal))
-
-
-onstart:
-    try:
-        preflight.check_writable(f"results/{config['study']}")
-    except preflight.FolderError as refusal:
-        raise WorkflowError(str(refusal)) from None
-    ask_beside()
-    if MORE:
-        print(f"round {config['replicates']}: {MORE}", file=sys.stderr)
-    conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    if (
-        config["process"] == "auto"
-        and workflow.local_exec
-        and not conda
-        and not uses_cuda(config)
-    ):
-        SERVER = fork_server.start()
-    # For its limit on submissions Snakemake wakes once a second, once more for every job that has
-    # ended: after a hundred jobs it takes most of a core from the job that is being measured.
-    if workflow.local_exec:
-        workflow.scheduler.job_rate_limiter = None
 
 
 ARCHITECTURES = [
@@ -139,31 +114,6 @@ def cached_signature(function):
     """An input function that keeps its signature: Snakemake asks for it several times a job."""
     function.__signature__ = inspect.signature(function)
     return function
-
-
-def check_asked():
-    """Refuse a target that makes nothing; where this is another workflow's module, targets are its own."""
-    if workflow.is_main_process and os.path.realpath(workflow.main_snakefile) == str(
-        ROOT / "Snakefile"
-    ):
-        try:
-            asked, others = target_check.asked_for()
-            target_check.check_targets(
-                asked, workflow.rules, config, targets.offered(config), others
-            )
-            if config["compare"]["baseline"] and any("compare" in target for target in asked):
-                schema.check_file(config["compare"]["baseline"])  # before anything is measured
-        except (target_check.TargetError, schema.SchemaError) as refusal:
-            sys.exit(str(refusal))
-
-
-def say_answers():
-    """What this run found, as the last lines on the terminal."""
-    if workflow.is_main_process:
-        from kvbench.analysis import answers  # numpy and more, once everything is measured
-
-        if said := answers.ending(f"results/{config['study']}", since=BEGAN):
-            print(said)
 
 
 def environment(name):

@@ -1,9 +1,5 @@
 """What rules ask of a job's wildcards: code, inputs, params and priorities."""
 
-from snakemake.iocontainers import Wildcards
-
-from kvbench.plan import beside
-
 
 def storage(wildcards):
     """What a measuring job loads by name: its version's cache, or its peer."""
@@ -70,33 +66,6 @@ def priority(benchmark):
     """Priority of a sample: who stands earlier in the queue goes first."""
     place = position(benchmark)
     return cached_signature(lambda wildcards: len(QUEUE) - place(wildcards))
-
-
-def sample_path(benchmark, wildcards):
-    """The file that a timed sample is written to."""
-    path = targets.record_file(config, benchmark).format(**wildcards)
-    return path.replace("<results>", f"results/{config['study']}")
-
-
-def ask_beside():
-    """Have this run's samples measure beside themselves what they are compared with, if it is not of
-    this run: the one rule of which the plan is known only when it is made."""
-    planned = [
-        (job.rule.name.removeprefix("measure_"), dict(job.wildcards.items()), str(job.output[0]))
-        for job in workflow.dag.needrun_jobs()
-        if job.rule.name.startswith("measure_")
-    ]
-    beside.ask(planned, config["versions"], sample_path, request)
-
-
-def request(benchmark, where):
-    """A measuring job as plain data: its cell, and its inputs by name."""
-    wildcards = Wildcards(fromdict=where)
-    inputs = {name: INPUTS[name](wildcards) for name in BENCHMARKS[benchmark].inputs}
-    return {
-        "cell": cell_of(benchmark)(wildcards),
-        "inputs": {**inputs, "code": measuring_code(benchmark)(wildcards)},
-    }
 
 
 def training_job(wildcards):

@@ -70,7 +70,7 @@ if SOURCE == "ncu":
             "../scripts/calibrate_ncu.py"
 
     rule profile_phase:
-        """Profile one prefill or decode step with ncu."""
+        """Profile one prefill or decode step with ncu, and export its counters."""
         input:
             code=code("profile_phase.py"),
             program=measuring_code("roofline", script="profile_decode_step.py"),
@@ -79,6 +79,7 @@ if SOURCE == "ncu":
         output:
             report=f"{EXPORTS}/{PROFILE}.ncu-rep",
             run=f"{EXPORTS}/{PROFILE}.run.json",
+            csv=f"{EXPORTS}/{PROFILE}.csv",
         log:
             f"<logs>/roofline/{PROFILE}.profile.log",
         conda:
@@ -90,21 +91,6 @@ if SOURCE == "ncu":
             cell=cell_of("roofline"),
         script:
             "../scripts/profile_phase.py"
-
-    rule export_profile:
-        """Export a profile's counters as CSV, in base units."""
-        input:
-            code=code("export_profile.py"),
-            report=f"{EXPORTS}/{PROFILE}.ncu-rep",
-        output:
-            f"{EXPORTS}/{PROFILE}.csv",
-        log:
-            f"<logs>/roofline/{PROFILE}.export.log",
-        localrule: True
-        conda:
-            "../envs/figures.yaml"
-        script:
-            "../scripts/export_profile.py"
 
 
 if SOURCE in ("ncu", "csv"):

@@ -1,4 +1,4 @@
-"""Profile one prefill or decode step with ncu."""
+"""Profile one prefill or decode step with ncu, and export its counters as CSV, in base units."""
 
 import json
 import sys
@@ -19,4 +19,6 @@ with logged(snakemake.log[0], snakemake.input.code), one_device(snakemake.config
     command += ["--code", snakemake.input.program]
     metrics = read_record(snakemake.input.calibration)["metrics"]
     runner.check_permission()
-    runner.write_run(run, runner.profile(runner.need(), metrics, command, report))
+    ncu = runner.need()
+    runner.write_run(run, runner.profile(ncu, metrics, command, report))
+    runner.export(ncu, report, Path(snakemake.output.csv))

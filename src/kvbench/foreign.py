@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from kvbench.placeholder import NotMeasuredError
 
 ABOUT = "kvbench"  # the key of a safetensors file's metadata that says what we know of it
+WORDS = {str: "text", dict: "an object", int: "a whole number above 0", float: "a number above 0"}
 WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and DistributedDataParallel put in front
 
 
@@ -37,6 +39,46 @@ def reading(
     except Exception as error:
         said = (str(error).splitlines() or [""])[0][:200]
         raise refusal(f"{path} is not a whole {kind}: {type(error).__name__}: {said}") from error
+
+
+def json_object(
+    path: str | Path,
+    kind: str,
+    needs: Mapping[str, type],
+    may: Mapping[str, type] | None = None,
+    refusal: type[FormatError] = FormatError,
+) -> dict[str, Any]:
+    """A JSON object of this kind with every key that `needs` names, and those of `may` or null.
+
+    Each of its type; float takes whole numbers too, and numbers are finite and above 0. Raises
+    `refusal`, naming the key.
+    """
+    with reading(path, kind, refusal):
+        found = json.loads(Path(path).read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+        for key, wanted in {**(may or {}), **needs}.items():
+            value = found.get(key)
+            if value is None and key not in needs:
+                continue
+            if not _fits(value, wanted):
+                raise refusal(
+                    f"{path} is not a whole {kind}: its {key!r} is {_shown(value)}; allowed: "
+                    f"{WORDS[wanted]}"
+                )
+        return found
+
+
+def _fits(value: Any, wanted: type) -> bool:
+    if wanted not in (int, float):
+        return isinstance(value, wanted)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return (whole or (wanted is float and isinstance(value, float))) and 0 < value < math.inf
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f"{text[:80]}..."
 
 
 def unwrapped(name: str) -> str:

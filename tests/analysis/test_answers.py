@@ -72,9 +72,23 @@ def test_a_verdict_is_a_sentence_with_its_interval(found, sentence):
 
 def test_speed_is_of_the_largest_batch_and_length(cells):
     rows = [row(T=8), row(T=16), row(batch_size=4, T=8, speedup=3.0, low=2.0, high=4.0)]
-    section = answers.speed_section(record(*rows), answers.of_preset(cells, "gpt2", "latency_vs_T"))
+    timed = answers.of_preset(cells, "gpt2", "latency_vs_T")
+    section = answers.speed_section(record(*rows), timed, "T")
     assert [said.value for said in section.answers] == [3.0]
     assert section.title == "speed of gpt2: batch 4, T 8, float32, 8 processes each"
+
+
+def test_a_faster_version_says_where_else_it_is_faster(cells):
+    def step(batch, depth, word="faster"):
+        return row(word=word, batch_size=batch, depth=depth, T=None)
+
+    timed = answers.of_preset(cells, "gpt2", "latency_vs_T")
+    rows = [step(1, 128, "inconclusive"), step(1, 1000), step(8, 128), step(8, 1000)]
+    (said,) = answers.speed_section(record(*rows), timed, "depth").answers
+    assert str(said).endswith("; faster also at batch 1, depth 1000; batch 8, depth 128")
+    (said,) = answers.speed_section(record(rows[0], rows[3]), timed, "depth").answers
+    assert str(said).endswith("; not shown at batch 1, depth 128")
+    assert answers.speed_section(record(*rows), timed, "T") is None
 
 
 def test_memory_is_what_the_caches_reserve(cells):

@@ -201,7 +201,7 @@ def test_sources_are_settled_and_checked_before_any_job(tmp_path, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=line):
             resolve(STUDY | {"roofline": {"P": 20, **setting}}, load_schema())
-    (tmp_path / "roofs.json").write_text("{}")
+    (tmp_path / "roofs.json").write_text(json.dumps(ROOFS))
     setting = {"P": 20, "source": "csv", "csv_dir": str(tmp_path)}
     with pytest.raises(ConfigError, match="which lacks .*_P20.csv"):
         resolve(STUDY | {"roofline": setting}, load_schema())

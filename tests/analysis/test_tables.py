@@ -39,6 +39,15 @@ def test_what_has_no_room_is_named():
     ]
 
 
+def test_one_wide_row_stands_upright_and_whole():
+    text, notes = readable([{"version": "v1"} | {f"a_rather_long_column_{n}": n for n in range(9)}])
+    assert len(text.splitlines()) == 12 and notes == []
+    assert text.splitlines()[2:4] == [
+        "| version                | v1    |",
+        "| a_rather_long_column_0 | 0     |",
+    ]
+
+
 @pytest.mark.parametrize("study", STUDIES, ids=str)
 def test_every_table_of_a_published_study_fits_a_terminal(study, tmp_path):
     records = [json.loads(line) for line in study.read_text().splitlines()]

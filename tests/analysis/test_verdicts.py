@@ -178,12 +178,12 @@ def measured_alone(made, baseline, factor=1.0, key="same code"):
     for own, other in zip(made["processes"], then["processes"], strict=True):
         for run in (*own["runs"], *other["runs"]):
             run |= {name: ms * factor for name, ms in run.items() if not isinstance(ms, list)}
-        own["beside"] = [{"version": baseline["version"], "key": key, **other}]
-        own["beside"][0]["machine_state"]["disturbed"] = False
+        own["partners"] = [{"version": baseline["version"], "key": key, **other}]
+        own["partners"][0]["machine_state"]["disturbed"] = False
     return made
 
 
-def test_a_version_measured_again_is_judged_by_the_baseline_beside_it():
+def test_a_version_measured_again_is_judged_by_the_baseline_of_its_rounds():
     v1, v2 = cell("v1", 100), cell("v2", 150)
     edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), factor=1.3)
     v1["provenance"] = {"key": "same code"}
@@ -196,14 +196,14 @@ def test_a_version_measured_again_is_judged_by_the_baseline_beside_it():
     assert same[0] is v2 and same[1] is v1
 
 
-def test_a_baseline_beside_it_of_other_code_counts_for_nothing():
+def test_a_baseline_partner_of_other_code_counts_for_nothing():
     v1 = cell("v1", 100)
     edited = measured_alone(cell("v3", 100), copy.deepcopy(v1), key="code of before")
     v1["provenance"] = {"key": "same code"}
     assert words(judge([v1, edited], 0.02))["v3"].startswith("not side by side")
 
 
-def test_a_line_of_a_version_measured_again_is_beside_its_own_baseline():
+def test_a_line_of_a_version_measured_again_is_with_own_baseline_baseline():
     depths = (64, 256, 512)
     v1 = [at_depth("v1", 10 + t / 99, t) for t in depths]
     v2 = [at_depth("v2", 10.5 + t / 200, t) for t in depths]
@@ -527,6 +527,28 @@ def test_a_line_is_of_rounds_that_its_versions_shared():
     assert v1["replicates"] == 8 and v2["remark"].startswith("not side by side: other rounds")
     made[3]["processes"] = made[3]["processes"][2:]
     assert [row["replicates"] for row in scaling.rows(made, None)] == [6, 6]
+
+
+def test_the_rest_of_a_step_has_the_interval_of_both_its_measurements():
+    roofs = {"read_gb_s": 10.0, "gemm_gflop_s": 1500.0, "benchmark_name": "roofs"}
+    draw, covered = random.Random(1), 0
+    for _ in range(200):
+        cell, tiny = at_depth("v1", 60), at_depth("v1", 2) | {"benchmark_name": "dispatch"}
+        for record, centre, spread in ((cell, 60, 1.0), (tiny, 2, 0.3)):
+            for process in record["processes"]:
+                process["runs"] = [{"tpot_ms": centre + draw.gauss(0, spread)}]
+            times = [process["runs"][0]["tpot_ms"] for process in record["processes"]]
+            record["tpot_ms_median"] = sum(times) / len(times)
+        (row,) = attribution.rows([cell], [tiny], roofs)
+        truth = 58 - row["bandwidth_ms"] - row["compute_ms"]
+        covered += row["rest_ms_low"] <= truth <= row["rest_ms_high"]
+    assert 180 <= covered <= 199
+    tiny["processes"] = tiny["processes"][:1]
+    (row,) = attribution.rows([cell], [tiny], roofs)
+    assert row["rest_ms"] is not None and row["rest_ms_low"] is row["rest_ms_high"] is None
+    (row,) = attribution.rows([at_depth("v1", 60)], [tiny], roofs)
+    ends = [60 * row["bandwidth_share"] / ms for ms in (60 * 1.01, 60 * 0.99)]
+    assert [row["bandwidth_share_low"], row["bandwidth_share_high"]] == pytest.approx(ends)
 
 
 def test_the_parts_of_a_step_add_up_to_it():

@@ -64,7 +64,7 @@ def native_run(model, choice, cache_name, prompt, n):
 @pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_native_v1_equals_v0_and_int8_its_twin_token_for_token(choice, arch, layer_map, batch):
+def test_native_v1_equals_v0_and_int8_its_reference_token_for_token(choice, arch, layer_map, batch):
     plain, prompt = small_model(layer_map, 3, arch=arch), prompts(batch, 5)
     model = packed(plain, choice)
     cache, tokens = native_run(model, choice, "dense", prompt, 60)  # past block_size: slides

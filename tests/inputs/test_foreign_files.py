@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 from torch.nn import functional as F
 
+from kvbench.analysis.datasheet import read_roofs
+from kvbench.bench.roofline_counted import read_run
 from kvbench.foreign import FormatError, safetensors_header
 from kvbench.inputs import tokens
 from kvbench.models import weights
@@ -226,6 +228,97 @@ def test_a_damaged_token_file_is_refused(scratch):
         path.write_bytes(data)
         with read_or_refused(path, FormatError):
             tokens.load_tokens(path)
+
+    check()
+
+
+WRONG = [None, True, "", "x", [], {}, 0, -1.0, float("inf"), [1], {"a": 1}, 2**70]
+
+
+@pytest.mark.parametrize("key", ["device_name", "dtype", "read_gb_s", "gemm_gflop_s", "copy_gb_s"])
+def test_roofs_of_another_machine_are_whole_or_refused_before_any_job(tmp_path, key):
+    whole = {"device_name": "H", "dtype": "bfloat16", "read_gb_s": 4000, "gemm_gflop_s": 8e5}
+    path = tmp_path / "roofs.json"
+    path.write_text(json.dumps(whole))
+    assert read_roofs(path) == whole
+    for value in [*WRONG, ...]:
+        path.write_text(json.dumps({k: v for k, v in {**whole, key: value}.items() if v != ...}))
+        fits = isinstance(value, str) if key in ("device_name", "dtype") else value == 2**70
+        if fits or (key == "copy_gb_s" and value in (None, ...)):
+            read_roofs(path)
+            continue
+        with pytest.raises(FormatError, match=rf"roofs\.json is not a whole .* its '{key}' is"):
+            read_roofs(path)
+    asked = {"source": "csv", "csv_dir": str(tmp_path)}
+    for data in (b"", b"\xff", b"[", b"null", b"[1]", b"{}"):
+        path.write_bytes(data)
+        with pytest.raises(
+            ConfigError, match=r"'roofline\.csv_dir' is .*roofs\.json is not a whole"
+        ):
+            resolve({"roofline": asked}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b'{"dtype": "bfloat16"}',
+        b'{"dtype": 5, "batch_size": 1, "wall_ms_median": 2.0}',
+        b'{"dtype": "x", "batch_size": 1.5, "wall_ms_median": 2.0}',
+        b'{"dtype": "x", "batch_size": 1, "wall_ms_median": NaN}',
+        b'{"dtype": "x", "batch_size": 1, "wall_ms_median": 2, "ncu": 3}',
+        b'{"dtype": "x", "batch_size": 1, "wall_ms_median": 2, "ncu": {"clocks_before": 3}}',
+    ],
+)
+def test_what_a_profiled_program_said_is_whole_or_refused(tmp_path, given):
+    path = tmp_path / "gpt2.run.json"
+    path.write_bytes(given)
+    with read_or_refused(path, FormatError):
+        read_run(path)
+        pytest.fail("it was read")
+    path.write_text('{"dtype": "x", "batch_size": 1, "wall_ms_median": 2, "ncu": null}')
+    assert read_run(path)["batch_size"] == 1
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        {1: torch.ones(2)},
+        {"wte.weight": torch.eye(3).to_sparse()},
+        {"wte.weight": "text"},
+        {"model": [1]},
+        {"model": None},
+        {"state_dict": {"a": torch.ones(1)}},
+        torch.ones(3),
+        [torch.ones(3)],
+        5,
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, held):
+    path = tmp_path / "ckpt.pt"
+    torch.save(held, path)
+    with read_or_refused(path, FormatError):
+        convert(path, tmp_path / "mine.safetensors", "gelu")
+        pytest.fail("it was converted")
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_a_damaged_checkpoint_is_converted_or_refused(scratch):
+    torch.save({"model": state()}, scratch / "whole.pt")
+    whole = (scratch / "whole.pt").read_bytes()
+
+    @settings(max_examples=60, deadline=None)
+    @given(damaged(whole))
+    def check(data):
+        path, target = scratch / "damaged.pt", scratch / "converted.safetensors"
+        path.write_bytes(data)
+        try:
+            convert(path, target, "gelu")
+        except FormatError as refusal:
+            line = str(refusal)
+            assert "\n" not in line and (str(path) in line or str(target) in line)
 
     check()
 

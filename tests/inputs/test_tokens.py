@@ -98,6 +98,20 @@ def test_any_text_survives_tokenising_and_every_byte_is_counted(encoding, words)
     assert tokens.token_bytes[tokens.tokens].sum(dtype=int) == len(words.encode())
 
 
+def test_documents_begin_where_titles_do(encoding):
+    articles = [f" = Title {n} = \n\nWords of it.\n\n = = Part = = \n\nMore: é.\n\n" for n in "abc"]
+    tokens = text.tokenize("".join(articles), encoding)
+    assert len(tokens.documents) == 3 and tokens.documents[0] == 0
+    of = [tokens.document_of(i) for i in range(len(tokens.tokens))]
+    parts = [tokens.tokens[[n == k for n in of]].tolist() for k in range(3)]
+    decoded = [encoding.decode_bytes(part).decode() for part in parts]
+    assert "".join(decoded) == "".join(articles)
+    assert [words.strip() for words in decoded] == [words.strip() for words in articles]
+    assert text.tokenize("no title = at all =", encoding).documents.tolist() == [0]
+    assert text.tokenize("before\n = T = \nafter", encoding).documents[0] == 0
+    assert text.tokenize("", encoding).documents.tolist() == [0]
+
+
 def test_the_short_vocabulary_ends_in_end_of_text(encoding):
     assert encoding.n_vocab == 8192
     assert encoding.encode_single_token(text.END_OF_TEXT) == 8191

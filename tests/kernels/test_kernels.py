@@ -1,4 +1,4 @@
-"""Native kernels against their torch twins, for every instruction set this processor has."""
+"""Native kernels against their reference, for every instruction set this processor has."""
 
 import ctypes
 import mmap
@@ -80,7 +80,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_decode_attention_equals_its_twin(native, kind, shape):
+def test_decode_attention_equals_its_reference(native, kind, shape):
     torch.manual_seed(0)
     batch, kv_heads, group, size, capacity, n = shape
     stored = cache(KINDS[kind], batch, kv_heads, capacity, size)
@@ -122,7 +122,7 @@ def test_large_and_tiny_magnitudes_keep_their_softmax(native, kind):
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
 @pytest.mark.parametrize("largest", [1e20, 1e30, 1e34, 1e37, 3e38])
-def test_rows_near_the_largest_float_stay_finite_and_equal_their_twin(native, kind, largest):
+def test_rows_near_the_largest_float_stay_finite_and_equal_their_reference(native, kind, largest):
     torch.manual_seed(5)
     quantise = reference.quantise_int8 if kind == "int8" else reference.quantise_int4
     k, v = torch.randn(2, 1, 2, 1100, 64)
@@ -207,7 +207,7 @@ def test_threads_change_no_bit(library):
 
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
 @pytest.mark.parametrize("codes_dtype", [torch.int8, torch.uint8], ids=["int8", "int4"])
-def test_quantised_rows_are_the_twins_bit_for_bit(native, dtype, codes_dtype):
+def test_quantised_rows_are_the_reference_s_bit_for_bit(native, dtype, codes_dtype):
     torch.manual_seed(2)
     x = torch.randn(2, 5, 3, 64).to(dtype).transpose(1, 2)  # (B, H, T, D), strided
     x = x * 10.0 ** torch.randint(-38, 38, (2, 3, 5, 1)).to(dtype)
@@ -219,9 +219,9 @@ def test_quantised_rows_are_the_twins_bit_for_bit(native, dtype, codes_dtype):
     stores = [(torch.ones(2, 3, 9, columns).to(codes_dtype), torch.ones(2, 3, 9)) for _ in "nt"]
     native.append(*stores[0])(x, 3)
     reference.append(x, *stores[1], 3)
-    for ours, twins in zip(*stores, strict=True):
-        assert torch.equal(ours.nan_to_num(), twins.nan_to_num())
-        assert torch.equal(ours.float().isnan(), twins.float().isnan())
+    for ours, theirs in zip(*stores, strict=True):
+        assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+        assert torch.equal(ours.float().isnan(), theirs.float().isnan())
     assert (stores[0][0][:, :, :3] == 1).all() and (stores[0][1][:, :, 8:] == 1).all()
 
 
@@ -235,7 +235,7 @@ def test_codes_and_scales_give_back_the_rows():
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
-def test_linear_equals_its_twin(native, dtype):
+def test_linear_equals_its_reference(native, dtype):
     torch.manual_seed(3)
     shapes = ((2, 1), (64, 33), (770, 96), (6, 475))  # 475: 15 panels of 32, 30 of 16, 60 of 8
     for rows, (inputs, outputs) in product((1, 2, 3, 4, 5, 8, 33), shapes):

@@ -183,15 +183,15 @@ def test_codes_of_a_prompt_are_the_references_bit_for_bit_and_read_back(dtype, k
     x = odd_rows(size).to(dtype).expand(-1, -1, 3, -1).to(DEVICE)
     columns = size if kind == "int8" else size // 2
     empty = torch.ones(2, 5, 9, columns, device=DEVICE).to(KINDS[kind])
-    k, v, k_twin = (empty.clone() for _ in "kvt")
-    k_scale, v_scale, twin_scale = torch.ones(3, 2, 5, 9, device=DEVICE)
+    k, v, k_expected = (empty.clone() for _ in "kvt")
+    k_scale, v_scale, expected_scale = torch.ones(3, 2, 5, 9, device=DEVICE)
     read = tuple(torch.empty(2, 5, 3, size, device=DEVICE) for _ in "kv")
     bound.Quantise(k, v, k_scale, v_scale).store(x, x, 4, read)
-    reference.append(x, k_twin, twin_scale, 4)
+    reference.append(x, k_expected, expected_scale, 4)
     for ours in ((k, k_scale), (v, v_scale)):
-        for mine, twin in zip(ours, (k_twin, twin_scale), strict=True):
-            torch.testing.assert_close(mine, twin, rtol=0, atol=0, equal_nan=True)
-    expected = reference.dequantise(k_twin, twin_scale)
+        for mine, expected in zip(ours, (k_expected, expected_scale), strict=True):
+            torch.testing.assert_close(mine, expected, rtol=0, atol=0, equal_nan=True)
+    expected = reference.dequantise(k_expected, expected_scale)
     torch.testing.assert_close(read[1], expected[:, :, 4:7], rtol=0, atol=0, equal_nan=True)
     again, _ = bound.Quantise(k, v, k_scale, v_scale).read(7, FP32)
     torch.testing.assert_close(again, expected[:, :, :7], rtol=0, atol=0, equal_nan=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.plan import code_inputs as codedeps
+from kvbench.plan import code_inputs
 from kvbench.plan.code_inputs import reachable, write_listing
 from kvbench.records.provenance import listed
 
@@ -64,7 +64,7 @@ def script(tmp_path, monkeypatch):
     """A script of one module, and the folder that it is planned in."""
     package(tmp_path, a="A = 1\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(codedeps, "LISTINGS", Path("listings"))
+    monkeypatch.setattr(code_inputs, "LISTINGS", Path("listings"))
     path = tmp_path / "script.py"
     path.write_text("import kvbench.a")
     return path

@@ -53,3 +53,13 @@ def test_a_truncated_shard_is_refused(shards):
     (there / "vram/v2/T4.json").write_text('{"value"')
     with pytest.raises(ShardError, match="is not a whole record"):
         merge(here, [there])
+
+
+@pytest.mark.parametrize("provenance", [None, 5, [], "text"])
+def test_a_shard_whose_provenance_is_none_is_refused_by_name(tmp_path, provenance):
+    here, there = tmp_path / "here", tmp_path / "there"
+    write_record(here / "vram/a.json", {"value": 1, "provenance": PARTS})
+    write_record(there / "vram/b.json", {"value": 1, "provenance": provenance})
+    with pytest.raises(ShardError, match=r"b\.json has a provenance that is no object"):
+        merge(here, [there])
+    assert not (here / "vram/b.json").exists()

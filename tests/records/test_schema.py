@@ -10,8 +10,9 @@ import pytest
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
-from kvbench.records.benchmark_types import TYPES, Run
+from kvbench.records.benchmark_types import TYPES
 from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.timed_types import Run
 from kvbench.records.types import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,15 @@ def test_the_json_schema_refuses_what_the_types_refuse(wrong, where, capsys):
     validator = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
     assert validator.is_valid(LOST)
     assert not validator.is_valid(LOST | wrong)
+
+
+def test_a_process_without_the_time_that_its_cell_is_judged_by_is_refused():
+    lines = (ROOT / "published/cpu-amd-epyc-avx2/results.jsonl").read_text().splitlines()
+    record = next(r for r in map(json.loads, lines) if r["benchmark_name"] == "latency_vs_T")
+    schema.check_lines([json.dumps(record)], "one")
+    del record["processes"][1]["runs"][0]["time_total_ms"]
+    with pytest.raises(schema.SchemaError, match="one, line 1, processes: a run has no 'time_tot"):
+        schema.check_lines([json.dumps(record)], "one")
 
 
 def test_a_measurement_needs_its_numbers_and_its_machine(tmp_path):

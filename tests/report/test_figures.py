@@ -305,11 +305,11 @@ def test_of_many_answers_the_furthest_from_no_difference_are_told():
         for n, (word, speed) in enumerate(zip(words, speeds, strict=True), start=2)
     ]
     record = {"pretrained": "gpt2", "dtype": "float32", "level": 0.95, "margin": 0.02, "rows": rows}
-    said = findings.told(answers.speed_section(record, cells))
+    said = findings.paragraph(answers.speed_section(record, cells, "depth"))
     named = re.findall(r"(?:^.*?: |; )c(\d)|; v9", said)
     assert said.startswith("Batch 1, depth 9: ") and said.endswith("; 4 more in the table")
     assert re.findall(r"c(\d) is", said) == ["6", "7", "8"] and "v9 is" in said, named
-    assert findings.told(None) == "no pair of caches to compare"
+    assert findings.paragraph(None) == "no pair of caches to compare"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ import pytest
 from studies import PUBLISHED, published, study
 
 from kvbench.analysis.answers import SPEED
+from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
 from kvbench.records.read import MixedRecordsError
+from kvbench.records.store import write_lines, write_record
 from kvbench.report.page import html, table
 from kvbench.report.page.compared import compare, sentence
-from kvbench.report.page.study import TIMED
+from kvbench.report.page.study import TIMED, Study, read_study
 from kvbench.stats.digits import spoken
 
 SIZES = [(1400, 900), (390, 844)]
@@ -68,10 +70,17 @@ def many(made):
     )
 
 
+def both():
+    """A study of generations and of steps at a depth."""
+    return study([*published().records, *published("gains").records], published("gains").roofs)
+
+
 STUDIES = {
     "whole": lambda: published(),
     "gains": lambda: published("gains"),
     "depth": lambda: published("depth_batch"),
+    "lengths and depths": lambda: both(),
+    "two models": lambda: study([*published().records, *published("depth_batch").records]),
     "quality": lambda: published("quality"),
     "no quality": lambda: without(published(), "perplexity"),
     "no memory": lambda: without(published(), "vram_vs_T", "phase", "roofline"),
@@ -138,18 +147,18 @@ def test_the_answers_are_in_sight(shown, width, height):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-@pytest.mark.parametrize("width,height", SIZES)
-def test_every_study_has_a_page(shown, name, width, height):
-    made = STUDIES[name]()
-    tab = shown(made, width, height)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+def test_every_study_has_a_page(shown, name):
+    tab = shown(STUDIES[name]())
+    for width, height in SIZES:
+        tab.set_viewport_size({"width": width, "height": height})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
     for card in tab.locator(".card").all():  # an answer, or why there is none
         assert card.locator(".sentence, .missing").count()
     drawn = tab.locator(".plot svg").count()
     assert drawn == tab.locator(".plot").count()
     assert drawn + tab.locator(".absent dt").count() == 7
     for line in tab.locator(".missing, .absent dd").all():
-        assert line.inner_text().endswith(".")
+        assert line.text_content().strip().endswith(".")
 
 
 @pytest.mark.parametrize("name", ["whole", "depth", "one process", "out of memory"])
@@ -163,13 +172,26 @@ def test_each_sentence_is_that_of_its_record(shown, name):
         record = next(r for r in made.verdicts if r["pretrained"] == section.preset)
         for answer in section.answers:
             row = next(row for row in record["rows"] if row == answer.row)
-            item = tab.locator(f'[data-question="speed"] li[data-version="{row["version"]}"]')
+            item = tab.locator(f'[data-question="speed"] > ul [data-version="{row["version"]}"]')
             if "speedup" not in row:
                 assert row["verdict"] in item.inner_text()
                 continue
             assert item.get_attribute("class") == row["verdict"]
             numbers = [row[key] for key in ("speedup", "speedup_low", "speedup_high")]
             assert spoken(*numbers, apart_from=1) in item.inner_text()
+
+
+def test_the_answers_of_every_other_place_are_one_click_away(shown):
+    made = published("depth_batch")
+    tab = shown(made)
+    assert not tab.locator(".elsewhere li").first.is_visible()
+    tab.get_by_text("At 8 other batches and lengths").click()
+    first = tab.locator(".elsewhere li").first
+    assert first.is_visible() and first.get_attribute("class") == "slower"
+    (row,) = (r for r in made.verdicts[0]["rows"] if r["verdict"] == "slower")
+    assert tab.locator(".elsewhere h3").first.inner_text() == "nano, batch 1, depth 16"
+    assert spoken(*(row[f"speedup{end}"] for end in ("", "_low", "_high"))) in first.inner_text()
+    assert tab.locator(".elsewhere li").count() == 16
 
 
 def test_the_table_shows_the_place_that_is_chosen(shown):
@@ -298,6 +320,24 @@ def test_a_large_study_stays_within_its_size():
     assert len(html.render(published()).encode()) < MOST / 2
 
 
+def test_the_page_is_made_from_gathered_cells_without_their_samples(tmp_path):
+    made = both()
+    kinds = {}
+    for path, record in made.cells:
+        kinds.setdefault(path.split("/")[2], []).append({"cell": path, **record})
+    for kind, cells in kinds.items():
+        write_lines(tmp_path / f"{kind}.jsonl", [*cells, {"lines": len(cells)}])
+    write_record(tmp_path / "verdicts.json", made.verdicts[0])
+    write_record(tmp_path / "roofs.json", made.roofs)
+    read = read_study("made", map(str, sorted(tmp_path.iterdir())))
+    assert len(read.cells) == len(made.cells)
+    assert not any("runs" in p for r in read.records for p in r.get("processes", []))
+    paths = [path for path, _ in made.cells]
+    cells = sorted(read.cells, key=lambda cell: paths.index(cell[0]))
+    again = Study("made", cells, made.verdicts, made.roofs)
+    assert html.render(again) == html.render(made)
+
+
 def test_equal_records_give_equal_bytes():
     first = html.render(study(published().records))
     html.bundle.cache_clear()
@@ -311,6 +351,22 @@ def test_names_and_notes_cannot_break_out_of_the_page(shown):
     tab = shown(text)
     assert tab.locator(".kicker").inner_text() == "kvbench · study a<b>&c"
     assert hostile in tab.locator("#table tbody").first.text_content()
+
+
+def test_caches_from_outside_have_a_place_a_name_and_a_colour(shown):
+    records = [
+        record | {"version": "mine", "cache": "elsewhere.my_cache:KVCache"}
+        if record["version"] == "v2"
+        else record
+        for record in published().records
+    ]
+    made = study(records)
+    assert list(made.names.items())[-1] == ("mine", "mine")
+    colours = [made.colour(version) for version in made.names]
+    assert len(set(colours)) == len(colours) == 5
+    tab = shown(made)
+    assert tab.locator("#table tbody:not([hidden]) .name").all_inner_texts()[-1] == "mine"
+    assert "between mine and dense" in tab.locator(".card").first.inner_text()
 
 
 def test_the_table_has_the_rows_of_the_verdicts():
@@ -374,3 +430,11 @@ def test_studies_that_do_not_compare_are_refused_in_a_line(tmp_path):
     assert not (tmp_path / "p.html").exists()
     compare(PUBLISHED, other, tmp_path / "p.html", allow=["device_name"])
     assert "another" in (tmp_path / "p.html").read_text()
+
+
+def test_the_command_writes_the_page_of_two_studies(tmp_path, capsys):
+    now = later(tmp_path / "later") / "results.jsonl"
+    assert main(["compare", str(PUBLISHED / "results.jsonl"), str(now)]) == 0
+    page = now.with_name("compared.html")
+    assert f"page: {page}" in capsys.readouterr().out
+    assert "int8 of gpt2 at batch 1, T 8 is now slower" in page.read_text()

@@ -589,19 +589,31 @@ def test_blocks_see_the_dependence_that_single_windows_hide():
 def test_the_mean_over_windows_of_documents_is_covered_by_document(size):
     rng, of = np.random.default_rng(size), np.repeat(np.arange(280 // size), size)
     texts = rng.normal(size=(600, of.max() + 1))[:, of] + rng.normal(size=(600, of.size))
-    found = [document_mean(x, of) for x in texts]
+    found = [document_mean(x, of, seed=1, resamples=300) for x in texts]
     assert 0.92 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.98
     assert {m.block for m in found} == {size}
 
 
 def test_documents_of_one_window_are_windows_and_few_documents_say_so():
     x = np.random.default_rng(0).normal(size=20)
-    got, half = document_mean(x, range(20)), stats.t.isf(0.025, 19) * x.std(ddof=1) / math.sqrt(20)
-    assert (got.low, got.high) == pytest.approx((x.mean() - half, x.mean() + half))
-    assert "one document:" in document_mean(x, [3] * 20).reason
-    assert "nearly all" in document_mean(x, [3] * 19 + [4]).reason
+    got = document_mean(x, range(20), seed=1)
+    half = stats.t.isf(0.025, 19) * x.std(ddof=1) / math.sqrt(20)
+    assert got.high - x.mean() == pytest.approx(x.mean() - got.low)
+    assert half <= (got.high - got.low) / 2 * (1 + 1e-9) < 1.2 * half  # Student's at least
+    assert "one document:" in document_mean(x, [3] * 20, seed=1).reason
+    assert "nearly all" in document_mean(x, [3] * 19 + [4], seed=1).reason
     with pytest.raises(ValueError, match="3 for 20 windows"):
-        document_mean(x, [1, 2, 3])
+        document_mean(x, [1, 2, 3], seed=1)
+    same = document_mean([2.0] * 20, range(20), seed=1)
+    assert (same.low, same.mean, same.high) == (2.0, 2.0, 2.0)
+
+
+def test_skewed_documents_are_covered_as_promised():
+    rng = np.random.default_rng(3)
+    of = np.repeat(np.arange(16), 4)
+    texts = rng.exponential(size=(400, 16))[:, of] - 1 + rng.exponential(size=(400, 64)) - 1
+    found = [document_mean(x, of, seed=1, resamples=500) for x in texts]
+    assert 0.91 <= np.mean([m.low <= 0 <= m.high for m in found]) <= 0.97
 
 
 def test_the_seed_alone_decides_the_interval():

@@ -44,7 +44,7 @@ def test_any_file_is_planned_in_an_empty_clone_at_once(empty, target):
     "arguments, words",
     [
         (["results/default/figures/latnecy_gpt2.png"], ["figures/latency_gpt2.png"]),
-        (["results/default/latency/gpt2/v99/B1/T8.json"], ["latency/gpt2/v4/B1/T8.json"]),
+        (["results/default/latency/gpt2/v99/B1/T32.json"], ["latency/gpt2/v4/B1/T32.json"]),
         (["all", "--forcerun", "latncy"], ["'latency'"]),
         (["verdicts"], ["results/default/verdicts/{preset}.json"]),
         (["vram", "--config", "benchmarks=[latency]"], ["'benchmarks'", "add vram"]),
@@ -109,11 +109,11 @@ def made(folder):
 
 @pytest.fixture
 def places(tmp_path):
-    """The toy study in `kvbench`, and a folder beside it that has its weights."""
-    for name in ("kvbench", "beside"):
+    """The toy study in `kvbench`, and another folder that has its weights."""
+    for name in ("kvbench", "elsewhere"):
         (tmp_path / name).mkdir()
     toy(tmp_path / "kvbench")
-    shutil.copy(tmp_path / "kvbench/toy.safetensors", tmp_path / "beside")
+    shutil.copy(tmp_path / "kvbench/toy.safetensors", tmp_path / "elsewhere")
     return tmp_path
 
 
@@ -121,26 +121,26 @@ def places(tmp_path):
     "snakefile", ["../kvbench/Snakefile", "{}/kvbench/Snakefile", "link", "../folder/Snakefile"]
 )
 def test_results_lie_where_snakemake_is_called(places, snakefile):
-    beside = places / "beside"
-    (beside / "link").symlink_to("../kvbench/Snakefile")
+    elsewhere = places / "elsewhere"
+    (elsewhere / "link").symlink_to("../kvbench/Snakefile")
     (places / "folder").symlink_to("kvbench")
     which = ("--snakefile", snakefile.format(places))
-    snakemake(beside, CELL, *which, "--configfile", "../kvbench/config/toy.yaml")
-    assert made(beside) and not (places / "kvbench/results").exists()
+    snakemake(elsewhere, CELL, *which, "--configfile", "../kvbench/config/toy.yaml")
+    assert made(elsewhere) and not (places / "kvbench/results").exists()
 
 
 def test_results_lie_in_the_directory_asked_for(places):
     project = places / "kvbench"
-    snakemake(project, CELL, *STUDY, "--directory", "../beside")
-    assert made(places / "beside") and not (project / "results").exists()
-    there = read_record(places / "beside" / CELL)["provenance"]
+    snakemake(project, CELL, *STUDY, "--directory", "../elsewhere")
+    assert made(places / "elsewhere") and not (project / "results").exists()
+    there = read_record(places / "elsewhere" / CELL)["provenance"]
     snakemake(project, CELL, *STUDY)
     assert read_record(project / CELL)["provenance"]["key"] == there["key"]
 
 
 def test_another_workflow_may_take_this_one_as_a_module(places):
-    beside = places / "beside"
-    (beside / "Snakefile").write_text(
+    elsewhere = places / "elsewhere"
+    (elsewhere / "Snakefile").write_text(
         f"""
 module kvbench:
     snakefile: "../kvbench/Snakefile"
@@ -152,13 +152,13 @@ rule mine:
 """
     )
     study = (places / "kvbench/config/toy.yaml").read_text()
-    (beside / "mine.yaml").write_text(f"study: toy\n{study}")
-    snakemake(beside, "--configfile", "mine.yaml")
-    assert made(beside)
+    (elsewhere / "mine.yaml").write_text(f"study: toy\n{study}")
+    snakemake(elsewhere, "--configfile", "mine.yaml")
+    assert made(elsewhere)
 
 
 def test_paths_of_a_study_count_from_where_snakemake_works(places):
-    beside, other = places / "beside", places / "other"
+    elsewhere, other = places / "elsewhere", places / "other"
     other.mkdir()
     shutil.copy(places / "kvbench/config/toy.yaml", other / "mine.yaml")
     arguments = (
@@ -168,9 +168,9 @@ def test_paths_of_a_study_count_from_where_snakemake_works(places):
         "--configfile",
         "../other/mine.yaml",
     )
-    assert "This was a dry-run" in ask(beside, *arguments)
-    (beside / "toy.safetensors").rename(other / "toy.safetensors")
-    assert "config key 'weights' is 'toy.safetensors'" in ask(beside, *arguments)
+    assert "This was a dry-run" in ask(elsewhere, *arguments)
+    (elsewhere / "toy.safetensors").rename(other / "toy.safetensors")
+    assert "config key 'weights' is 'toy.safetensors'" in ask(elsewhere, *arguments)
 
 
 def test_a_folder_with_braces_is_refused_in_one_line(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from project import ROOT, copy, environment
 
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
-OTHERS = ("docker", "pip", "ncu", "METRICS=$(python")
+OTHERS = ("docker", "chromium", "pip", "ncu", "METRICS=$(python")
 # What is no plan of an empty clone, and why.
 LEFT_OUT = {
     "--report": "a report is of results",
@@ -57,8 +57,9 @@ def empty(tmp_path_factory):
     exports = [
         f"gpt2_v{n}_{phase}_B1_P512.csv" for n in range(5) for phase in ("prefill", "decode")
     ]
-    for name in ("roofs.json", *exports):
+    for name in exports:
         (folder / "mine" / name).touch()
+    shutil.copy(ROOT / "published/h200-9653dcf/roofline/roofs.json", folder / "mine")
     shutil.copy(ROOT / "Makefile", folder)
     return folder
 
@@ -91,6 +92,31 @@ def test_snakemake_plans_it_at_once(empty, command):
         assert "'compare.baseline' is null" in said(empty, *ask, code=1)
     else:
         assert "This was a dry-run" in said(empty, *ask)
+
+
+SMALL = ["versions=[v0,v1]", "T_values=[2]", "T_star=2", "prompt_length=4", "replicates=1"]
+SMALL += ["num_measure_runs=1", "num_warmup_runs=0", "energy_s=0", "kernel=torch"]
+
+
+@pytest.mark.parametrize(
+    "command, made",
+    [
+        (SNAKEMAKE[0], ["figures/latency_gpt2.png"]),
+        (SNAKEMAKE[-1], ["results.jsonl", "tables/vram_gpt2.md", "figures/vram_gpt2.svg"]),
+    ],
+)
+def test_the_first_and_the_last_command_are_run_for_real(clone, command, made):
+    """On a study made small by options, in a clone in which nothing was made before the first."""
+    more = [*SMALL, "benchmarks=[vram]"] if " all" in command else SMALL
+    assert "--config" not in command
+    said(clone, sys.executable, "-m", *shlex.split(command), "--config", *more, "device=cpu")
+    for name in made:
+        assert (clone / "results/default" / name).stat().st_size > 500
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    return copy(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.mark.parametrize("command", MAKE)

@@ -1,4 +1,4 @@
-"""A version that is measured again measures its baseline beside it, whose own files stay."""
+"""A version that is measured again measures its baseline with it, whose own files stay."""
 
 import json
 
@@ -21,7 +21,7 @@ def run(cell, weights, kernels=None):
 """
 
 
-def test_the_baseline_is_measured_beside_an_edited_version(tmp_path):
+def test_the_baseline_is_measured_with_an_edited_version(tmp_path):
     copy(tmp_path)
     toy = TOY.replace("[vram]", "[latency]").replace("[v1]", "[v1, v2]") + "replicates: 2\n"
     (tmp_path / "config/toy.yaml").write_text(toy)
@@ -31,7 +31,7 @@ def test_the_baseline_is_measured_beside_an_edited_version(tmp_path):
     (tmp_path / "src/kvbench/bench/latency.py").write_text(BENCH)
     snakemake(tmp_path, *CELLS, *STUDY)
     v1, v2 = (json.loads((tmp_path / cell).read_text()) for cell in CELLS)
-    assert not any("beside" in process for process in (*v1["processes"], *v2["processes"]))
+    assert not any("partners" in process for process in (*v1["processes"], *v2["processes"]))
 
     kept = {path: path.read_bytes() for path in tmp_path.glob("results/**/v1/**/*.json")}
     edited = tmp_path / "src/kvbench/caches/int8.py"
@@ -41,7 +41,7 @@ def test_the_baseline_is_measured_beside_an_edited_version(tmp_path):
     again = json.loads((tmp_path / CELLS[1]).read_text())
     assert again["provenance"]["code"] != v2["provenance"]["code"]
     for process in again["processes"]:
-        (other,) = process["beside"]
+        (other,) = process["partners"]
         assert other["version"] == "v1" and other["key"] == v1["provenance"]["key"]
     first, second = side_by_side(again, v1)
     assert rounds(first, second).replicates == [1, 2]

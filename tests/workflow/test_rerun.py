@@ -65,11 +65,17 @@ def test_a_figure_module_re_draws_its_figures(project):
     assert planned(project) == [f"results/default/figures/vram_gpt2.{e}" for e in ("png", "svg")]
 
 
+@pytest.mark.parametrize("part", ["plots/cost.py", "page.css", "study.html"])
+def test_a_part_of_the_page_writes_the_page_alone(project, part):
+    append(project, f"src/kvbench/report/page/{part}")
+    assert planned(project) == ["results/default/report.html"]
+
+
 def test_a_benchmark_module_re_runs_its_cells_and_what_shows_them(project):
     append(project, "src/kvbench/bench/vram.py")
     outputs = planned(project)
     kinds = {path.removeprefix("results/default/").split("/")[0] for path in outputs}
-    assert kinds == {"vram", "cells", "figures", "tables", "results.jsonl"}
+    assert kinds == {"vram", "cells", "figures", "tables", "results.jsonl", "report.html"}
     assert cells(outputs) == {"v0", "v1", "v2", "v3", "v4"}
     assert {p for p in outputs if "/figures/" in p or "/tables/" in p} == {
         f"results/default/{where}/vram_gpt2.{ext}"

@@ -6,17 +6,17 @@ and the library say the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, at
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
-from kvbench.records.store import read_record
+from kvbench.records.store import RecordError, read_record
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, size, spoken
 
@@ -24,6 +24,7 @@ SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
 CACHE = "cache_reserved_bytes"
+MANY = 4  # other batches and lengths, from which they are not all named
 
 
 @dataclass(frozen=True)
@@ -90,23 +91,46 @@ def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
 
 def ending(folder: str | Path, since: float = 0.0) -> str:
     """The last lines of a run: the answers that it made, and where everything lies."""
-    found = of_study(folder, since)
+    try:
+        found = of_study(folder, since)
+    except RecordError as error:  # as after `snakemake --touch` on files that are none
+        return f"no answers: {error}"
     places = [Path(folder, name) for name in ("report.html", "results.jsonl")]
     made = [path for path in places if path.is_file() and path.stat().st_mtime >= since]
     names = {"report.html": "page", "results.jsonl": "records"}
     lines = [f"{names[path.name]}: {path}" for path in made]
+    if seconds := measured_s(folder, since):
+        lines.append(f"measuring: {seconds / 60:.1f} minutes of the run")
     return "\n".join([*([text(found)] if found else []), *lines])
+
+
+def measured_s(folder: str | Path, since: float = 0.0) -> float:
+    """Seconds for which cells were measured, past their warm-ups; of files as in `ending`."""
+    paths = [p for p in sorted(Path(folder, "cells").glob("*.jsonl")) if p.stat().st_mtime >= since]
+    cells = [cell for _, cell in each_cell(map(str, paths))]
+    states = [p.get("machine_state") for cell in cells for p in cell.get("processes") or [cell]]
+    return sum((state or {}).get("measured_s") or 0.0 for state in states)
+
+
+def of_records(records: Iterable[Record], margin: float) -> list[Section]:
+    """The answers of a file of records, whose verdicts are worked out from them."""
+    cells = list(records)
+    timed = [cell for cell in cells if cell["benchmark_name"] in TIMED]
+    verdicts = [judge(here, margin) for here in by(timed, "pretrained").values()]
+    return sections(verdicts, cells)
 
 
 def sections(verdicts: Sequence[Record], cells: Sequence[Record]) -> list[Section]:
     """Each question that these records answer, speed first, one section a preset.
 
     `verdicts` are records of `kvbench.analysis.verdicts.judge`, `cells` all cells of the study:
-    timed ones give names and noise, those of memory and perplexity their own sections. Speed and
-    memory are those of the largest batch and length.
+    timed ones give names and noise, those of memory and perplexity their own sections. Speed is
+    that of the largest batch and T, and of the largest batch and depth; memory likewise.
     """
     found = [
-        speed_section(record, of_preset(cells, record["pretrained"], *TIMED)) for record in verdicts
+        speed_section(record, of_preset(cells, record["pretrained"], *TIMED), axis)
+        for record in verdicts
+        for axis in ("T", "depth")
     ]
     for make, benchmark in ((memory_section, "vram_vs_T"), (quality_section, "perplexity")):
         own = [cell for cell in cells if cell["benchmark_name"] == benchmark]
@@ -133,11 +157,15 @@ def speed(record: Record, names: Mapping[str, str]) -> list[Answer]:
     return [_speed(row, record, names) for row in record["rows"]]
 
 
-def speed_section(record: Record, cells: Sequence[Record]) -> Section | None:
-    """The verdicts at the largest batch and length; None without any."""
-    rows = [row for row in record["rows"] if _place(row) == max(map(_place, record["rows"]))]
-    if not rows:
+def speed_section(record: Record, cells: Sequence[Record], axis: str) -> Section | None:
+    """The verdicts at the largest batch and length, of whole generations (axis T) or of steps.
+
+    Each faster one says where else it is faster. None without any.
+    """
+    every = [row for row in record["rows"] if row.get(axis)]
+    if not every:
         return None
+    rows = [row for row in every if _place(row) == max(map(_place, every))]
     replicates = sorted({row["replicates"] for row in rows if row.get("replicates")})
     about = [at(rows[0]), record["dtype"]]
     if replicates:
@@ -151,8 +179,23 @@ def speed_section(record: Record, cells: Sequence[Record]) -> Section | None:
         SPEED,
         record["pretrained"],
         ", ".join(about),
-        speed(record | {"rows": rows}, names_of(cells)),
+        [_with_others(answer, every) for answer in speed(record | {"rows": rows}, names_of(cells))],
     )
+
+
+def _with_others(answer: Answer, rows: Sequence[Record]) -> Answer:
+    """An answer that says where else the version is faster than its baseline, among `rows`."""
+    others = [r for r in rows if r["version"] == answer.version and r is not answer.row]
+    if answer.word != FASTER or not others:
+        return answer
+    also = [at(row) for row in others if row["verdict"] == FASTER]
+    if not also:
+        said = f"not shown at {'; '.join(map(at, others))}" if len(others) < MANY else "there alone"
+    elif len(also) == len(others) >= MANY:
+        said = f"faster at each of {len(others)} other batches and lengths"
+    else:
+        said = f"faster also at {'; '.join(also[:MANY])}" + ("; ..." if len(also) > MANY else "")
+    return replace(answer, text=f"{answer.text}; {said}")
 
 
 def memory_section(cells: Sequence[Record]) -> Section | None:

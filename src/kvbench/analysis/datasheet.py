@@ -6,10 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from kvbench.foreign import json_object
 from kvbench.records.record import Record
 
 PEAKS = Path(__file__).with_name("datasheet.yaml")
 _MAKER = re.compile(r"^(NVIDIA |Tesla |GeForce |Quadro )+")
+
+
+def read_roofs(path: str | Path) -> Record:
+    """A `roofs.json`, of this machine or of the one that exports were made on.
+
+    Raises FormatError, naming the file and the key, for one that no cell can be placed under.
+    """
+    needs = {"device_name": str, "dtype": str, "read_gb_s": float, "gemm_gflop_s": float}
+    return json_object(path, "roofs.json", needs, {"copy_gb_s": float, "libraries": dict})
 
 
 def with_datasheet(roofs: Record, peaks: str | Path = PEAKS) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a figure shows, in one sentence with its numbers: beside the answers, of all that is drawn.
 
-Speed, memory and quality are said by `kvbench.analysis.answers`, from which `told` takes those that
-have room; the other sentences are here. Times are in ms, shares in per cent, intervals of 95 %.
+Speed, memory and quality are said by `kvbench.analysis.answers`, from which `paragraph` takes those
+that have room; the other sentences are here. Times in ms, shares in per cent, intervals of 95 %.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPEN = (INCONCLUSIVE, NOT_SHOWN, IMPLEMENTATIONS)  # words that tell no two cach
 Names = Mapping[str, str]
 
 
-def told(section: Section | None, most: int = FEW) -> str:
+def paragraph(section: Section | None, most: int = FEW) -> str:
     """The answers of a section in one paragraph: of many, those furthest from no difference."""
     if section is None:
         return "no pair of caches to compare"

@@ -12,7 +12,7 @@ from kvbench.stats.paired import interval
 
 OF_A_PROCESS = (
     *("replicate", "place_in_line", "runs", "yardstick_ms", "energy", "machine_state"),
-    "beside",  # processes of the cells it is compared with, measured beside it
+    "partners",  # processes of cells it is compared with, measured with it
 )
 
 

@@ -116,8 +116,9 @@ def notes(records: Sequence[Row]) -> list[str]:
     said = [
         f"{first['n_windows']} windows of {first['context']} tokens of {first['text']}, "
         f"{first['n_tokens']:,} tokens scored, each read by v1's plain forward and through the "
-        "version's cache. Delta, KL and intervals are paired by window (block bootstrap); nats a "
-        "token. First divergence: tokens of greedy decoding before the first that differs from "
+        "version's cache. Delta, KL and intervals are paired by window, over documents of the text "
+        "(over blocks of windows where there are few); nats a token. First divergence: tokens of "
+        "greedy decoding before the first that differs from "
         f"v1's, median (prompts that diverge within {asked['tokens']} / all).",
         _probes_say(first),
     ]

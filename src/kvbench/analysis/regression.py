@@ -18,6 +18,7 @@ from kvbench.analysis.verdicts import ALPHA, at, speedup
 from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecordsError
 from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms
+from kvbench.records.schema import SchemaError, check_record
 from kvbench.records.store import COMPLETE, SCHEMA_VERSION, RecordError
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.shift import FEWEST, compare_with_shift
@@ -44,6 +45,10 @@ def read_lines(path: str | Path) -> Iterator[Named]:
                 f"{path}, line {n}, is no whole record of schema version {SCHEMA_VERSION}: see "
                 f"python -m kvbench.records.schema {path}"
             )
+        try:
+            check_record(record, f"{path}, line {n}")
+        except SchemaError as error:
+            raise RecordError(str(error)) from None
         yield f"{path}, line {n}", record
 
 
@@ -105,8 +110,8 @@ def against(
     for row in rows:
         best = row["smaller"] if "smaller" in row else row["speedup_high"]  # that the data allow
         worse = row["verdict"] in (SLOWER, LARGER) and 1 / best > 1 + margin
-        told = alternated or shift is not None  # slower code from a slower day
-        row["regression"] = worse and (told or row["verdict"] == LARGER)
+        certain = alternated or shift is not None  # slower code from a slower day
+        row["regression"] = worse and (certain or row["verdict"] == LARGER)
     about = [{key: r.get(key) for key in ABOUT} for r in (record, other)]
     return {
         "benchmark_name": "compare",

@@ -96,20 +96,20 @@ def side_by_side(a: Record, b: Record) -> tuple[Record, Record]:
     """The two cells, each with those of its processes that ran beside the other's.
 
     A cell that was measured again alone has its counterpart's processes beside its own
-    (`kvbench.job.beside`). Where more rounds are in common that way than between the cells
+    (`kvbench.job.partners`). Where more rounds are in common that way than between the cells
     themselves, these stand in for the counterpart's own.
     """
-    choices = [(a, b), (a, _beside(a, b)), (_beside(b, a), b)]
+    choices = [(a, b), (a, _measured_with(a, b)), (_measured_with(b, a), b)]
     return max(choices, key=lambda pair: _in_common(*pair))  # of equals the first
 
 
-def _beside(cell: Record, other: Record) -> Record:
+def _measured_with(cell: Record, other: Record) -> Record:
     """`other`, as far as it was measured beside `cell`, by the same code with the same settings."""
     key = (other.get("provenance") or {}).get("key")
     found = [
         {**process, "replicate": own["replicate"], "place_in_line": own.get("place_in_line")}
         for own in cell["processes"]
-        for process in own.get("beside", [])
+        for process in own.get("partners", [])
         if process["version"] == other["version"] and process["key"] == key
     ]
     disturbed = sum(process["machine_state"]["disturbed"] for process in found)

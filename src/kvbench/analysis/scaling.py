@@ -56,15 +56,15 @@ def rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
 
     `roofs` is the record of this machine's bandwidths, which the compulsory bytes are divided by.
     """
-    return _beside_its_own(cells, partial(_depth_rows, roofs=roofs))
+    return _with_own_baseline(cells, partial(_depth_rows, roofs=roofs))
 
 
 def batch_rows(cells: Sequence[Record], roofs: Record | None) -> list[Record]:
     """One row per depth and version of decode cells: what a sequence adds, and break-even batch."""
-    return _beside_its_own(cells, partial(_batch_rows, roofs=roofs))
+    return _with_own_baseline(cells, partial(_batch_rows, roofs=roofs))
 
 
-def _beside_its_own(
+def _with_own_baseline(
     cells: Sequence[Record], rows_of: Callable[[Sequence[Record]], list[Record]]
 ) -> list[Record]:
     """The rows; of a version measured again alone, from the baseline's processes beside its own."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from kvbench.bench.roofline import cell_cost
 from kvbench.bench.setup import cache_bytes
 from kvbench.cell import Cell
+from kvbench.foreign import FormatError, json_object
 from kvbench.ncu import NcuError, implausible
 
 _RATES = {"copy_gb_s", "read_gb_s", "reads_gb_s", "gemm_gflop_s", "gemms_gflop_s", "caches"}
@@ -57,6 +59,16 @@ def run(
         **cost.to_dict(),
         "counted": {**counted, "notes": [*counted["notes"], *doubts]},
     }
+
+
+def read_run(path: str | Path) -> dict[str, Any]:
+    """What the profiled program said, from its `run.json`. Raises FormatError, naming the file."""
+    needs = {"dtype": str, "batch_size": int, "wall_ms_median": float}
+    found = json_object(path, "run of a profiled program", needs, {"ncu": dict})
+    clocks = (found.get("ncu") or {}).get("clocks_before")
+    if clocks is not None and not isinstance(clocks, dict):
+        raise FormatError(f"{path}: its ncu.clocks_before is no object")
+    return found
 
 
 def _profiler(ran: dict[str, Any]) -> dict[str, Any]:

@@ -18,19 +18,29 @@ Share = Annotated[
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="a cache; or a study, folder or results.jsonl: before")],
+    a: Annotated[
+        str | None, typer.Argument(help="a cache; or a study, folder or results.jsonl: before")
+    ] = None,
     b: Annotated[str | None, typer.Argument(help="another cache; or the results now")] = None,
     study: Annotated[
         str, typer.Option("--study", help="where two caches were measured")
     ] = workflow.DEFAULT,
     fail_over: Share = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="a commit: both codes are measured now")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", help="of --against: processes a cell")] = 5,
 ) -> int:
-    """Compare two caches, the first with the second, or earlier results with later ones.
+    """Compare two caches, the first with the second, earlier results with later ones, or codes.
 
-    Exit status 1 where --fail-over is given and the first cache, or a later result, is slower by
-    more than that with its whole interval.
+    Exit status 1 where --fail-over is given and the first cache, a later result or this code is
+    slower by more than that with its whole interval.
     """
     margin = share(fail_over) if fail_over else None
+    if against is not None:
+        return _codes(against, a or workflow.DEFAULT, rounds, margin)
+    if a is None:
+        raise Refusal("compare needs two caches, two studies, or --against COMMIT")
     if _is_cache(a) or (b is not None and _is_cache(b)):
         if b is None:
             raise Refusal("compare needs two caches, as in: kvbench compare int8 dense")
@@ -92,27 +102,63 @@ def _caches(a: str, b: str, study: str, margin: float | None) -> int:
     return 0
 
 
+def _codes(commit: str, study: str, rounds: int, margin: float | None) -> int:
+    """This code against a commit's, on the latency cells of a study."""
+    from kvbench.analysis import regression
+    from kvbench.analysis.rounds import UnpairedError
+    from kvbench.cli.against import AgainstError, measure_against
+    from kvbench.plan.config import ConfigError
+    from kvbench.records.read import MixedRecordsError
+
+    file = workflow.study_file(study)
+    name = workflow.DEFAULT if study == workflow.DEFAULT else file.stem
+    try:
+        record = measure_against(commit, workflow.configuration(file), name, rounds, 1, margin)
+        if margin is not None:
+            regression.check(record)
+    except regression.RegressionError as worse:
+        raise Failed(str(worse)) from None
+    except (AgainstError, ConfigError, MixedRecordsError, UnpairedError) as error:
+        raise Refusal(str(error)) from None
+    return 0
+
+
 def _studies(before: str, now: str, margin: float | None) -> int:
     from kvbench.analysis import regression
     from kvbench.records.read import MixedRecordsError
     from kvbench.records.store import RecordError
 
     files = [results_file(name) for name in (before, now)]
-    reads = [regression.read_lines(file) for file in reversed(files)]
+    page = files[1].with_name("compared.html")
     try:
-        record = regression.against(reads[0], reads[1], 0.05 if margin is None else margin)
+        record = _compared(files[0], files[1], page, 0.05 if margin is None else margin)
     except (MixedRecordsError, RecordError, ValueError) as error:
         raise Refusal(str(error)) from None
     changed = [r for r in record["rows"] if r["verdict"] not in ("inconclusive", "equal")]
     print(f"{len(record['rows'])} cells of {files[1]} against {files[0]}")
     for line in (*map(sentence, changed), *regression.notes(record)):
         print(line)
+    if page.is_file():
+        print(f"page: {page}")
     if margin is not None:
         try:
             regression.check(record)
         except regression.RegressionError as error:
             raise Failed(str(error)) from None
     return 0
+
+
+def _compared(before: Path, now: Path, page: Path, margin: float) -> dict:
+    """The record of the comparison of two results, and its page where the extra is installed."""
+    from kvbench.analysis import regression
+
+    try:
+        from kvbench.report.page.compared import compare as write
+    except ModuleNotFoundError as missing:
+        print(f"no page: {missing.name} is not installed (pip install 'kvbench[page]')")
+        page.unlink(missing_ok=True)  # of an earlier comparison
+        return regression.against(regression.read_lines(now), regression.read_lines(before), margin)
+    return write(before, now, page, margin)
 
 
 def sentence(row: dict) -> str:

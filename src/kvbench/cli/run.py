@@ -91,7 +91,7 @@ def run(
     cells = {path: cell for path, cell in estimate.cells_of(resolved).items() if path in jobs}
     forecast = estimate.Forecast()
     seconds = {path: forecast.seconds(cell) for path, cell in cells.items()}
-    total = sum(seconds.values()) + OVERHEAD_S * len(jobs)
+    total = sum(seconds.values()) + OVERHEAD_S * len(jobs) + estimate.training_s(resolved, jobs)
     _say_plan(resolved, cells, len(jobs), total, forecast)
     if dry_run:
         return 0

@@ -13,6 +13,8 @@ import typer
 from kvbench.cli import workflow
 from kvbench.cli.errors import Refusal
 
+MARGIN = 0.02  # within which versions are called equally fast; the default of a study
+
 
 class Form(StrEnum):
     """How answers are written."""
@@ -36,13 +38,11 @@ def show(
     from kvbench.analysis import answers
 
     folder = workflow.results_of(study)
-    found = answers.of_study(folder)
+    found = answers.of_study(folder) or _of_records(folder / "results.jsonl")
     if not found:
-        raise Refusal(
-            f"{folder} has no verdicts yet: `snakemake --cores 1 all --configfile ...` makes them"
-        )
+        raise Refusal(f"{folder} has no verdicts yet: `kvbench run` or `snakemake` makes them")
     if form is Form.TEXT:
-        print(answers.ending(folder))
+        print(answers.ending(folder) if (folder / "verdicts").is_dir() else answers.text(found))
         return 0
     rows = [row(section, answer) for section in found for answer in section.answers]
     if form is Form.JSON:
@@ -61,6 +61,16 @@ def show(
     return 0
 
 
+def _of_records(file: Path) -> list[Any]:
+    """The answers of a results.jsonl alone, as a published study has it."""
+    from kvbench.analysis import answers
+    from kvbench.analysis.regression import read_lines
+
+    if not file.is_file():
+        return []
+    return answers.of_records((record for _, record in read_lines(file)), MARGIN)
+
+
 def row(section: Any, answer: Any) -> dict[str, Any]:
     """One answer as a row: what it is of, its numbers, its sentence."""
     values = asdict(answer)
@@ -75,8 +85,3 @@ def row(section: Any, answer: Any) -> dict[str, Any]:
         **place,
         **{key: values[key] for key in kept},
     }
-
-
-def studies_here() -> list[str]:
-    """The studies that have results in this folder."""
-    return sorted(path.name for path in Path("results").glob("*") if path.is_dir())

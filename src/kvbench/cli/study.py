@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ def overrides(
         found["caches"] = asked.caches
     if asked.versions:
         found["versions"] = list(dict.fromkeys(asked.versions))
+    for model in models:
+        if model not in PRESETS and not re.search("[/:.]", model):  # what has these is a path
+            raise unknown("model", model, PRESETS)
     if models:
         found["pretrained"] = models
     if tokens:

@@ -1,6 +1,8 @@
 """Tokens of a text, and the text that comes from a data hub."""
 
 import base64
+import itertools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +16,7 @@ from kvbench.vocabularies import VOCABULARIES
 if TYPE_CHECKING:
     import tiktoken
 
+TITLE = re.compile(r"^ = (?!= ).* =\s*$", re.MULTILINE)  # of an article; sections have two or more
 END_OF_TEXT = "<|endoftext|>"
 # SmolLM's words: digits stand alone, and the whitespace before one is a word; the rest is GPT-2's.
 SMOLLM_PATTERN = (
@@ -46,6 +49,11 @@ class Tokens(NamedTuple):
 
     tokens: np.ndarray  # (n_tokens,) uint16
     token_bytes: np.ndarray  # (vocab_size,) uint8
+    documents: np.ndarray = np.zeros(1, np.int64)  # the first token of each document, ascending
+
+    def document_of(self, token: int) -> int:
+        """The number of the document that holds a token, by the token's place in the text."""
+        return max(0, int(np.searchsorted(self.documents, token, side="right")) - 1)
 
     def bits_per_byte(self, nats: float, targets: np.ndarray) -> float:
         """Cross entropy in bits per byte of text, from its sum in nats over `targets` (ids)."""
@@ -86,7 +94,20 @@ def tokenize(text: str, encoding: "tiktoken.Encoding") -> Tokens:
     token_bytes = np.zeros(encoding.n_vocab, np.uint8)
     for token in encoding.token_byte_values():
         token_bytes[encoding.encode_single_token(token)] = len(token)
-    return Tokens(np.array(encoding.encode_ordinary(text), np.uint16), token_bytes)
+    ids = np.array(encoding.encode_ordinary(text), np.uint16)
+    return Tokens(ids, token_bytes, _document_starts(text, token_bytes[ids]))
+
+
+def _document_starts(text: str, lengths: np.ndarray) -> np.ndarray:
+    """The first token of each document, (documents,); one where no heading divides the text.
+
+    lengths: bytes of each token. A token that ends one document and begins the next is the next's.
+    """
+    begins = [0, *(match.start() for match in TITLE.finditer(text))]
+    offsets = [len(text[a:b].encode()) for a, b in itertools.pairwise(begins)]
+    ends = np.cumsum(lengths, dtype=np.int64)
+    found = np.searchsorted(ends, np.cumsum([0, *offsets]), side="right")
+    return np.unique(found[found < max(1, len(lengths))])
 
 
 def write_tokens(path: str | Path, tokens: Tokens) -> None:
@@ -104,9 +125,14 @@ def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) ->
     with reading(path, "token file"):
         placeholder.check(path)
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = Tokens(arrays["tokens"], arrays["token_bytes"])
+            known = [arrays[name] for name in Tokens._fields if name in arrays]
+            found = Tokens(*known)
         if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:
             raise ValueError("its tokens are no row of uint16")
+        if found.token_bytes.dtype != np.uint8 or found.token_bytes.ndim != 1:
+            raise ValueError("its token_bytes are no row of uint8")
+        if found.documents.dtype != np.int64 or found.documents.ndim != 1:
+            raise ValueError("its documents are no row of int64")
         if len(found.tokens) < at_least:
             raise FormatError(
                 f"{path} has {len(found.tokens)} tokens, a window needs {at_least}: "

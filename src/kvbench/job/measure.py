@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from kvbench.cell import Cell
-from kvbench.job import beside
+from kvbench.job import partners
 from kvbench.job.devices import one_device
 from kvbench.job.log import is_out_of_memory, logged
 from kvbench.placeholder import NotMeasuredError
@@ -27,24 +27,24 @@ def measure(job: Any) -> None:
 
     The job's inputs, but for its code, are the files that the benchmark's `run` takes by name; an
     empty one is None. A job with the resource `place` is timed in several processes, and measures
-    beside itself what the run asks of it (`kvbench.job.beside`).
+    the partners that the run asks of it (`kvbench.job.partners`).
     """
     with logged(job.log[0], job.input.code):
         cell = Cell.of(job.params.cell)
         place = job.resources.get("place")
         with one_device(job.config, timed=cell.timed):
-            asked = beside.asked(job.output[0]) if place is not None else []
+            asked = partners.asked(job.output[0]) if place is not None else []
             # Who goes first changes from round to round.
             early = int(job.wildcards.get("replicate", 1)) % 2 == 0
-            others = beside.measure(asked) if early else []
+            others = partners.measure(asked) if early else []
             bench = import_module(f"kvbench.bench.{cell.benchmark}")  # torch sees that device alone
             files = {name: path or None for name, path in job.input.items() if name != "code"}
             record = out_of_memory_is_a_result(bench.run, cell, **files)
             if place is not None:
                 record = numbered(record, job.wildcards, place)
             record = stamp(record, job.params.cell, job.input)
-            if others := others if early else beside.measure(asked):
-                record["beside"] = others
+            if others := others if early else partners.measure(asked):
+                record["partners"] = others
             if place is not None and not job.wildcards.get("replicate"):
                 record = import_module(POOLING).pool([record])
             write_record(job.output[0], record)

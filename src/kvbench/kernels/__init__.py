@@ -1,1 +1,1 @@
-"""Decode-step kernels: native CPU code (`build`, `native`) and plain torch twins (`reference`)."""
+"""Decode-step kernels: native CPU code (`build`, `native`) and their reference in plain torch."""

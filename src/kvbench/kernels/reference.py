@@ -1,4 +1,4 @@
-"""Plain torch twins of the native kernels: what they compute, said once and readably."""
+"""The reference of the native kernels in plain torch: what they compute, written to be read."""
 
 from __future__ import annotations
 

@@ -34,6 +34,9 @@ def convert(source: str | Path, target: str | Path, activation: str) -> dict[str
             held = held.get(key, held)
         named: dict[str, Any] = dict(held)
     tensors = {name: t.detach() for name, t in named.items() if isinstance(t, Tensor)}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or tensor.layout != torch.strided:
+            raise WeightsError(f"{source}: {name!r} is no dense tensor with a name")
     try:
         ours = to_our_names(tensors)
     except WeightsError as error:

@@ -5,7 +5,6 @@ Light on purpose: the Snakefile imports it. jsonschema and yaml come with Snakem
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import Counter
@@ -14,14 +13,14 @@ from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.peers import PEERS
-from kvbench.plan.config_checks import ConfigError, check_together
+from kvbench.plan.config_checks import check_together
+from kvbench.plan.refusal import ConfigError, line, shown
 from kvbench.plan.study import CUSTOM
 from kvbench.presets import PRESETS
 from kvbench.versions import BY_NAME, VERSIONS
 
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
 DEEPEST, MOST_VALUES, LARGEST_BITS = 6, 50_000, 128  # levels; values in all; bits of a number
-SHOWN = 80  # characters of a wrong value that are repeated
 
 
 def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     )
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ConfigError(_line(errors[0], schema) + more)
+        raise ConfigError(line(errors[0], schema) + more)
     config = _defaults(config, schema)
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
@@ -128,7 +127,7 @@ def _check_keys(path: str | Path, root: Any) -> None:
             for key, count in keys.items():
                 if count > 1:
                     raise ConfigError(
-                        f"{path} gives config key {_shown(key)} {count} times in the mapping that "
+                        f"{path} gives config key {shown(key)} {count} times in the mapping that "
                         f"begins at line {node.start_mark.line + 1}: keep one"
                     )
             inner = [value for _, value in inner]
@@ -142,18 +141,16 @@ def _check_plain(given: Any, name: str = "the configuration") -> None:
     """Keys that are text, text that can be written on one line, numbers that can be, an end."""
     queue: list[tuple[Any, str, int]] = [(given, "", 0)]
     for value, path, depth in queue:
-        where = f"config key {_shown(path)}" if path else name
+        where = f"config key {shown(path)}" if path else name
         if depth > DEEPEST:
             raise ConfigError(f"{where} is nested too deep; allowed: {DEEPEST} levels, no cycle")
         if len(queue) > MOST_VALUES:
             raise ConfigError(f"{name} has more than {MOST_VALUES} values; allowed: fewer")
         for key in value if isinstance(value, dict) else ():
             if not isinstance(key, str):
-                raise ConfigError(f"{where} has the key {_shown(key)}; allowed: text")
+                raise ConfigError(f"{where} has the key {shown(key)}; allowed: text")
             if not key.isprintable():
-                raise ConfigError(
-                    f"{where} is {_shown(key)}; allowed: text of printable characters"
-                )
+                raise ConfigError(f"{where} is {shown(key)}; allowed: text of printable characters")
         if isinstance(value, dict | list):
             items = value.items() if isinstance(value, dict) else enumerate(value)
             queue += [(v, f"{path}.{key}" if path else str(key), depth + 1) for key, v in items]
@@ -162,7 +159,7 @@ def _check_plain(given: Any, name: str = "the configuration") -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where} is {value}; allowed: finite numbers")
         if isinstance(value, str) and not value.isprintable():
-            raise ConfigError(f"{where} is {_shown(value)}; allowed: text of printable characters")
+            raise ConfigError(f"{where} is {shown(value)}; allowed: text of printable characters")
 
 
 def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
@@ -229,60 +226,3 @@ def _defaults(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
         item = value.get(key, rule.get("default"))
         filled[key] = _defaults(item, rule) if "properties" in rule else item
     return filled
-
-
-def _line(error: Any, schema: dict[str, Any]) -> str:
-    """One line for one jsonschema error: the key, the value, what is allowed."""
-    path = ".".join(str(part) for part in error.absolute_path)
-    if "propertyNames" in error.schema_path:
-        return _unknown(path, error.instance, error.schema["enum"])
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        return _unknown(path, sorted(set(error.instance) - set(known))[0], known)
-    if error.validator == "oneOf":  # say what the option of the same kind wants
-        deeper = [e for e in error.context if e.validator not in ("type",)]
-        if deeper:
-            return _line(deeper[0], schema)
-    near: list[str] = []
-    if error.validator == "enum" and isinstance(error.instance, str):
-        near = difflib.get_close_matches(error.instance, map(str, error.schema["enum"]), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return (
-        f"config key {path!r} is {_shown(error.instance)}; {hint}allowed: {_allowed(error.schema)}"
-    )
-
-
-def _unknown(path: str, wrong: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(wrong, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    full = f"{path}.{wrong}" if path else wrong
-    return f"config key {_shown(full)} is unknown: {hint}known keys: {', '.join(known)}"
-
-
-def _shown(value: Any) -> str:
-    """A value in one line, however long it is."""
-    shown = repr(value)
-    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
-
-
-def _allowed(rule: dict[str, Any]) -> str:
-    """What a schema allows, in words."""
-    if "title" in rule:
-        return str(rule["title"])
-    if "oneOf" in rule:
-        return " or ".join(_allowed(option) for option in rule["oneOf"])
-    if "enum" in rule:
-        return ", ".join(map(str, rule["enum"]))
-    if rule.get("type") == "array":
-        few = "at least one of " if rule.get("minItems") else ""
-        once = ", each once" if rule.get("uniqueItems") else ""
-        return f"a list of {few}{_allowed(rule['items'])}{once}"
-    if rule.get("type") in ("integer", "number"):
-        kind = "whole numbers" if rule["type"] == "integer" else "numbers"
-        least = f" from {rule['minimum']}" if "minimum" in rule else ""
-        least = f" above {rule['exclusiveMinimum']}" if "exclusiveMinimum" in rule else least
-        most = f" to {rule['maximum']}" if "maximum" in rule else ""
-        most = f" below {rule['exclusiveMaximum']}" if "exclusiveMaximum" in rule else most
-        return kind + least + most
-    names = {"null": "null", "boolean": "true or false", "string": "text", "object": "a mapping"}
-    return names.get(rule.get("type", ""), "another value")

@@ -5,16 +5,18 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 
 from __future__ import annotations
 
-import json
-import re
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kvbench.analysis.datasheet import read_roofs
 from kvbench.costs.layer_map import owners
+from kvbench.foreign import FormatError
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
 from kvbench.plan import weights_check
+from kvbench.plan.file_checks import check_caches, check_log_file, is_file
+from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import (
     CUSTOM,
     WEIGHT_KINDS,
@@ -25,7 +27,6 @@ from kvbench.plan.study import (
     weights_source,
 )
 from kvbench.presets import HUB_PRESETS, PRESETS, tokenizer_of
-from kvbench.records.provenance import PROJECT
 from kvbench.versions import VERSIONS, cache_module
 from kvbench.vocabularies import VOCABULARIES
 
@@ -35,19 +36,15 @@ PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark
 EVEN = ("int4", "int4_channel", "int4_centred")  # caches that pack two codes of a row into a byte
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be run: which key, what is allowed, what to do."""
-
-
 def check_together(config: dict[str, Any]) -> None:
     """What no single key can show."""
     _check_size(config)
-    _check_caches(config["caches"])
-    _check_log_file(config["log_file"], config["compare"]["baseline"])
+    check_caches(config["caches"])
+    check_log_file(config["log_file"], config["compare"]["baseline"])
     _check_execution(config)
     _check_sharing(config)
     baseline = config["compare"]["baseline"]
-    if baseline is not None and not _is_file(baseline):
+    if baseline is not None and not is_file(baseline):
         raise ConfigError(
             f"config key 'compare.baseline' is {baseline!r}; allowed: null or an existing file"
         )
@@ -125,30 +122,6 @@ def _check_windows(config: dict[str, Any], preset: str, context: int, block_size
         )
 
 
-def _check_caches(caches: dict[str, str]) -> None:
-    """Names that can stand in a path, and Python files that are there."""
-    for name, file in caches.items():
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,49}", name):
-            raise ConfigError(
-                f"config key 'caches' has the name {name!r}; allowed: at most 50 letters, digits "
-                "and '-', beginning with a letter"
-            )
-        path = file.partition(":")[0]
-        if not path.endswith(".py") or not _is_file(path):
-            raise ConfigError(
-                f"config key 'caches.{name}' is {file!r}; allowed: an existing Python file with a "
-                "class KVCache, or file.py:Class"
-            )
-
-
-def _is_file(path: str) -> bool:
-    """Whether there is a regular file of this name, which may be none that a system can have."""
-    try:
-        return Path(path).is_file()
-    except OSError:
-        return False
-
-
 def _check_size(config: dict[str, Any]) -> None:
     """No more timed processes than can be planned."""
     places = len(config["pretrained"]) * len(config["batch_size"])
@@ -168,43 +141,6 @@ def _check_size(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"config key 'controls' asks for {samples} processes of each; allowed: {MOST_SAMPLES}"
         )
-
-
-def _check_log_file(name: str, baseline: str | None) -> None:
-    """A file of results of ours or a new one, and within a project only under its results."""
-    problem, path = None, Path(name)
-    try:
-        path = path.resolve()
-        results, cells = Path("results").resolve(), path.parent.name == "cells"
-        inside = any(path.is_relative_to(project) for project in (Path.cwd().resolve(), PROJECT))
-        if path.suffix != ".jsonl":
-            problem = "its name does not end in .jsonl"
-        elif inside and (not path.is_relative_to(results) or cells):
-            problem = "it lies within the project, but not in results/{study}/"
-        elif baseline is not None and path == Path(baseline).resolve():
-            problem = "it is the baseline of 'compare'"
-        elif path.exists() and not _is_ours(path):
-            problem = "it exists and holds no records of kvbench"
-    except (OSError, RuntimeError) as error:
-        problem = str(getattr(error, "strerror", error))
-    if problem:
-        raise ConfigError(
-            f"config key 'log_file' is {name!r}: {problem}; allowed: null, or a .jsonl file under "
-            "results/ or outside the project that is new or an earlier results.jsonl"
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file is empty or begins with a record."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        first = file.readline(2**24)
-    try:
-        record = json.loads(first) if first else {"schema_version": 0, "benchmark_name": ""}
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(record, dict) and {"schema_version", "benchmark_name"} <= record.keys()
 
 
 def _check_head_size(config: dict[str, Any], preset: str) -> None:
@@ -272,11 +208,16 @@ def _check_roofline_source(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv only"
         )
-    if source == "csv" and (folder is None or not _is_file(f"{folder}/roofs.json")):
+    if source == "csv" and (folder is None or not is_file(f"{folder}/roofs.json")):
         raise ConfigError(
             f"config key 'roofline.csv_dir' is {folder!r}; allowed with roofline.source csv: a "
             "folder that holds exports and the roofs.json of the machine that made them"
         )
+    if source == "csv":
+        try:
+            read_roofs(f"{folder}/roofs.json")
+        except FormatError as error:
+            raise ConfigError(f"config key 'roofline.csv_dir' is {folder!r}; {error}") from None
     if source == "csv" and (missing := _missing_exports(config)):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ConfigError(
@@ -297,7 +238,7 @@ def _missing_exports(config: dict[str, Any]) -> list[str]:
         config["pretrained"], config["versions"], asked["phases"], asked["batch_sizes"]
     )
     names = [f"{p}_{v}_{phase}_B{batch}_P{asked['P']}.csv" for p, v, phase, batch in places]
-    return [name for name in names if not _is_file(f"{asked['csv_dir']}/{name}")]
+    return [name for name in names if not is_file(f"{asked['csv_dir']}/{name}")]
 
 
 def _check_weights(config: dict[str, Any], preset: str) -> None:
@@ -313,7 +254,7 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             f"config key 'weights' is {source} for preset {preset!r}; "
             f"allowed with presets {_having(source)}"
         )
-    if source not in WEIGHT_KINDS and not _is_file(source):
+    if source not in WEIGHT_KINDS and not is_file(source):
         raise ConfigError(
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
             f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"

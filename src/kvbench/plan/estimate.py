@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ from kvbench.costs import forward as costs
 from kvbench.plan import cells, targets
 
 START_S = 3.0  # a process with torch and its weights
+TRAIN_S = 0.5  # a step of training nano
 FLOP_S, BYTES_S = 2e10, 5e9  # of one core
 READ = 400  # earlier records looked at, the newest
 BESIDE = {"vram": 2.0, "phase": 3.0, "roofline": 3.0}  # runs of these beside those asked for
@@ -98,6 +100,12 @@ NOT_IN_RECORDS = {
     **dict.fromkeys(("T", "depth", "P", "steps", "context", "energy_s"), 0),
     **{"max_windows": None, "num_warmup_runs": 1, "yardstick": False},
 }
+
+
+def training_s(config: dict[str, Any], outputs: Iterable[str]) -> float:
+    """Seconds of training nano, where that is among the files to be made."""
+    trained = sum("/trained-" in path for path in outputs)
+    return TRAIN_S * config["nano"]["steps"] * trained
 
 
 def _asked(record: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench import versions
-from kvbench.plan.config_checks import ConfigError
+from kvbench.plan.refusal import ConfigError
 
 GROUP = "kvbench.caches"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.files import write_text
-from kvbench.plan.config_checks import ConfigError
+from kvbench.plan.refusal import ConfigError
 from kvbench.records.record import Record
 from kvbench.records.store import RecordError, read_record
 

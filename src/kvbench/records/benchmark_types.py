@@ -1,4 +1,4 @@
-"""The types of records by benchmark: what each one's measurement adds to `records.types`."""
+"""The type of each benchmark's records, by the name they call it: `TYPES`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct
 
+from kvbench.records.timed_types import Decode, Latency
 from kvbench.records.types import (
     Amount,
     Count,
-    MachineState,
     Maybe,
     Measured,
     Positive,
@@ -17,131 +17,6 @@ from kvbench.records.types import (
 )
 
 Phase = Literal["prefill", "decode"]
-
-
-class Estimate(Struct, frozen=True, kw_only=True):
-    point: float
-    low: float | None
-    high: float | None
-    replicates: Positive
-
-
-class Interval(Estimate, frozen=True, kw_only=True):
-    level: float
-    reason: str | None
-
-
-class Energy(Struct, frozen=True, kw_only=True):
-    source: Annotated[
-        Literal["nvml", "rapl"] | None, doc("whose counter; null where there is none")
-    ]
-    prefill_j_per_token: Annotated[
-        Estimate | None, doc("of a token of the prompt, over processes, with its interval")
-    ]
-    decode_j_per_token: Annotated[Estimate | None, doc("of a token decoded")]
-    idle_w: Annotated[float | None, doc("watts of the idle device, its context open")]
-    reason: Annotated[str | None, doc("why a value is null")]
-
-
-class ProcessEnergy(Struct, frozen=True, kw_only=True):
-    source: str | None
-    reason: str | None
-
-
-class Run(Struct, frozen=True, kw_only=True):
-    step_ms: list[Amount]
-    time_total_ms: Maybe[Amount] = UNSET
-    tpot_ms: Maybe[Amount] = UNSET
-
-
-class ProcessBeside(Struct, frozen=True, kw_only=True):
-    version: str
-    key: str
-    runs: Annotated[list[Run], Meta(min_length=1)]
-    yardstick_ms: Maybe[list[float]] = UNSET
-    machine_state: MachineState
-
-
-class Process(Struct, frozen=True, kw_only=True):
-    replicate: Annotated[
-        Positive, doc("the block it ran in: replicate r of every version ran side by side")
-    ]
-    place_in_line: Annotated[
-        Maybe[int | None],
-        doc(
-            "its planned place in the study's one line of timed samples; 0 where asked for by name"
-        ),
-    ] = UNSET
-    runs: Annotated[
-        list[Run],
-        Meta(min_length=1),
-        doc(
-            "each run: `step_ms` each forward, with the whole in `time_total_ms` or the median "
-            "step in `tpot_ms`"
-        ),
-    ]
-    energy: Annotated[
-        Maybe[ProcessEnergy],
-        doc(
-            "joules a token of this process; `prefills` and `generations`: what each loop drew "
-            "above the idle device, its repeats and its seconds; `update_s`, the time between two "
-            "updates of the counter"
-        ),
-    ] = UNSET
-    yardstick_ms: Annotated[
-        Maybe[Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=2)]],
-        doc(
-            "work that all versions do alike, once before the first run and once after each; "
-            "brings runs to one pace where versions are compared"
-        ),
-    ] = UNSET
-    machine_state: Annotated[MachineState, doc("as of the record")]
-    beside: Annotated[
-        Maybe[list[ProcessBeside]],
-        doc(
-            "where this cell was measured again and what it is compared with was not: a process of "
-            "each of those, right beside this one; `version`, and `key` of their provenance"
-        ),
-    ] = UNSET
-
-
-class Pooled(Measured, frozen=True, kw_only=True):
-    replicates: Annotated[Positive, doc("processes")]
-    disturbed: Annotated[Count, doc("how many of them were disturbed")]
-    processes: Annotated[
-        list[Process],
-        Meta(min_length=1),
-        doc("every process with its raw samples, none dropped"),
-    ]
-
-
-class Latency(Pooled, frozen=True, kw_only=True):
-    T: Annotated[Positive, doc("tokens generated")]
-    time_total_ms_median: Annotated[
-        Amount, doc("whole generation, median over processes of each one's median")
-    ]
-    time_per_token_ms_median: Annotated[Amount, doc("that over T")]
-    time_total_ms_std: Annotated[Amount, doc("over every run of every process")]
-    time_total_ms_interval: Annotated[Interval, doc("of the median, over processes")]
-    ttft_ms_median: Annotated[Amount, doc("time to first token: prefill and its pick")]
-    tpot_ms_median: Annotated[Amount | None, doc("mean decode step; null where T is 1")]
-    energy: Annotated[
-        Maybe[Energy],
-        doc(
-            "joules above what the idle device draws, of the GPU's board or the processor's "
-            "packages; of processes, where they were counted apart from the timed runs"
-        ),
-    ] = UNSET
-    sampling_ms_median: Annotated[Amount, doc("picking tokens, apart from the forwards")]
-    step_ms_median: Annotated[list[Amount], doc("each forward, the first is the prefill")]
-    overflow_steps: Annotated[Count, doc("steps past block_size, where the window slid")]
-
-
-class Decode(Pooled, frozen=True, kw_only=True):
-    depth: Annotated[Positive, doc("tokens in the cache")]
-    steps: Annotated[Positive, doc("decode steps of one run, all at that depth")]
-    tpot_ms_median: Annotated[Amount, doc("one step, median over processes of each one's median")]
-    tpot_ms_interval: Annotated[Interval, doc("of the median, over processes")]
 
 
 class Memory(Measured, frozen=True, kw_only=True):
@@ -224,7 +99,8 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         Maybe[dict[str, Any]],
         doc(
             "against v1, window by window: `delta_nll` and `kl` in nats a token, "
-            "`perplexity_ratio`, with 95 % block-bootstrap intervals; `top1_agreement`, a share"
+            "`perplexity_ratio`, with 95 % intervals over documents, or blocks of windows where "
+            "there are few; `top1_agreement`, a share"
         ),
     ] = UNSET
     divergence: Annotated[
@@ -250,6 +126,10 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         doc("`attention_error`: relative error of each layer's attention output, first to last"),
     ] = UNSET
     window_tokens: Annotated[Maybe[list[int]], doc("tokens scored in each window")] = UNSET
+    window_document: Annotated[
+        Maybe[list[int]],
+        doc("the document of the text that holds the middle of each window, counted from 0"),
+    ] = UNSET
     window_nll: Annotated[
         Maybe[dict[str, list[float]]],
         doc("summed nats of each window, `teacher_forced` and `cached`"),

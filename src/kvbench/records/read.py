@@ -61,7 +61,7 @@ def _identity(record: Record, replicates: bool) -> Iterator[tuple[str, str, Any]
     yield "weights", preset, record.get("weights")
     if origin.get("weights"):  # roofs have none, nor have random numbers drawn in the process
         fitted = record.get("weights_variant")
-        of = f" {fitted} {record['layer_owner']}" if fitted else ""  # a file of their own
-        yield "provenance.weights", f"{preset} {record['weights']}{of}", origin["weights"]
+        of = f" {fitted} {record.get('layer_owner')}" if fitted else ""  # a file of their own
+        yield "provenance.weights", f"{preset} {record.get('weights')}{of}", origin["weights"]
     if replicates:
         yield from ((f"provenance.{part}", "", origin.get(part)) for part in PARTS)

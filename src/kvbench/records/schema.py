@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.records.benchmark_types import TYPES, Pooled
+from kvbench.records.benchmark_types import TYPES
+from kvbench.records.record import timing_key
 from kvbench.records.store import SCHEMA_VERSION
+from kvbench.records.timed_types import Pooled
 from kvbench.records.types import Failed, Measured, Record
 
 # What the project that this one grew out of calls otherwise -> what to read here.
@@ -64,20 +66,33 @@ def check_lines(lines: Iterable[str | bytes], name: str) -> int:
             record = msgspec.json.decode(line)
         except (ValueError, RecursionError) as error:
             raise SchemaError(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
-        try:
-            found = msgspec.convert(record, type_of(record))
-        except msgspec.ValidationError as error:
-            why, _, where = str(error).partition(" - at `$.")
-            where = where.rstrip("`") or "record"
-            raise SchemaError(
-                f"{name}, line {count}, {where}: {why[:200]}; docs/records.md says what is allowed"
-            ) from None
-        if found.benchmark_name not in names:
-            raise SchemaError(
-                f"{name}, line {count}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
-                f"of {', '.join(names)}"
-            )
+        check_record(record, f"{name}, line {count}", names)
     return count
+
+
+def check_record(record: Any, name: str, names: Sequence[str] | None = None) -> None:
+    """Raise SchemaError, naming the record as `name` does, for one that the types refuse.
+
+    names: the benchmarks that there are, where they are known already.
+    """
+    try:
+        found = msgspec.convert(record, type_of(record))
+    except msgspec.ValidationError as error:
+        why, _, where = str(error).partition(" - at `$.")
+        where = where.rstrip("`") or "record"
+        raise SchemaError(
+            f"{name}, {where}: {why[:200]}; docs/records.md says what is allowed"
+        ) from None
+    if isinstance(found, Pooled):
+        key = timing_key(record)
+        if any(key not in run for process in record["processes"] for run in process["runs"]):
+            raise SchemaError(f"{name}, processes: a run has no {key!r}")
+    names = names or benchmark_names()
+    if found.benchmark_name not in names:
+        raise SchemaError(
+            f"{name}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
+            f"of {', '.join(names)}"
+        )
 
 
 def type_of(record: Any) -> type[Record]:

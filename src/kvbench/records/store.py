@@ -32,10 +32,12 @@ def read_record(path: str | Path) -> dict[str, Any]:
     cure = f"delete it and run again: rm '{path}'"
     try:
         record = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not a whole record ({error}); {cure}") from None
     if not isinstance(record, dict) or record.get(COMPLETE) is not True:
         raise RecordError(f"{path} lacks its completeness mark; {cure}")
+    if not isinstance(record.get("provenance", {}), dict):
+        raise RecordError(f"{path} has a provenance that is no object; {cure}")
     if record.get("schema_version") != SCHEMA_VERSION:
         found = record.get("schema_version")
         raise RecordError(f"{path} has schema version {found}, not {SCHEMA_VERSION}; {cure}")

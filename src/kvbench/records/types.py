@@ -56,6 +56,9 @@ class SdpaBackend(Struct, frozen=True, kw_only=True):
 
 class MachineState(Struct, frozen=True, kw_only=True):
     began_at: Annotated[str, doc("UTC")]
+    measured_s: Annotated[
+        Maybe[Amount], doc("seconds from the end of the warm-up to that of the last run")
+    ] = UNSET
     boot_id: Annotated[
         Maybe[str | None], doc("of the machine's run since it was started; null where none is told")
     ] = UNSET

@@ -1,7 +1,7 @@
 """A table as Markdown that fits a terminal: intervals in one column, and no column twice the same.
 
 What the columns hold for every row is said once above them, long remarks are numbered below, and
-what still does not fit is named: the CSV beside it has every column.
+what still does not fit is named: the CSV beside it has every column. One wide row stands upright.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ def readable(rows: Sequence[Row]) -> tuple[str, list[str]]:
     same = [name for name in same if name not in SUBJECTS]
     notes = [f"Every row: {', '.join(f'{n} {columns.pop(n)[0]}' for n in same)}."] if same else []
     left = _beyond(_numbered(columns)[0])
+    if left and len(rows) == 1:
+        upright = {"column": list(columns), "value": [texts[0] for texts in columns.values()]}
+        return _lines(upright), notes
     if left:
         notes.append(f"Further columns are in the CSV: {', '.join(left)}.")
     shown, below = _numbered({n: texts for n, texts in columns.items() if n not in left})

@@ -115,6 +115,15 @@ def roofline(cell: Row) -> Row:
     return row
 
 
+def roofline_notes(_: Sequence[Row]) -> list[str]:
+    """What a reader must know beside the shares."""
+    return [
+        "Each cell is the median of one process's runs, or one profile: nothing tells the spread "
+        "between processes, so that no share has an interval. Whether one version is faster than "
+        "another is for the verdicts to say."
+    ]
+
+
 def decode(cell: Row) -> Row:
     """Time per output token at one depth, with its interval."""
     low, high = (cell["tpot_ms_interval"][end] for end in ("low", "high"))
@@ -158,7 +167,7 @@ ROWS: dict[str, Callable[[Row], Row]] = {
     "roofline": roofline,
 }
 READABLE = {"perplexity": quality.readable}  # where Markdown shows other columns than the CSV
-NOTES = {"perplexity": quality.notes, "energy": energy_notes}
+NOTES = {"perplexity": quality.notes, "energy": energy_notes, "roofline": roofline_notes}
 
 
 def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:

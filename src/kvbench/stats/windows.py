@@ -71,37 +71,62 @@ def block_bootstrap_mean(
 
 
 def document_mean(
-    deltas: Sequence[float], documents: Sequence[int], level: float = 0.95
+    deltas: Sequence[float],
+    documents: Sequence[int],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
 ) -> WindowMean:
     """Mean of per-window deltas whose interval takes documents, not windows, as independent.
 
-    documents: the document of each window, (windows,). The variance is that of the sums of their
-    deviations by document (Liang and Zeger 1986). Student's t has the degrees of freedom of as many
-    documents of one size as weigh the same: (sum of sizes)^2 / sum of squared sizes, less 1.
-    Coverage of 95 %, 400 simulated texts whose documents share half of the variance: documents of 4
-    windows 95.0 (64 windows), 93.8 (280); of 12 windows 95.0, 93.5; of 1 window 94.5; skewed
-    (exponential) deltas 90.8 to 96.0. `block` is the mean size of a document. Below two documents
-    there is no interval, only a reason.
+    documents: the document of each window, (windows,). The variance is the jackknife's, leaving out
+    one document at a time (Efron and Stein 1981), and the half-width the larger of two multiples of
+    its root: Student's t with the degrees of freedom of as many documents of one size as weigh the
+    same, (sum of sizes)^2 / sum of squared sizes, less 1; and the `level` quantile of |t| over
+    resampled documents (the symmetric bootstrap-t, Hall 1988), which skewed deltas need. Coverage
+    of 95 %, 1500 simulated texts whose documents share half of the variance: documents of 4 windows
+    96.3 (64 windows), 95.5 (280); of 12 windows 96.8 (64); skewed (exponential) deltas 93.9, 94.5
+    and 94.4; t alone has 92.3 to 93.7 there. `block` is the mean size of a document. The same seed
+    gives the same interval. Below two documents there is none, only a reason.
     """
     check_share("level", level)
     x = as_samples(deltas, "deltas")
     _, of = np.unique(np.asarray(documents), return_inverse=True)
     if of.shape != x.shape:
         raise ValueError(f"documents: {of.size} for {x.size} windows; expected one a window")
-    sizes = np.bincount(of)
+    sizes, sums = np.bincount(of), np.bincount(of, x)
     count, mean = sizes.size, float(x.mean())
     block = max(1, round(x.size / count))
     if count < 2:
         reason = "one document: nothing tells how documents differ"
         return WindowMean(mean, None, None, level, x.size, block, reason)
-    sums = np.bincount(of, x - mean)
-    error = np.sqrt(float(sums @ sums) * count / (count - 1)) / x.size
     effective = x.size**2 / float(sizes @ sizes)
     if effective <= 1.5:
         reason = "one document is nearly all of the text"
         return WindowMean(mean, None, None, level, x.size, block, reason)
-    half = -float(special.stdtrit(effective - 1, (1 - level) / 2)) * float(error)
+    without = (sums.sum() - sums) / (x.size - sizes)
+    error = np.sqrt((count - 1) / count * np.square(without - mean).sum())
+    critical = -float(special.stdtrit(effective - 1, (1 - level) / 2))
+    rng = np.random.default_rng(seed)
+    half = max(critical, float(np.quantile(_resampled_t(sums, sizes, resamples, rng), level)))
+    half *= float(error)
     return WindowMean(mean, mean - half, mean + half, level, x.size, block)
+
+
+def _resampled_t(
+    sums: np.ndarray, sizes: np.ndarray, resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """|t| of the means of resampled documents; 0 where documents of one mean alone were drawn."""
+    count = sizes.size
+    drawn = rng.integers(count, size=(resamples, count))
+    size = sizes[drawn].sum(axis=1)
+    means = sums[drawn].sum(axis=1) / size
+    apart = sums[drawn] - means[:, None] * sizes[drawn]
+    error = np.sqrt(np.square(apart).sum(axis=1) * count / (count - 1)) / size
+    some = error > 1e-9 * error.max(initial=0)  # else rounding alone
+    off = np.abs(means - sums.sum() / sizes.sum())
+    return np.divide(off, error, out=np.zeros(resamples), where=some)
 
 
 def _resampled_means(

@@ -69,6 +69,7 @@ class Watch:
         }
         return {
             "began_at": self.began_at,
+            "measured_s": wall,
             "boot_id": boot_id(),
             "load_before": self.load_before,
             "load_after": os.getloadavg()[0],

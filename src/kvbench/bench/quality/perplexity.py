@@ -27,9 +27,10 @@ from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 from kvbench.models.rotation import unfolded
 from kvbench.stats.samples import summary
-from kvbench.stats.windows import block_bootstrap_mean
+from kvbench.stats.windows import WindowMean, block_bootstrap_mean, document_mean
 
 Span = tuple[int, int, int]
+FEWEST_DOCUMENTS = 5  # whose differences tell more than blocks of windows do
 
 
 def windows(n_tokens: int, context: int, stride: int) -> list[Span]:
@@ -68,7 +69,8 @@ def run(
     too short for one window, or of ids that the model does not have.
     """
     vocab_size, context = cell.model_config["vocab_size"], cell.context
-    token_ids, token_bytes = load_tokens(tokens, vocab_size, at_least=context)
+    text = load_tokens(tokens, vocab_size, at_least=context)
+    token_ids, token_bytes, _ = text
     with ready(cell, weights) as setup:
         model, cache_name = setup.model, cell.cache
         plain = model
@@ -92,7 +94,8 @@ def run(
         scored = np.concatenate([token_ids[first:end] for _, end, first in spans])
         n_bytes = int(token_bytes[scored].sum())
         modes = {mode: score(part, sum(counts), n_bytes) for mode, part in sums.items()}
-        paired = pair(found, cell.seed, len(every))
+        documents = [text.document_of((end + first) // 2) for _, end, first in spans]
+        paired = pair(found, cell.seed, len(every), documents)
         return setup.record(
             **cell.axes(),
             stride=cell.stride,
@@ -110,6 +113,7 @@ def run(
             by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
             by_layer={"attention_error": layers.relative()},
             window_tokens=counts,
+            window_document=documents,
             window_nll=sums,
             window_kl=[float(one.kl.mean()) for one in found],
             window_agreement=[float(one.agree.mean()) for one in found],
@@ -169,18 +173,21 @@ def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, fl
     }
 
 
-def pair(found: list[Comparison], seed: int, of: int) -> dict[str, Any]:
-    """The version against v1, with block-bootstrap intervals over windows, spread over `of`.
+def pair(
+    found: list[Comparison], seed: int, of: int, documents: list[int] | None = None
+) -> dict[str, Any]:
+    """The version against v1, with intervals over windows, spread over `of`.
 
-    delta_nll and kl in nats a token, the ratio of perplexities exp(delta_nll), the share of tokens
-    whose top guess is the same. kl.p99 is over tokens, None below 1000.
+    By `documents`, that of each window, where these tell how documents differ; else by blocks of
+    consecutive windows. delta_nll and kl in nats a token, the ratio of perplexities exp(delta_nll),
+    the share of tokens whose top guess is the same. kl.p99 is over tokens, None below 1000.
     """
     counts = np.array([len(one.kl) for one in found])
     weight = counts / counts.mean()  # so that the mean over windows is the mean over tokens
     delta = weight * [float((one.nll_cached - one.nll_plain).mean()) for one in found]
     kl = weight * [float(one.kl.mean()) for one in found]
     every_kl = np.concatenate([one.kl for one in found])
-    delta_nll, divergence = (vars(block_bootstrap_mean(x, seed=seed, of=of)) for x in (delta, kl))
+    delta_nll, divergence = (vars(_mean(x, seed, of, documents)) for x in (delta, kl))
     ends = [delta_nll[end] for end in ("low", "high")]
     low, high = (None if end is None else math.exp(end) for end in ends)
     return {
@@ -189,3 +196,9 @@ def pair(found: list[Comparison], seed: int, of: int) -> dict[str, Any]:
         "kl": divergence | {"p99": summary(every_kl.tolist())["p99"]},
         "top1_agreement": float(np.concatenate([one.agree for one in found]).mean()),
     }
+
+
+def _mean(values: Any, seed: int, of: int, documents: list[int] | None) -> WindowMean:
+    if documents and len(set(documents)) >= FEWEST_DOCUMENTS:
+        return document_mean(values, documents, seed=seed)
+    return block_bootstrap_mean(values, seed=seed, of=of)

@@ -82,7 +82,7 @@ class Attention:
 
 
 class Append:
-    """Writes rows into one bound cache: `append(x, at)`. Codes are bit for bit the twin's.
+    """Writes rows into one bound cache: `append(x, at)`. Codes are bit for bit the reference's.
 
     rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8; or uint8 (B, H, S, D/2) holding two
     int4. scale: fp32 (B, H, S).

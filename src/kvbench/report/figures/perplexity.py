@@ -47,7 +47,7 @@ def draw(records: list[Record]) -> Figure:
     foot += [style.HOLLOW] if any(_ends(record)[0] is None for record in whole) else []
     if post_hoc:
         foot += [f"{', '.join(post_hoc)}: shared post hoc, an architecture study"]
-    style.frame(figure, question, findings.told(section), [*foot, footer(whole)])
+    style.frame(figure, question, findings.paragraph(section), [*foot, footer(whole)])
     return figure
 
 

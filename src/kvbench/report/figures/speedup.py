@@ -29,7 +29,7 @@ def draw(records: list[Record]) -> Figure:
     against = [versions[0]] + (["v1"] if "v1" in versions[1:-1] else [])
     question = f"Which cache of {records[0]['pretrained']} is fastest, and by how much?"
     rows = [row for row in judged["rows"] if "T" in row]
-    answer = findings.told(speed_section(judged | {"rows": rows}, records))
+    answer = findings.paragraph(speed_section(judged | {"rows": rows}, records, "T"))
     batches = by(records, "batch_size")
     found = {
         (batch, baseline, version): _points(cells, baseline, version, drift, level)

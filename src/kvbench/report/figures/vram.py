@@ -35,7 +35,7 @@ def draw(records: list[Record]) -> Figure:
     style.beside(corner, [*lines, *parts], lower=True)
     foot = ["bytes are counted, not sampled: they have no interval", _weights(whole, named)]
     foot += [f"counted by: {whole[0]['accounting']}", f"prompt {first['prompt_length']}"]
-    answer = findings.told(memory_section(records))
+    answer = findings.paragraph(memory_section(records))
     style.frame(figure, question, answer, [*foot, footer(records)])
     return figure
 

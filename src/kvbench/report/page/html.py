@@ -22,11 +22,15 @@ from kvbench.analysis.answers import (
     SMALLER,
     SPEED,
     UNCHANGED,
+    Answer,
     Section,
+    speed,
 )
 from kvbench.analysis.quality import TOO_WEAK
+from kvbench.analysis.verdicts import at
 from kvbench.report.page import asked, table
 from kvbench.report.page.plots import Plot, plots
+from kvbench.report.page.plots.spec import place_of_row
 from kvbench.report.page.study import Study
 from kvbench.stats.decisions import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 
@@ -120,15 +124,34 @@ def _card(study: Study, question: str) -> dict[str, Any]:
         "question": question,
         "missing": asked.missing(study).get(question),
         "sections": [_section(section, n) for n, section in enumerate(found)],
+        "elsewhere": _elsewhere(study) if question == SPEED else {},
+    }
+
+
+def _elsewhere(study: Study) -> dict[str, list[dict[str, str]]]:
+    """The answers on speed at the other places that the page shows, by place in words."""
+    said = [answer.row for section in study.sections for answer in section.answers]
+    found: dict[str, list[dict[str, str]]] = {}
+    for record in study.verdicts:
+        for answer in speed(record, study.names):
+            if answer.row not in said and place_of_row(answer.row, record) in study.places:
+                where = f"{record['pretrained']}, {at(answer.row)}"
+                found.setdefault(where, []).append(_answer(answer))
+    return found
+
+
+def _answer(answer: Answer) -> dict[str, str]:
+    word = answer.word or ""
+    return {
+        "text": answer.text,
+        "version": answer.version,
+        "word": word,
+        "mark": MARKS.get(word, "•"),
     }
 
 
 def _section(section: Section, nth: int) -> dict[str, Any]:
-    answers = [
-        {"text": answer.text, "version": answer.version, "word": answer.word or ""}
-        | {"mark": MARKS.get(answer.word or "", "•")}
-        for answer in section.answers
-    ]
+    answers = [_answer(answer) for answer in section.answers]
     first = FIRST if nth == 0 else 0
     return {
         "preset": section.preset,

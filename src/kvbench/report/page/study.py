@@ -13,7 +13,12 @@ from kvbench.report.selection import evenly_spaced
 
 TIMED = ("latency_vs_T", "decode")
 NOT_CELLS = ("verdicts", "controls", "roofs")
+RAW = (  # keys of raw samples
+    *("step_ms_median", "repeats", "plain_runs_ms", "by_depth", "by_layer"),
+    *("window_tokens", "window_nll", "window_kl", "window_agreement"),
+)
 BATCHES, LENGTHS = 6, 10  # of each preset that a page shows; of more, evenly spaced ones
+LAST = 10**6  # the place of versions without a number
 COLOURS = 10  # of the page's palette
 SPARE = 5  # the first of them for versions beyond v4
 
@@ -129,8 +134,11 @@ class Study:
 
     def colour(self, version: str) -> str:
         """The version's colour, as a variable of the page's style."""
-        n = number(version)[0]
-        return f"var(--c{n if n < SPARE else SPARE + (n - SPARE) % (COLOURS - SPARE)})"
+        first = [f"v{n}" for n in range(SPARE)]
+        if version in first:
+            return f"var(--c{first.index(version)})"
+        others = [name for name in self.names if name not in first]
+        return f"var(--c{SPARE + others.index(version) % (COLOURS - SPARE)})"
 
 
 def read_study(name: str, paths: Iterable[str]) -> Study:
@@ -138,15 +146,22 @@ def read_study(name: str, paths: Iterable[str]) -> Study:
 
     Raises RecordError for a file that is not whole, ByteSumError as `records.each_cell`.
     """
-    every = list(each_cell(paths))
     found: dict[str, list[Record]] = {kind: [] for kind in NOT_CELLS}
     cells = []
-    for path, record in every:
+    for path, record in each_cell(paths):
         if record["benchmark_name"] in found:
             found[record["benchmark_name"]].append(record)
         else:
-            cells.append((path, record))
+            cells.append((path, _slim(record)))
     return Study(name, cells, found["verdicts"], next(iter(found["roofs"]), None))
+
+
+def _slim(record: Record) -> Record:
+    """A record without its raw samples, which no page shows and many of which fill a memory."""
+    kept = {key: value for key, value in record.items() if key not in RAW}
+    if "processes" in kept:
+        kept["processes"] = [{"machine_state": p.get("machine_state")} for p in kept["processes"]]
+    return kept
 
 
 def place_of(cell: Record) -> Place | None:
@@ -158,8 +173,9 @@ def place_of(cell: Record) -> Place | None:
 
 
 def number(version: str) -> tuple[int, str]:
-    """Sorts versions by number: v2 before v10."""
-    return int("".join(filter(str.isdigit, version)) or 0), version
+    """Sorts versions by number, v2 before v10; those of another name come last."""
+    digits = version.removeprefix("v")
+    return (int(digits) if digits.isdigit() else LAST), version
 
 
 def milliseconds(cell: Record) -> tuple[float, float | None, float | None]:

@@ -96,7 +96,7 @@ def _line(
         version=version,
         word=_word(row),
         fields=[
-            Field(study.names[version], version, number(version)[0]),
+            Field(study.names[version], _number(study, version), number(version)[0]),
             _speedup(row, study),
             _milliseconds(cell) if timed else Field(MISSING),
             _bytes(cell, study, place),
@@ -107,6 +107,11 @@ def _line(
         details=list(_details(study, row, record, cell)),
         link=study.path(cell),
     )
+
+
+def _number(study: Study, version: str) -> str:
+    """A version's number, where that is not its name."""
+    return version if study.names[version] != version else ""
 
 
 def _word(row: Row) -> str:

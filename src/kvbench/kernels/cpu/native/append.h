@@ -1,5 +1,5 @@
 // Symmetric integer codes per row: scale = largest magnitude / limit, code = x / scale rounded to
-// the nearest, ties to even, all in fp32, so that the torch twin gives the same bits. A cache of
+// the nearest, ties to even, all in fp32, so that the reference gives the same bits. A cache of
 // floats takes rows as they are.
 #pragma once
 #include "attention.h"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from kvbench.analysis.quality import change_words, compression
-from kvbench.records.record import Row, measured
+from kvbench.analysis.verdicts import at
+from kvbench.records.record import Record, Row, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,
     Plot,
@@ -14,6 +17,7 @@ from kvbench.report.page.plots.spec import (
     hover,
     looks,
     most_rows,
+    of_batch,
     rows_of,
     sized,
 )
@@ -129,30 +133,39 @@ def _spread(values: list[Row]) -> None:
             beyond[place] = beyond.get(place, 0) + 1
 
 
+def _weighed(cells: Sequence[Record], place: Place) -> list[Record]:
+    """The memory cells of a place: of a depth, which is not weighed, those of the longest T."""
+    here = of_batch(cells, place.preset, place.batch)
+    longest = max((cell["T"] for cell in here), default=0)
+    exact = place.axis == "T" and any(cell["T"] == place.length for cell in here)
+    return [cell for cell in here if cell["T"] == (place.length if exact else longest)]
+
+
 def memory(study: Study) -> Plot:
     """What the process holds besides its weights, by part."""
     title = "Memory"
-    cells = [cell for cell in study.of("vram_vs_T") if place_of(cell) in study.places]
+    cells = study.of("vram_vs_T")
     whole = measured(cells)
     if not whole:
         why = "Every cell ran out of memory." if cells else "No memory was measured."
         return Plot("memory", title, why)
     values: list[Row] = []
-    for cell in whole:
-        for nth, (part, key) in enumerate(MEMORY.items()):
-            values.append(
-                about(study, cell["version"], place_of(cell))
-                | {
-                    "row": study.names[cell["version"]],
-                    "mb": cell[key] / 1e6,
-                    "part": part,
-                    "nth": nth,
-                    "value": f"{size(cell[key])} of {part}",
-                    "interval": f"peak {size(cell['peak_memory_bytes'])}, weights included",
-                    "n": f"{size(cell['cache_used_bytes'])} of the cache used",
-                    "ran": ran(cell),
-                }
-            )
+    for place in study.places:
+        for cell in _weighed(whole, place):
+            for nth, (part, key) in enumerate(MEMORY.items()):
+                values.append(
+                    about(study, cell["version"], place)
+                    | {
+                        "row": study.names[cell["version"]],
+                        "mb": cell[key] / 1e6,
+                        "part": part,
+                        "nth": nth,
+                        "value": f"{size(cell[key])} of {part}",
+                        "interval": f"peak {size(cell['peak_memory_bytes'])}, weights included",
+                        "n": f"{size(cell['cache_used_bytes'])} of the cache used, {at(cell)}",
+                        "ran": ran(cell),
+                    }
+                )
     parts = alt.Color(
         "part:N",
         scale=alt.Scale(domain=list(MEMORY), range=["var(--p0)", "var(--p1)"]),
@@ -169,6 +182,8 @@ def memory(study: Study) -> Plot:
     weights = sorted({cell["baseline_memory_bytes"] for cell in whole})
     span = size(weights[0]) if len(weights) == 1 else f"{size(weights[0])} to {size(weights[-1])}"
     caption = f"Reserved for the cache, and what a step takes beside it; weights take {span} more."
+    if len({place.batch for place in study.places}) > len({cell["batch_size"] for cell in whole}):
+        caption += " Where a batch or depth was not weighed, the largest that was."
     if lost := len(cells) - len(whole):
         caption += f" {lost} of {len(cells)} ran out of memory and are not drawn."
     return Plot("memory", title, caption, sized(study, chart, rows=most_rows(values)))

@@ -40,6 +40,14 @@ def about(study: Study, version: str, place: Place | None) -> Row:
     return found | ({"place": place.key, "series": place.series} if place else {})
 
 
+def of_batch(cells: Sequence[Record], preset: str, batch: int) -> list[Record]:
+    """The cells of a preset and batch; of the largest batch that they have where it is not one."""
+    own = [cell for cell in cells if cell["pretrained"] == preset]
+    batches = {cell["batch_size"] for cell in own}
+    wanted = batch if batch in batches else max(batches, default=0)
+    return [cell for cell in own if cell["batch_size"] == wanted]
+
+
 def interval(low: float | None, high: float | None, unit: str) -> str:
     if low is None or high is None:
         return "no interval: one process"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,11 @@ from kvbench.report.page.study import TIMED, Place, Study, milliseconds, place_o
 from kvbench.stats.digits import short
 
 ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up
-MARKED = (*(n / 10 for n in range(1, 16)), 2, 3, 5, 10, 20, 50, 100)  # on the axis of speed-ups
+MARKED = (  # up to this span of speed-ups -> what their axis marks, 1 always among it
+    (1.5, [n / 10 for n in range(1, 31)]),
+    (3.0, [0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3]),
+    (math.inf, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
+)
 TICKS = 8  # lengths that the axis names one by one
 
 
@@ -81,7 +86,10 @@ def dots(study: Study, values: Sequence[Row], margin: float, named: str) -> Any:
     if "place" in values[0]:
         base = base.transform_filter("datum.place === place")
     scale = log(padding=16, nice=False)
-    ticks = alt.Axis(values=list(MARKED), labelOverlap="greedy", format="~g")
+    ends = [value[key] or value["speedup"] for value in values for key in ("low", "high")]
+    span = max(1, *ends) / min(1, *ends)
+    marks = next(marks for most, marks in MARKED if span <= most)
+    ticks = alt.Axis(values=marks, labelOverlap="greedy", format="~g")
     x, low = (
         alt.X(f"{field}:Q", scale=scale, title=named, axis=ticks) for field in ("speedup", "low")
     )

@@ -6,7 +6,8 @@ import altair as alt
 
 from kvbench.analysis import attribution
 from kvbench.analysis.roofline import point
-from kvbench.records.record import Row, apart, measured
+from kvbench.analysis.verdicts import at
+from kvbench.records.record import Record, Row, apart, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,
     Plot,
@@ -15,6 +16,7 @@ from kvbench.report.page.plots.spec import (
     log,
     looks,
     most_rows,
+    of_batch,
     sized,
     stacked,
 )
@@ -38,30 +40,38 @@ def phases(study: Study) -> Plot:
     if not cells:
         return Plot("phases", title, "Not measured: the study's benchmarks do not name phase.")
     values: list[Row] = []
-    for cell in cells:
-        whole = cell["time_phase_ms"]["total"]
-        for phase in PHASES:
-            ms = cell["time_phase_ms"].get(phase, 0.0)
-            values.append(
-                about(study, cell["version"], None)
-                | {
-                    "series": f"{cell['pretrained']}|{cell['batch_size']}",
-                    "row": study.names[cell["version"]],
-                    "ms": ms,
-                    "part": phase,
-                    "value": f"{phase}: {short(ms)} ms, {100 * ms / whole:.0f} %",
-                    "interval": f"instrumented run {short(cell['instrumented_ratio'])} × the plain",
-                    "n": f"{len(cell['runs'])} runs of {cell['T']} tokens",
-                    "ran": ran(cell),
-                }
-            )
+    for place in {place.series: place for place in study.places}.values():
+        for cell in of_batch(cells, place.preset, place.batch):
+            values += _phases(study, cell, place.series)
+    if not values:
+        return Plot("phases", title, "No model was both timed and instrumented.")
     chart = stacked(study, values, PHASES, "ms per generation")
     chart = chart.transform_filter("datum.series === series")
     caption = (
-        f"One generation of {cells[0]['T']} tokens, instrumented: read the shares of one cache, "
-        "not the difference of two."
+        "One generation, instrumented: read the shares of one cache, not the difference of two. A "
+        "batch that was not instrumented shows the largest that was."
     )
     return Plot("phases", title, caption, sized(study, chart, rows=most_rows(values, "series")))
+
+
+def _phases(study: Study, cell: Record, series: str) -> list[Row]:
+    """The parts of one cell's generation, as the places of a series show them."""
+    whole = cell["time_phase_ms"]["total"]
+    return [
+        about(study, cell["version"], None)
+        | {
+            "series": series,
+            "row": study.names[cell["version"]],
+            "ms": ms,
+            "part": phase,
+            "value": f"{phase}: {short(ms)} ms, {100 * ms / whole:.0f} %",
+            "interval": f"instrumented run {short(cell['instrumented_ratio'])} × the plain",
+            "n": f"{len(cell['runs'])} runs, {at(cell)}",
+            "ran": ran(cell),
+        }
+        for phase in PHASES
+        for ms in [cell["time_phase_ms"].get(phase, 0.0)]
+    ]
 
 
 def attributed(study: Study) -> Plot:

@@ -1,8 +1,8 @@
-"""Measuring beside a sample what it is compared with: of cells that the run leaves as they are.
+"""Partners of a sample: what it is compared with and the run leaves as it is, measured with it.
 
 A version that is measured again alone shares no round with the cells it is compared with. So a run
-asks its sample to measure them beside itself, each in a fresh process; the record keeps these under
-`beside`, and the cells' own files stay. A request is a file of this run's, at the sample's path
+asks its sample to measure them too, each in a fresh process; the record keeps these under
+`partners`, and the cells' own files stay. A request is a file of this run's, at the sample's path
 under REQUESTS: it is no input, so that asking re-runs nothing. Standard library only.
 """
 
@@ -24,7 +24,7 @@ from kvbench.job.log import check_declared, tell
 from kvbench.records.provenance import stamp
 from kvbench.records.record import Record
 
-REQUESTS = Path(".snakemake/beside")
+REQUESTS = Path(".snakemake/partners")
 KEPT = ("version", "runs", "yardstick_ms", "machine_state")
 
 Request = dict[str, Any]  # a job's `cell` as plain data, and its `inputs` by name, code included
@@ -56,11 +56,11 @@ def _in_a_process(request: Request) -> Iterator[Record]:
     with TemporaryDirectory() as folder:
         path = Path(folder, "request.json")
         path.write_text(json.dumps(request))
-        done = subprocess.run([sys.executable, "-m", "kvbench.job.beside", str(path)])
+        done = subprocess.run([sys.executable, "-m", "kvbench.job.partners", str(path)])
         failed: Record = {"error": "failed"}
         record: Record = json.loads(path.read_text()) if done.returncode == 0 else failed
     if "error" in record:
-        tell(f"{request['cell']['version']} was not measured beside: {record['error']} (see log)")
+        tell(f"partner {request['cell']['version']} was not measured: {record['error']} (see log)")
         return
     kept = {key: record[key] for key in KEPT if key in record}
     yield {"key": record["provenance"]["key"], **kept}
@@ -78,4 +78,4 @@ def measure_here(path: str) -> None:
 
 
 if __name__ == "__main__":  # a fork where the job is one, so that the two have begun alike
-    fork_server.run(import_module("kvbench.job.beside").measure_here, sys.argv[1])
+    fork_server.run(import_module("kvbench.job.partners").measure_here, sys.argv[1])

@@ -1,4 +1,4 @@
-"""Which samples of a run have to measure beside themselves what they are compared with. No torch.
+"""Which samples of a run measure partners too: what they are compared with. No torch.
 
 Two versions are compared over rounds that both ran in. A run that measures one of them and leaves
 the other as it is would make none.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from kvbench.analysis.rounds import pairs
-from kvbench.job import beside
+from kvbench.job import partners
 
 JUDGED = ("latency", "decode")  # benchmarks whose versions are compared
 Wildcards = Mapping[str, str]
@@ -22,16 +22,16 @@ def ask(
     planned: Iterable[Sample],
     versions: Iterable[str],
     path_of: Callable[[str, Wildcards], str],
-    request: Callable[[str, Wildcards], beside.Request],
+    request: Callable[[str, Wildcards], partners.Request],
 ) -> None:
     """Write this run's requests; what an earlier one asked for is forgotten.
 
     `path_of` gives a sample's file, and `request` what a process of it takes, from benchmark and
     wildcards.
     """
-    shutil.rmtree(beside.REQUESTS, ignore_errors=True)
+    shutil.rmtree(partners.REQUESTS, ignore_errors=True)
     for output, samples in left_alone(planned, versions, path_of).items():
-        beside.write(output, [request(*sample) for sample in samples])
+        partners.write(output, [request(*sample) for sample in samples])
 
 
 def left_alone(
@@ -43,13 +43,13 @@ def left_alone(
     """
     samples = [sample for sample in planned if sample[0] in JUDGED]
     outputs = {output for _, _, output in samples}
-    partners: dict[str, list[str]] = {}
+    compared: dict[str, list[str]] = {}
     for version, baseline in pairs(list(versions)):
-        partners.setdefault(version, []).append(baseline)
-        partners.setdefault(baseline, []).append(version)
+        compared.setdefault(version, []).append(baseline)
+        compared.setdefault(baseline, []).append(version)
     found: dict[str, list[tuple[str, Wildcards]]] = {}
     for benchmark, wildcards, output in samples:
-        for partner in partners.get(wildcards["version"], []):
+        for partner in compared.get(wildcards["version"], []):
             where = {**wildcards, "version": partner}
             path = path_of(benchmark, where)
             if path not in outputs and Path(path).exists():
