@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 
 from kvbench import versions
@@ -131,6 +132,18 @@ def test_a_fitted_version_takes_its_fitted_weights_or_says_what_makes_them(tmp_p
     save(path.with_name("trained-20-42.calibrated-pairs.safetensors"), {})
     with pytest.raises(ValueError, match="several files fit v14.*trained-20-42.*trained-4000-42"):
         versions.load_model_for_version("v14", "nano")
+
+
+def test_a_directory_is_loaded_as_a_version(tmp_path):
+    folder = tiny_models.saved("gemma3", tmp_path / "g")
+    model, line = versions.load_model_for_version("v3", str(folder), "float32")
+    assert line["cross_layer_sharing"] and model.config.owning_layers == [0, 2]
+    tokens = generate(
+        model, torch.zeros(1, 1, dtype=torch.long, device=model.lm_head.weight.device), 3
+    )
+    assert tokens.shape == (1, 4)
+    with pytest.raises(FileNotFoundError, match="weights/g/.*not made yet"):
+        versions.load_model_for_version("v14", str(folder))
 
 
 def test_a_model_of_no_version_asks_for_a_cache():

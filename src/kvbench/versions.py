@@ -124,20 +124,27 @@ def load_model_for_version(
     """A model ready to run as one version: on CUDA where there is one, else CPU, in eval mode.
 
     `kvbench.engine.generate.generate(model, prompt, n)` decodes through the version's own cache,
-    which `model.new_cache(batch, tokens)` makes. `weights` is a safetensors file; without one the
-    parameters are seeded random numbers, which time and weigh the same as trained ones. A version
+    which `model.new_cache(batch, tokens)` makes. `preset` is a preset's name, or a directory of
+    Hugging Face's. `weights` is a safetensors file; without one the parameters are the directory's,
+    or seeded random numbers, which time and weigh the same as trained ones. A version
     of a `weights_variant` takes the file that the workflow fitted to it, where the preset's own
     weights are not random. Returns (model, get_version_config(version)).
     Raises ValueError for an unknown version, preset or dtype, FileNotFoundError where fitted
     weights are not made yet.
     """
     from kvbench.models.build import build
-    from kvbench.presets import get_preset
+    from kvbench.models.hf_config import read_shape
+    from kvbench.models.hf_files import CONFIG
+    from kvbench.presets import PRESETS, get_preset
 
     line = get_version_config(version)
-    shape = get_preset(preset)
-    if weights is None and shape["weights"] != "random" and weights_variant(version):
-        weights = fitted_weights(version, preset)
+    if Path(preset).is_dir() and preset not in PRESETS:
+        shape, own, preset = read_shape(Path(preset) / CONFIG), preset, Path(preset).name
+    else:
+        shape, own = get_preset(preset), None
+    fitted = weights_variant(version) and shape.get("weights") != "random"
+    if weights is None:
+        weights = fitted_weights(version, preset) if fitted else own
     fold = line.get("fold")
     model = build(shape, layer_map(version), dtype, weights=weights, seed=seed, fold=fold)
     model.storage = cache_module(version)
