@@ -21,7 +21,7 @@ PAGES = [
     "CONTRIBUTING.md",
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")),
 ]
-OTHERS = ("docker", "pip", "pre-commit", "chromium", "ncu", "METRICS=$(python")
+OTHERS = ("docker", "pip", "pre-commit", "chromium", "hf", "ncu", "METRICS=$(python")
 # What is no plan of an empty clone, and why.
 LEFT_OUT = {
     "--report": "a report is of results",

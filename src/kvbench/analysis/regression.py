@@ -16,10 +16,10 @@ from kvbench.analysis.drift import compare_cells
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdict_notes import at
 from kvbench.analysis.verdicts import ALPHA, speedup
+from kvbench.records.check import SchemaError, check_record
 from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecordsError
 from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms
-from kvbench.records.schema import SchemaError, check_record
 from kvbench.records.store import COMPLETE, SCHEMA_VERSION, RecordError
 from kvbench.stats.decisions import SLOWER, verdicts
 from kvbench.stats.shift import FEWEST, compare_with_shift

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records.benchmark_types import TYPES
-from kvbench.records.record import timing_key
+from kvbench.records.check import SchemaError, check_record
 from kvbench.records.store import SCHEMA_VERSION
 from kvbench.records.timed_types import Pooled
 from kvbench.records.types import Failed, Measured, Record
@@ -48,10 +48,6 @@ ABOUT = (
 )
 
 
-class SchemaError(ValueError):
-    """A line that is of no record's type: which, where in it, and why."""
-
-
 def benchmark_names() -> list[str]:
     """The `benchmark_name` of every benchmark that a study's JSON lines may hold."""
     registered = (record_name(name) for name, line in BENCHMARKS.items() if line.in_all)
@@ -68,38 +64,6 @@ def check_lines(lines: Iterable[str | bytes], name: str) -> int:
             raise SchemaError(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
         check_record(record, f"{name}, line {count}", names)
     return count
-
-
-def check_record(record: Any, name: str, names: Sequence[str] | None = None) -> None:
-    """Raise SchemaError, naming the record as `name` does, for one that the types refuse.
-
-    names: the benchmarks that there are, where they are known already.
-    """
-    try:
-        found = msgspec.convert(record, type_of(record))
-    except msgspec.ValidationError as error:
-        why, _, where = str(error).partition(" - at `$.")
-        where = where.rstrip("`") or "record"
-        raise SchemaError(
-            f"{name}, {where}: {why[:200]}; docs/records.md says what is allowed"
-        ) from None
-    if isinstance(found, Pooled):
-        key = timing_key(record)
-        if any(key not in run for process in record["processes"] for run in process["runs"]):
-            raise SchemaError(f"{name}, processes: a run has no {key!r}")
-    names = names or benchmark_names()
-    if found.benchmark_name not in names:
-        raise SchemaError(
-            f"{name}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
-            f"of {', '.join(names)}"
-        )
-
-
-def type_of(record: Any) -> type[Record]:
-    """The type that a line's object has to be of."""
-    if not isinstance(record, dict) or "error" in record:
-        return Failed
-    return TYPES.get(str(record.get("benchmark_name")), Measured)
 
 
 def check_file(path: str | Path) -> int:

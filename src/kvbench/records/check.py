@@ -1,0 +1,48 @@
+"""One record against the types of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from kvbench.records.benchmark_types import TYPES
+from kvbench.records.record import timing_key
+from kvbench.records.timed_types import Pooled
+from kvbench.records.types import Failed, Measured, Record
+
+
+class SchemaError(ValueError):
+    """A line that is of no record's type: which, where in it, and why."""
+
+
+def check_record(record: Any, name: str, benchmarks: Sequence[str] | None = None) -> None:
+    """Raise SchemaError, naming the record as `name` does, for one that the types refuse.
+
+    benchmarks: the `benchmark_name`s that there are; without them any is taken.
+    """
+    try:
+        found = msgspec.convert(record, type_of(record))
+    except msgspec.ValidationError as error:
+        why, _, where = str(error).partition(" - at `$.")
+        where = where.rstrip("`") or "record"
+        raise SchemaError(
+            f"{name}, {where}: {why[:200]}; docs/records.md says what is allowed"
+        ) from None
+    if isinstance(found, Pooled):
+        key = timing_key(record)
+        if any(key not in run for process in record["processes"] for run in process["runs"]):
+            raise SchemaError(f"{name}, processes: a run has no {key!r}")
+    if benchmarks is not None and found.benchmark_name not in benchmarks:
+        raise SchemaError(
+            f"{name}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
+            f"of {', '.join(benchmarks)}"
+        )
+
+
+def type_of(record: Any) -> type[Record]:
+    """The type that a line's object has to be of."""
+    if not isinstance(record, dict) or "error" in record:
+        return Failed
+    return TYPES.get(str(record.get("benchmark_name")), Measured)
