@@ -66,6 +66,12 @@ def run(function: Callable[[Any], None], job: Any) -> None:
     os._exit(int.from_bytes(status, "little"))
 
 
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def forked() -> bool:
     """Whether this process is a fork of a server."""
     return _forked
@@ -158,7 +164,7 @@ def _become(request: dict[str, Any], outputs: list[int], keeper: int) -> None:
     """In the fork: take the job's place and run its function; never returns."""
     global _forked
     _forked = True
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != keeper:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@ under REQUESTS: it is no input, so that asking re-runs nothing. Standard library
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -49,6 +50,10 @@ def measure(requests: Iterable[Request]) -> list[Record]:
 
     One that fails is told and left out: the sample itself is none the worse for it.
     """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()  # what this process measured leaves the device to the others
     return [found for request in requests for found in _in_a_process(request)]
 
 
@@ -78,4 +83,5 @@ def measure_here(path: str) -> None:
 
 
 if __name__ == "__main__":  # a fork where the job is one, so that the two have begun alike
+    fork_server.die_with_parent()
     fork_server.run(import_module("kvbench.job.partners").measure_here, sys.argv[1])

@@ -1,4 +1,4 @@
-"""One record against the types of records."""
+"""One record against the types of records; without the registry, on which no reader depends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SchemaError(ValueError):
     """A line that is of no record's type: which, where in it, and why."""
 
 
-def check_record(record: Any, name: str, benchmarks: Sequence[str] | None = None) -> None:
-    """Raise SchemaError, naming the record as `name` does, for one that the types refuse.
+def check_record(record: Any, name: str, benchmarks: Sequence[str] | None = None) -> Record:
+    """The record by its type. Raises SchemaError, naming it as `name` does, where it is of none.
 
     benchmarks: the `benchmark_name`s that there are; without them any is taken.
     """
@@ -39,6 +39,7 @@ def check_record(record: Any, name: str, benchmarks: Sequence[str] | None = None
             f"{name}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
             f"of {', '.join(benchmarks)}"
         )
+    return found
 
 
 def type_of(record: Any) -> type[Record]:

@@ -62,7 +62,12 @@ def check_lines(lines: Iterable[str | bytes], name: str) -> int:
             record = msgspec.json.decode(line)
         except (ValueError, RecursionError) as error:
             raise SchemaError(f"{name}, line {count}: not JSON in UTF-8 ({error})") from None
-        check_record(record, f"{name}, line {count}", names)
+        found = check_record(record, f"{name}, line {count}")
+        if found.benchmark_name not in names:
+            raise SchemaError(
+                f"{name}, line {count}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
+                f"of {', '.join(names)}"
+            )
     return count
 
 
