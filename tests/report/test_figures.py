@@ -188,7 +188,11 @@ def test_a_phase_figure_names_those_it_leaves_out(figures):
     said = texts(figures["phase"])
     assert "left out: none (v0) 1.10, dense-shared (v3) 1.06 times the plain time" in said
     rows = [label.get_text() for label in figures["phase"].axes[0].get_yticklabels()]
-    assert rows == ["dense (v1)", "int8 (v2)", "int8-shared (v4)"]
+    assert rows == [
+        "dense (v1): 282 ms (0.99)",
+        "int8 (v2): 322 ms (1.01)",
+        "int8-shared (v4): 277 ms (0.94)",
+    ]
 
 
 def test_a_tradeoff_says_which_key_asks_for_what_it_lacks(figures):
@@ -253,13 +257,13 @@ NAMES = {"v1": "dense", "v2": "int8"}
     [
         (
             [SLOWER, INCONCLUSIVE, INCONCLUSIVE, FASTER],
-            "int8 is faster than dense at batch 8, depth 100, up to 1.40 [1.30, 1.50] times, "
-            "slower at batch 1, depth 10",
+            "int8 is faster than dense at batch 8 from depth 100 on, most at batch 8, depth 100: "
+            "1.40 [1.30, 1.50] times; slower at batch 1 at depth 10",
         ),
         ([FASTER] * 4, "int8 is faster than dense everywhere, most at batch 8, depth 100: 1.40"),
         ([INCONCLUSIVE] * 4, "int8 is nowhere shown faster than dense: 1.40 [1.30, 1.50] times at"),
         ([SLOWER] * 4, "int8 is slower than dense: 1.40 [1.30, 1.50] times at batch 8, depth 100"),
-        ([INCONCLUSIVE] * 2 + [FASTER] * 2, "int8 is faster than dense at batch 8, up to 1.40"),
+        ([INCONCLUSIVE] * 2 + [FASTER] * 2, "int8 is faster than dense at batch 8, most at"),
     ],
 )
 def test_where_a_version_pays_is_said_by_the_verdicts(words, sentence):
@@ -269,6 +273,11 @@ def test_where_a_version_pays_is_said_by_the_verdicts(words, sentence):
         for n, (at, word) in enumerate(zip(places, words, strict=True))
     ]
     assert findings.places(rows, NAMES).startswith(sentence)
+    flagged = [one | {"flag": "error: above ceiling"} for one in rows]
+    assert findings.places(flagged, NAMES).endswith(
+        "; 4 of 4 above their ceiling, not to be believed"
+    )
+    assert "is faster" not in findings.places(flagged, NAMES)
     lost = [{"version": "v2", "baseline": "v1", "verdict": "not compared: v2 out of memory"}]
     assert findings.places(lost, NAMES) == "int8 against dense: not compared: v2 out of memory"
 

@@ -107,7 +107,8 @@ def phase(config, version, batch, T, draw=random):
     cell = cells.cell(config, "phase", config["pretrained"][0], version, batch=batch, T=T)
     like = published("phase")[version]
     spent = {name: ms * batch for name, ms in like["time_phase_ms"].items()}
-    return like | frame(cell, "phase") | {"T": T, "time_phase_ms": spent}
+    runs = [{name: ms * batch for name, ms in run.items()} for run in like["runs"]]
+    return like | frame(cell, "phase") | {"T": T, "time_phase_ms": spent, "runs": runs}
 
 
 KINDS = {"latency": latency, "decode": decode, "vram": vram, "phase": phase}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, judge
+from kvbench.analysis.verdict_notes import at
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured

@@ -10,15 +10,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from kvbench.analysis import roofline
-from kvbench.analysis.answers import Section
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.answers import NOT_SHOWN, Section
+from kvbench.analysis.verdict_notes import at
+from kvbench.analysis.verdicts import IMPLEMENTATIONS
 from kvbench.records.record import Record, by, measured
-from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
+from kvbench.stats.decisions import FASTER, INCONCLUSIVE, SLOWER
 from kvbench.stats.digits import short, spoken
 from kvbench.stats.paired import Interval, interval
 
 FEW = 4  # sentences that a reader takes in at once
-DECIDED = (FASTER, SLOWER, EQUIVALENT)
+OPEN = (INCONCLUSIVE, NOT_SHOWN, IMPLEMENTATIONS)  # words that tell no two caches apart
 Names = Mapping[str, str]
 
 
@@ -29,7 +30,7 @@ def paragraph(section: Section | None, most: int = FEW) -> str:
     place = section.about.split(", ")[:2]
     ranked = sorted(
         section.answers,
-        key=lambda a: (a.word is None, a.word not in DECIDED, -abs(math.log(a.value or 1))),
+        key=lambda a: (a.word is None, a.word in OPEN, -abs(math.log(a.value or 1))),
     )[:most]
     where = ", ".join(place) if place[0].startswith("batch") else section.about
     where = where[:1].upper() + where[1:]
@@ -70,24 +71,41 @@ def _where_faster(rows: Sequence[Record], name: str, baseline: str) -> str:
     compared = [row for row in rows if "speedup" in row]
     if not compared:
         return f"{name} against {baseline}: {rows[0]['verdict']}"
-    faster = [row for row in compared if row["verdict"] == FASTER]
-    most = max(faster or compared, key=lambda row: row["speedup"])
-    times = _times(most)
+    faster = [row for row in compared if row["verdict"] == FASTER and not row.get("flag")]
     slower = [row for row in compared if row["verdict"] == SLOWER]
-    if not faster:
+    if faster:
+        most = max(faster, key=lambda row: row["speedup"])
+        text = (
+            f"{name} is faster than {baseline} {_at(faster, rows)}, most at {at(most)}: "
+            f"{_times(most)} times"
+        )
+        text += f"; slower {_at(slower, rows)}" if slower else ""
+    else:
         deepest = max(compared, key=lambda row: (row["batch_size"], row["depth"]))
-        kind = "slower" if len(slower) == len(compared) else "nowhere shown faster"
-        return f"{name} is {kind} than {baseline}: {_times(deepest)} times at {at(deepest)}"
-    if len(faster) == len(rows):
-        return f"{name} is faster than {baseline} everywhere, most at {at(most)}: {times} times"
-    said = [
-        f"batch {batch}"
-        + ("" if len(own) == len(here) else f", depth {', '.join(str(r['depth']) for r in own)}")
-        for batch, here in by(rows, "batch_size").items()
-        if (own := [row for row in here if row in faster])
-    ]
-    text = f"{name} is faster than {baseline} at {' and at '.join(said)}, up to {times} times"
-    return text + (f", slower at {' and at '.join(map(at, slower))}" if slower else "")
+        kind = "slower" if len(slower) == len(rows) else "nowhere shown faster"
+        text = f"{name} is {kind} than {baseline}: {_times(deepest)} times at {at(deepest)}"
+    if beyond := sum(bool(row.get("flag")) for row in compared):
+        text += f"; {beyond} of {len(rows)} above their ceiling, not to be believed"
+    return text
+
+
+def _at(some: Sequence[Record], of: Sequence[Record]) -> str:
+    """The places of some rows among all: `at batch 8 from depth 96 on`."""
+    if len(some) == len(of):
+        return "everywhere"
+    batches: dict[str, list[str]] = {}
+    for batch, here in by(of, "batch_size").items():
+        if own := sorted(row["depth"] for row in some if row["batch_size"] == batch):
+            depths = sorted(row["depth"] for row in here)
+            where = f" at {len(own)} of {len(depths)} depths"
+            if own == depths:
+                where = ""
+            elif own == depths[-len(own) :]:
+                where = f" from depth {own[0]} on"
+            elif len(own) == 1:
+                where = f" at depth {own[0]}"
+            batches.setdefault(where, []).append(str(batch))
+    return " and ".join(f"at batch {', '.join(own)}{where}" for where, own in batches.items())
 
 
 def _times(row: Record) -> str:
@@ -102,7 +120,10 @@ def parts(cells: Sequence[Record], names: Names) -> str:
         largest = max(spent, key=lambda part: spent[part])
         share = spent[largest] / sum(spent.values())
         most.setdefault(largest, []).append(f"{100 * share:.0f} % with {names[cell['version']]}")
-    said = [f"{part} takes the most: {', '.join(shares)}" for part, shares in most.items()]
+    said = []
+    for part, shares in most.items():
+        more = f" and {len(shares) - FEW} more" if len(shares) > FEW else ""
+        said.append(f"{part} takes the most: {', '.join(shares[:FEW])}{more}")
     return f"Batch {cells[0]['batch_size']}: {joined(said)}"
 
 

@@ -29,6 +29,7 @@ NUMBERS = (
 )
 ONE = "one process: no interval"
 MOST = 60  # squares of a map that have room for their numbers
+WIDTH = 10.0  # inches that maps may take side by side
 LEAST = 0.1  # the colours span at least this much on either side of 1, so that noise stays pale
 
 
@@ -51,10 +52,10 @@ def draw(records: list[Record]) -> Figure:
     depths = sorted({cell["depth"] for cell in cells})
     near = [row for row in compared if row["baseline"] != "v0"] or compared  # v0 is far from all
     reach = max(math.log2(1 + LEAST), *(abs(math.log2(row["speedup"])) for row in near))
-    across = min(len(versions), 3 if len(depths) < 4 else 2)
-    down = -(-len(versions) // across)
     roomy = len(depths) * len(batches) <= MOST
     wide, high = (1.0, 0.62) if roomy else (0.22, 0.19)
+    across = max(1, min(len(versions), int(WIDTH / (1.0 + wide * len(depths)))))
+    down = -(-len(versions) // across)
     size = (1.4 + across * (1.0 + wide * len(depths)), 0.3 + down * (0.7 + high * len(batches)))
     figure, grid = plt.subplots(down, across, squeeze=False, figsize=(max(size[0], 7.5), size[1]))
     image = None

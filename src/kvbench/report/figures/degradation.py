@@ -22,7 +22,7 @@ def draw(records: list[Record]) -> Figure:
     question = f"Where does each cache harm {records[0]['pretrained']}?"
     if len(whole) < 2:
         return style.explained(question, f"{len(whole)} of {len(records)} cells measured", records)
-    figure, (depth, layer, probe) = plt.subplots(1, 3, figsize=(11.0, 3.2))
+    figure, (depth, layer, probe) = plt.subplots(1, 3, figsize=(11.0, style.tall(len(named), 3.2)))
     equal = [named[r["version"]] for r in whole if not r["paired"]["kl"]["mean"] > 0]
     for axes, title, label in (
         (depth, "divergence by depth", "KL from v1, nats a token"),

@@ -19,8 +19,8 @@ def draw(records: list[Record]) -> Figure:
     question = f"How long does {first['pretrained']} take to generate with each cache?"
     if len(whole) < 2:
         return style.explained(question, f"{len(whole)} of {len(records)} cells measured", records)
-    batches = by(records, "batch_size")
-    figure, rows = facets.grid(len(batches), 2, width=3.9, height=3.0)
+    batches, named = by(records, "batch_size"), style.labels(records)
+    figure, rows = facets.grid(len(batches), 2, width=3.9, height=style.tall(len(named), 3.0))
     drawn = []
     for (batch, cells), panels in zip(batches.items(), rows, strict=True):
         few = not facets.many(len(batches))
@@ -39,7 +39,7 @@ def draw(records: list[Record]) -> Figure:
             axes.set_title(f"batch {batch}: {title}")
         for cell in filter(is_error, cells):
             style.mark_out_of_memory(panels[0], cell["T"], cell["version"])
-    style.legend(facets.corner(rows), style.labels(records))
+    style.legend(facets.corner(rows), named)
     foot = [footer(records), f"prompt {first['prompt_length']}", facets.hollow(drawn)]
     foot += ["bars: 95 % intervals over processes"]
     foot += ["as the clock read them: the figure speedup compares versions"]

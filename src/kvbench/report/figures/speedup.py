@@ -41,7 +41,9 @@ def draw(records: list[Record]) -> Figure:
     if len(every) < 2:
         why = f"{'one comparison' if every else 'no comparison'}"
         return style.explained(question, why, records, answer)
-    figure, places = facets.grid(len(batches), len(against), width=3.9, height=3.2)
+    figure, places = facets.grid(
+        len(batches), len(against), width=3.9, height=style.tall(len(named), 3.2)
+    )
     for (batch, cells), panels in zip(batches.items(), places, strict=True):
         for axes, baseline in zip(panels, against, strict=True):
             here = {v: found[batch, baseline, v] for v in versions if (batch, baseline, v) in found}
@@ -64,8 +66,8 @@ def draw(records: list[Record]) -> Figure:
 def _nudged(T: float, steps: float, lengths: list[int]) -> float:
     """A place beside T, as far on a log axis as on a linear one."""
     if scales.far_apart(lengths):
-        return T * 1.02**steps
-    return T + 0.008 * steps * (max(lengths) - min(lengths))
+        return T * 1.035**steps
+    return T + 0.014 * steps * (max(lengths) - min(lengths))
 
 
 def _points(

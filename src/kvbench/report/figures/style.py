@@ -155,6 +155,11 @@ def legend(axes: Axes, named: dict[str, str]) -> None:
     beside(axes, handles)
 
 
+def tall(rows: int, least: float) -> float:
+    """The height in inches of a panel beside so many rows of a legend, or with so many bars."""
+    return max(least, 0.3 + 0.2 * rows)
+
+
 def beside(axes: Axes, handles: Sequence[Any], lower: bool = False) -> None:
     """Put a legend right of a panel, from its top down or, beside another one, at its foot."""
     side, height = ("lower left", 0) if lower else ("upper left", 1)

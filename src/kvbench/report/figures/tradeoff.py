@@ -67,7 +67,9 @@ def draw(records: list[Record]) -> Figure:
     axes_of = [name for name in AXES if name not in lacking]
     best = front(points, axes_of)
     n = len(pairs)
-    figure, panels = plt.subplots(1, n, figsize=(2.4 + 3.6 * max(2, n), 3.5), squeeze=False)
+    figure, panels = plt.subplots(
+        1, n, figsize=(2.0 + 3.1 * max(2, n), style.tall(len(points), 3.3)), squeeze=False
+    )
     for axes, (x, y) in zip(panels[0], pairs, strict=True):
         axes.set_title(f"{y} against {x}")
         _panel(axes, points, x, y, best)

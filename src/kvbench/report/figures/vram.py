@@ -23,7 +23,7 @@ def draw(records: list[Record]) -> Figure:
     if len(whole) < 2:
         return style.explained(question, f"{len(whole)} of {len(records)} cells measured", records)
     batches, named = by(records, "batch_size"), style.labels(records)
-    figure, rows = facets.grid(len(batches), 2, width=3.9, height=3.0)
+    figure, rows = facets.grid(len(batches), 2, width=3.9, height=style.tall(len(named) + 6, 3.0))
     for (batch, cells), (left, right) in zip(batches.items(), rows, strict=True):
         _cache(left, cells)
         left.set_title(f"KV cache, batch {batch}")
