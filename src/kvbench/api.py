@@ -89,8 +89,9 @@ class LoadedModel:
         config, stored = self.model.config, self.model.storage
         assert stored is not None  # of every model that `load` made
         layout = layout_of(stored, config.head_dim, self.model.lm_head.weight.itemsize)
-        heads = len(config.owning_layers) * config.n_kv_head
-        return round(heads * layout.bytes(config.block_size) / config.block_size)
+        windows = [config.windows[layer] if config.windows else 0 for layer in config.owning_layers]
+        kept = sum(layout.within(window).bytes(config.block_size) for window in windows)
+        return round(config.n_kv_head * kept / config.block_size)
 
 
 def check_cache(cache: type | str) -> CacheCheck:

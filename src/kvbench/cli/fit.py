@@ -28,7 +28,7 @@ def fit(
     from kvbench.caches import layout_of
     from kvbench.costs.fit import fit as fitting
     from kvbench.costs.forward import ITEMSIZE, head_dim, weight_bytes
-    from kvbench.costs.layer_map import owners
+    from kvbench.costs.layer_map import owners_in
     from kvbench.stats.digits import short, size
 
     if model not in PRESETS:
@@ -48,13 +48,13 @@ def fit(
         if not line["use_cache"] or line.get("weights_variant"):
             continue  # the same bytes as the version it is fitted for
         stored = versions.cache_module(version)
-        owner = owners(versions.layer_map(version), shape["n_layer"])
+        owner = owners_in(versions.layer_map(version), shape)
         layout = layout_of(stored, head_dim(shape), ITEMSIZE[dtype])
         found = fitting(shape, owner, dtype, layout, room, tokens, batch)
         each = (short(found.per_token, 4), size(found.cache_bytes), "yes" if found.fits else "no")
         numbers = (f"{found.tokens:,}", f"{found.sequences:,}")
         rows.append((versions.NAMES[version], *each, *numbers))
-    weights = weight_bytes(shape, range(shape["n_layer"]), dtype)
+    weights = weight_bytes(shape, owners_in("own", shape), dtype)
     print(f"{model} in {dtype}: weights {size(weights)} of {size(room)}")
     print(table(rows))
     print(
