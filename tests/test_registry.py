@@ -1,5 +1,6 @@
 """The registries say what the versions and presets are, and refuse what they do not know."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,18 @@ def test_the_registry_lists_itself():
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert all(f"{version} " in done.stdout for version in versions.VERSIONS)
     assert all(f" {name} " in done.stdout for name in versions.NAMES.values())
+
+
+def test_the_registry_s_program_takes_no_other_word_and_a_pipe_that_closes():
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-m", "kvbench.versions"]
+    done = subprocess.run([*command, "--markdwon"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "unrecognized arguments: --markdwon" in done.stderr
+    piped = f"{' '.join(command)} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", piped], capture_output=True, text=True, env={**environment, **os.environ}
+    )
+    assert "Traceback" not in done.stderr and done.returncode == 0
 
 
 def test_a_model_loads_for_a_version():

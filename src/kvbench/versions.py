@@ -11,6 +11,8 @@ weights). `NAMES` has what each version is called; a name does wherever a versio
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,5 +181,18 @@ def listing(markdown: bool = False) -> str:
     return "\n".join(f"{row[0]:8} {row[1]:23} {row[2]:10} {row[3]}" for row in rows)
 
 
+def main() -> None:
+    """The command line: the registry as a table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kvbench.versions", description="List the versions there are."
+    )
+    parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    shown = listing(parser.parse_args().markdown)
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 if __name__ == "__main__":
-    print(listing(markdown="--markdown" in sys.argv[1:]))
+    main()

@@ -63,7 +63,7 @@ def fit(
         each = (short(found.per_token, 4), size(found.cache_bytes), "yes" if found.fits else "no")
         numbers = (f"{found.tokens:,}", f"{found.sequences:,}")
         rows.append((versions.NAMES[version], *each, *numbers))
-    weights = weight_bytes(shape, range(shape["n_layer"]), dtype)
+    weights = weight_bytes(shape, owners_in("own", shape), dtype)
     print(f"{model} in {dtype}: weights {size(weights)} of {size(room)}")
     print(table(rows))
     print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,11 +16,8 @@ class SchemaError(ValueError):
     """A line that is of no record's type: which, where in it, and why."""
 
 
-def check_record(record: Any, name: str, benchmarks: Sequence[str] | None = None) -> Record:
-    """The record by its type. Raises SchemaError, naming it as `name` does, where it is of none.
-
-    benchmarks: the `benchmark_name`s that there are; without them any is taken.
-    """
+def check_record(record: Any, name: str) -> Record:
+    """The record by its type. Raises SchemaError, naming it as `name` does, where it is of none."""
     try:
         found = msgspec.convert(record, type_of(record))
     except msgspec.ValidationError as error:
@@ -34,11 +30,6 @@ def check_record(record: Any, name: str, benchmarks: Sequence[str] | None = None
         key = timing_key(record)
         if any(key not in run for process in record["processes"] for run in process["runs"]):
             raise SchemaError(f"{name}, processes: a run has no {key!r}")
-    if benchmarks is not None and found.benchmark_name not in benchmarks:
-        raise SchemaError(
-            f"{name}, benchmark_name: {found.benchmark_name[:200]!r} is not one "
-            f"of {', '.join(benchmarks)}"
-        )
     return found
 
 
