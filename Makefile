@@ -52,7 +52,7 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(if $(COVERAGE),--cov=kvbench --cov-report=term:skip-covered)
 
 # The documentation site, in build/site/site; a dead link fails. Published results are pages of it.
-docs: $(READY)
+docs: $(DEV)
 	rm -rf build/site
 	mkdir -p build/site
 	cp -r docs zensical.toml build/site

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,8 @@ from kvbench.plan.code_inputs import reachable
 from kvbench.plan.config import load_schema, resolve
 from kvbench.records.provenance import digest_files
 from kvbench.records.store import read_record
+from perf.copied import ROOT, copy
 
-ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts", "src")
 MARKS = ("SNAKEMAKE", "KVBENCH_")  # of whoever runs this
 
 # The real script, given what Snakemake would give it, after the imports Snakemake puts before it.
@@ -124,13 +122,7 @@ def nothing(settings: dict[str, Any]) -> dict[str, Any]:
 def copied() -> Iterator[Path]:
     """A folder with the project's sources in which nothing has been made."""
     with tempfile.TemporaryDirectory(prefix="kvbench-speed-") as name:
-        folder = Path(name)
-        for part in PARTS:
-            put = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
-            put(ROOT / part, folder / part)
-        (folder / "resources").mkdir()
-        shutil.copy2(ROOT / "resources/manifest.yaml", folder / "resources")
-        yield folder
+        yield copy(Path(name))
 
 
 def _snakemake(folder: Path, *arguments: str) -> tuple[str, float]:

@@ -17,6 +17,7 @@ from kvbench.benchmarks import BENCHMARKS
 from kvbench.job import isolation, terminal
 from kvbench.job.log import import_from
 from kvbench.job.measure import POOLING
+from kvbench.models import hf_files
 from kvbench.peers import PEERS
 from kvbench.plan import (
     cells,
@@ -29,9 +30,16 @@ from kvbench.plan import (
     targets,
 )
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
-from kvbench.plan.study import quality_presets, roofline_source, shape_of, uses_cuda
+from kvbench.plan.study import (
+    known_presets,
+    quality_presets,
+    roofline_source,
+    shape_of,
+    tokenizer_for,
+    uses_cuda,
+)
 from kvbench.plan.targets import FIGURES, ROOFS, TABLES, gathered
-from kvbench.presets import GGUF, HUB_PRESETS, PRESETS, tokenizer_of
+from kvbench.presets import GGUF, HUB_PRESETS, PRESETS
 from kvbench.versions import VERSIONS, cache_module
 
 BEGAN = time.time()
@@ -96,7 +104,7 @@ pathvars:
 wildcard_constraints:
     figure="[a-z]+",
     table="[a-z]+",
-    preset="|".join(map(re.escape, [*PRESETS, "custom"])),
+    preset="|".join(map(re.escape, known_presets(config))),
     version="|".join(map(re.escape, VERSIONS)),
     control="|".join(cells.CONTROLS),
     peer="|".join(map(re.escape, PEERS)),
@@ -155,23 +163,6 @@ def one_of(listings, ask):
 def model_code(script, *modules):
     """The code of a job that runs a preset's model: the script, its architecture, and `modules`."""
     return one_of({arch: code(script, *modules, arch) for arch in ARCHITECTURES}, architecture)
-
-
-@cached_signature
-def weights(wildcards):
-    """The weights file of the wildcards' preset and version."""
-    return cells.weights_file(config, wildcards.preset, wildcards.get("version", "v1"))
-
-
-def own_weights(wildcards):
-    """The weights file of v1, which every version is compared with and fitted from."""
-    return cells.weights_file(config, wildcards.preset)
-
-
-def tokens(split):
-    """The tokenised text of a preset: the split that is scored, or the one it is fitted on."""
-    text = config["perplexity"]["text"]
-    return lambda wildcards: f"resources/tokens/{text}.{split}.{tokenizer_of(wildcards.preset)}.npz"
 
 
 @cached_signature

@@ -32,6 +32,31 @@ def kernels(wildcards):
     return [] if without else NATIVE
 
 
+def weights_files(preset, version="v1"):
+    """The weights file of a preset and version, or every file of its directory."""
+    path = cells.weights_file(config, preset, version)
+    return hf_files.files(path) if preset in config["models"] and Path(path).is_dir() else path
+
+
+@cached_signature
+def weights(wildcards):
+    """The weights of the wildcards' preset and version."""
+    return weights_files(wildcards.preset, wildcards.get("version", "v1"))
+
+
+def own_weights(wildcards):
+    """The weights of v1, which every version is compared with and fitted from."""
+    return weights_files(wildcards.preset)
+
+
+def tokens(split):
+    """The tokenised text of a preset: the split that is scored, or the one it is fitted on."""
+    text = config["perplexity"]["text"]
+    return (
+        lambda wildcards: f"resources/tokens/{text}.{split}.{tokenizer_for(config, wildcards.preset)}.npz"
+    )
+
+
 # What a measuring job reads besides its code, by the name that the registry calls it.
 INPUTS = {
     "weights": weights,
@@ -91,7 +116,9 @@ def gguf(wildcards):
 
 
 def ranks(wildcards):
-    """The file of a tokenizer's merges: GPT-2's own, or converted with the model it belongs to."""
+    """The file of a tokenizer: GPT-2's merges, or what its model's directory or GGUF file holds."""
+    if wildcards.tokenizer in config["models"]:
+        return config["models"][wildcards.tokenizer]["tokenizer"]
     if wildcards.tokenizer in GGUF:
         return f"resources/tokenizers/{wildcards.tokenizer}.tiktoken"
     return "resources/raw/gpt2.tiktoken"

@@ -10,7 +10,7 @@ What an optional entry of the manifest cannot give is replaced by a line that sa
 """
 
 MANIFEST = yaml.safe_load((ROOT / "resources/manifest.yaml").read_text())
-SHAPES = {preset: shape_of(config, preset) for preset in [*PRESETS, "custom"]}
+SHAPES = {preset: shape_of(config, preset) for preset in known_presets(config)}
 
 
 rule fetch_raw:
@@ -82,7 +82,9 @@ rule tokenize_text:
     log:
         "logs/tokenize_text/{text}.{split}.{tokenizer}.log",
     wildcard_constraints:
-        tokenizer="|".join(sorted({tokenizer_of(preset) for preset in PRESETS})),
+        tokenizer="|".join(
+            sorted({re.escape(tokenizer_for(config, preset)) for preset in known_presets(config)})
+        ),
     localrule: True
     conda:
         "../envs/inputs.yaml"

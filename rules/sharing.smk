@@ -81,6 +81,6 @@ rule layers:
     """For every scored preset, the layer map of least calibration loss, to be put into `layer_maps`."""
     input:
         [
-            str(Path(cells.weights_file(config, preset)).with_suffix(".layers.json"))
+            f"resources/weights/{preset}/{cells.weights_base(config, preset)}.layers.json"
             for preset in quality_presets(config)
         ],

@@ -1,13 +1,18 @@
-"""Tokenise one text with a model's byte-pair merges."""
+"""Tokenise one text with a model's byte-pair merges, or with the tokenizer of its directory."""
 
+from kvbench.inputs.model_tokenizer import tokenize_as_model
 from kvbench.inputs.tokens import load_encoding, read_text, tokenize, write_tokens
 from kvbench.inputs.wheel import verify
 from kvbench.job.log import logged
 from kvbench.placeholder import passed_on
+from kvbench.vocabularies import VOCABULARIES
 
 with logged(snakemake.log[0], snakemake.input.code), passed_on(snakemake.output[0]):
-    ranks = verify(snakemake.input.ranks, snakemake.params.entries)
-    encoding = load_encoding(ranks, snakemake.wildcards.tokenizer)
-    tokens = tokenize(read_text(snakemake.input.text), encoding)
+    name, text = snakemake.wildcards.tokenizer, read_text(snakemake.input.text)
+    if name in VOCABULARIES:
+        ranks = verify(snakemake.input.ranks, snakemake.params.entries)
+        tokens = tokenize(text, load_encoding(ranks, name))
+    else:
+        tokens = tokenize_as_model(text, snakemake.input.ranks)
     print(f"{len(tokens.tokens)} tokens")
     write_tokens(snakemake.output[0], tokens)

@@ -7,6 +7,7 @@ from kvbench.bench.setup import ready
 from kvbench.cell import Cell
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
+from kvbench.records.types import Measured
 
 SHAPE = {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 256, "vocab_size": 101}
 CONFIG = resolve(
@@ -41,5 +42,6 @@ def test_measured_counted_and_failed_records_have_one_head(cell):
     ]
     for record in records:
         assert cell.header().items() <= record.items()
+        assert cell.header().keys() <= set(Measured.__struct_fields__)
     assert records[1]["cache_layout"] == measured["cache_layout"]
     assert (records[2]["P"], records[2]["error_detail"]) == (16, "no room")

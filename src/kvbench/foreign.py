@@ -37,8 +37,13 @@ def reading(
     except OSError as error:
         raise refusal(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0][:200]
+        said = printable((str(error).splitlines() or [""])[0][:200])
         raise refusal(f"{path} is not a whole {kind}: {type(error).__name__}: {said}") from error
+
+
+def printable(text: str) -> str:
+    """The text with every character that is none, as a NUL or a tab, escaped: for a message."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def json_object(

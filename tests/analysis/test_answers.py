@@ -152,3 +152,14 @@ def test_a_folder_of_results_answers_from_its_verdicts_and_cells(cells, tmp_path
     lines = answers.text(found).splitlines()
     assert lines[0].startswith("speed of gpt2") and lines[1].startswith("  no difference in speed")
     assert all(len(line) <= 120 for line in lines)
+
+
+def test_memory_that_was_not_weighed_is_the_closed_form(cells):
+    timed = answers.of_preset(cells, "gpt2", "latency_vs_T")
+    (memory,) = (s for s in answers.sections([], timed) if s.question == "memory")
+    said = {answer.name: answer for answer in memory.answers}
+    assert "by the closed form" in memory.about
+    by_hand = 31 * 24 * 12 * 64 * 4  # tokens, K and V of 12 layers, heads, channels, float32
+    assert f"dense keeps {by_hand / 1e6:.2f} MB of cache, none nothing" == str(said["dense"])
+    assert said["int8"].value == pytest.approx(256 / 68)
+    assert not [s for s in answers.sections([], timed, closed_form=False)]

@@ -9,7 +9,8 @@ import pytest
 
 from kvbench.analysis import attribution, drift, scaling
 from kvbench.analysis.rounds import UnpairedError, pairs, rounds, side_by_side
-from kvbench.analysis.verdicts import ABOVE, judge, judge_controls, notes
+from kvbench.analysis.verdict_notes import notes
+from kvbench.analysis.verdicts import ABOVE, judge, judge_controls
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.meters.delay import Delayed, delaying
 from kvbench.costs import forward as costs

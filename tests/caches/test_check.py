@@ -27,7 +27,7 @@ class NoScales(Int8):
 
     def storages(self):
         for layer in self.layers:
-            yield from self.codes(layer)[:2]
+            yield from self.held(layer)[:2]
 
 
 class OneRowLate(Dense):

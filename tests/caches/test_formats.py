@@ -21,7 +21,7 @@ KEPT = [name for name in CACHES if name != "none"]
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     """A window that a short sequence moves past."""
-    monkeypatch.setattr(window.KVCache, "window", 20)
+    monkeypatch.setattr(window.Window, "window", 20)
 
 
 def wide_awake(arch, layer_map="pairs", name=None):

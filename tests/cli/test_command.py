@@ -1,8 +1,11 @@
 """The command: what it takes, what it says, and how every wrong word ends."""
 
+import contextlib
 import csv
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -125,8 +128,8 @@ def test_words_name_caches_benchmarks_and_studies():
 def test_a_run_that_names_caches_measures_them_alone():
     given = composed("v1", "int8", models=["gpt2"], depths=[512], batch_size=[8])
     assert given["study"] == "run" and given["versions"] == ["v1", "int8"]
-    assert given["benchmarks"] == ["decode", "vram"] and given["decode"] == {"depths": [512]}
-    assert given["prompt_length"] == 512 and given["batch_size"] == [8]
+    assert given["benchmarks"] == ["decode"] and given["decode"] == {"depths": [512]}
+    assert given["batch_size"] == [8]
     whole = resolve(given, load_schema())
     assert whole["pretrained"] == ["gpt2"] and whole["versions"] == ["v1", "v2"]
     real = composed("int8", models=["smollm2"])
@@ -316,6 +319,50 @@ def test_a_forecast_follows_what_earlier_processes_took(results):
     more = resolve({"pretrained": "gpt2", "replicates": 4}, load_schema(), name="mine")
     samples = [path for path in estimate.cells_of(more) if "/samples/latency/" in path]
     assert len(samples) == 4 * len(more["versions"]) * len(more["T_values"])
+
+
+@pytest.mark.parametrize(
+    "done, took, expected", [(0, 10, 90), (5, 200, 0), (10, 30, 270), (50, 25, 25), (120, 99, 0)]
+)
+def test_what_is_left_goes_by_the_forecast_and_then_by_the_pace(done, took, expected):
+    assert estimate.left(100, done, took) == expected
+
+
+@pytest.mark.parametrize("seconds, said", [(40.4, "40 s"), (380, "6 min"), (9000, "2 h 30 min")])
+def test_a_time_is_said_as_people_say_it(seconds, said):
+    assert estimate.words(seconds) == said
+
+
+def test_a_terminal_shows_what_is_left_and_what_was_said(tmp_path, monkeypatch):
+    """On a pseudo-terminal: the bar, lines that are no progress, and a failure's status."""
+    program = "print('[ 1/2] made  3 s'); print('a warning'); raise SystemExit({})"
+    shown = """
+import sys
+from kvbench.cli.errors import Failed
+from kvbench.cli.run import execute
+try:
+    execute([sys.executable, '-c', {program!r}], {{}}, 60.0)
+except Failed as error:
+    print(f'kvbench: {{error}}')
+"""
+    for status, words in ((0, "100 %"), (3, "kvbench: a job failed")):
+        code = shown.format(program=program.format(status))
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(tmp_path) | {"PYTHONPATH": "src", "TERM": "xterm"},
+        ) as process:
+            os.close(theirs)
+            said = b""
+            with contextlib.suppress(OSError):  # the other end is closed
+                while part := os.read(ours, 4096):
+                    said += part
+            process.wait()
+        os.close(ours)
+        text = said.decode()
+        assert "a warning" in text and words in text and "left" in text, text
 
 
 def test_a_budget_buys_processes(tmp_path, monkeypatch):

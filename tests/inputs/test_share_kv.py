@@ -10,7 +10,7 @@ from kvbench.inputs.least_squares import key_map, match_heads
 from kvbench.inputs.share_kv import choose, fit
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.build import build
-from kvbench.models.llama import rotate, rotation
+from kvbench.models.rotation import rotate, rotation, speeds
 from kvbench.models.weights import save
 from kvbench.plan.cells import cell, training_job, weights_file
 from kvbench.plan.config import ConfigError, load_schema, resolve
@@ -100,7 +100,7 @@ def test_rotary_key_maps_commute_with_rotation():
     k, M = random(400, 16), turning(16, seed=3)
     found = key_map(k, k @ M, rotary=True)
     assert torch.allclose(found.float(), M, atol=1e-5)
-    cos, sin = rotation(torch.arange(400), 16, 10_000.0)
+    cos, sin = rotation(torch.arange(400), speeds(16, 10_000.0))
     turned = [rotate(x[None, None], cos, sin) for x in (k, k @ M)]
     assert torch.allclose(turned[0] @ found.float(), turned[1], atol=1e-4)
 

@@ -8,11 +8,12 @@ import jsonschema
 import msgspec
 import pytest
 
+from kvbench.analysis.pool import OF_A_PROCESS
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records import schema
 from kvbench.records.benchmark_types import TYPES
 from kvbench.records.store import SCHEMA_VERSION
-from kvbench.records.timed_types import Run
+from kvbench.records.timed_types import Process, Run
 from kvbench.records.types import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,10 @@ def test_published_lines_are_records(path):
     validator = jsonschema.Draft202012Validator(schema.json_schema())
     for line in current[:: max(1, len(current) // 5)]:
         validator.validate(json.loads(line))
+
+
+def test_pooling_keeps_of_a_process_what_its_type_names():
+    assert set(OF_A_PROCESS) == set(Process.__struct_fields__)
 
 
 WRONG = pytest.mark.parametrize(

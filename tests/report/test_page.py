@@ -1,11 +1,15 @@
 """The page of a study in a real browser: what is said, where it stands, and what can be done."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from project import ROOT
 from studies import PUBLISHED, published, study
 
 from kvbench.analysis.answers import SPEED
@@ -185,7 +189,7 @@ def test_the_answers_of_every_other_place_are_one_click_away(shown):
     made = published("depth_batch")
     tab = shown(made)
     assert not tab.locator(".elsewhere li").first.is_visible()
-    tab.get_by_text("At 8 other batches and lengths").click()
+    tab.get_by_text("At other batches and lengths (8)").click()
     first = tab.locator(".elsewhere li").first
     assert first.is_visible() and first.get_attribute("class") == "slower"
     (row,) = (r for r in made.verdicts[0]["rows"] if r["verdict"] == "slower")
@@ -438,3 +442,29 @@ def test_the_command_writes_the_page_of_two_studies(tmp_path, capsys):
     page = now.with_name("compared.html")
     assert f"page: {page}" in capsys.readouterr().out
     assert "int8 of gpt2 at batch 1, T 8 is now slower" in page.read_text()
+
+
+WITHOUT = """
+import runpy, sys
+from types import SimpleNamespace
+
+class Files(list):
+    code = "none"
+
+sys.modules["altair"] = None
+snakemake = SimpleNamespace(log=[sys.argv[1]], input=Files(), params=None, output=[])
+runpy.run_path("scripts/page.py", init_globals={"snakemake": snakemake})
+"""
+
+
+def test_a_library_that_is_missing_is_named_with_what_brings_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(tmp_path / "page.log")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "altair is not installed: pip install '.[page]' has all" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -3,16 +3,14 @@
 import json
 import math
 import os
-import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "config", "envs", "profiles", "report", "rules", "scripts", "src")
+from perf.copied import ROOT as ROOT
+from perf.copied import copy
 
 TOY = """
 pretrained: null
@@ -39,17 +37,6 @@ def run(cell, weights, kernels=None):
     lived = {"began": began, "ended": time.monotonic(), "torch": "torch" in sys.modules}
     return {"version": cell.version, "T": cell.T, "device": device, **lived}
 """
-
-
-def copy(folder):
-    """The project's sources in `folder`; nothing is made there yet."""
-    for part in PARTS:
-        source = ROOT / part
-        put = shutil.copytree if source.is_dir() else shutil.copy2
-        put(source, folder / part)
-    (folder / "resources").mkdir()
-    shutil.copy2(ROOT / "resources/manifest.yaml", folder / "resources")
-    return folder
 
 
 def toy(folder):

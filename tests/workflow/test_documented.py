@@ -14,8 +14,14 @@ from importlib.util import find_spec
 import pytest
 from project import ROOT, copy, environment
 
-PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))]
-OTHERS = ("docker", "chromium", "pip", "ncu", "METRICS=$(python")
+from kvbench.cli.caches import BEGINNING
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")),
+]
+OTHERS = ("docker", "pip", "pre-commit", "chromium", "ncu", "METRICS=$(python")
 # What is no plan of an empty clone, and why.
 LEFT_OUT = {
     "--report": "a report is of results",
@@ -31,6 +37,7 @@ def commands(page):
     joined = re.sub(r"\\\n\s*", " ", text)
     found = re.findall(r"^\$ (.*?)(?:\s{2,}#.*|\s+\.\.\.)?$", joined, re.M)
     found += re.findall(r"`((?:snakemake --cores|make|python -m) [^`]*)`", joined)
+    found += re.findall(r"`(kvbench [a-z-]+ [^`A-Z]*)`", joined)
     return [command.strip() for command in found]
 
 
@@ -38,11 +45,13 @@ EVERY = list(dict.fromkeys(command for page in PAGES for command in commands(pag
 SNAKEMAKE = [command for command in EVERY if command.startswith("snakemake")]
 MAKE = [command for command in EVERY if command.startswith("make")]
 PYTHON = [command for command in EVERY if command.startswith("python")]
+KVBENCH = [command for command in EVERY if re.match(r"(\.venv/bin/)?kvbench ", command)]
 
 
 def test_every_command_is_of_a_known_kind():
     assert len(SNAKEMAKE) > 25 and len(MAKE) > 4 and len(PYTHON) > 4
-    rest = [c for c in EVERY if c not in {*SNAKEMAKE, *MAKE, *PYTHON}]
+    assert len(KVBENCH) > 15
+    rest = [c for c in EVERY if c not in {*SNAKEMAKE, *MAKE, *PYTHON, *KVBENCH}]
     assert all(command.startswith(OTHERS) for command in rest), rest
 
 
@@ -90,6 +99,8 @@ def test_snakemake_plans_it_at_once(empty, command):
         assert "there is no ncu on PATH" in said(empty, *ask, code=1)
     elif words[-1] == "compare":
         assert "'compare.baseline' is null" in said(empty, *ask, code=1)
+    elif "--dag" in words or "--rulegraph" in words:
+        assert re.search(r"digraph|flowchart|mermaid", said(empty, *ask))
     else:
         assert "This was a dry-run" in said(empty, *ask)
 
@@ -123,6 +134,31 @@ def clone(tmp_path_factory):
 def test_make_knows_it(empty, command):
     words = [word for word in shlex.split(command) if not word.endswith("=...")]
     assert said(empty, words[0], "--dry-run", "--assume-old=.venv/.ready", *words[1:]).strip()
+
+
+@pytest.mark.parametrize("command", KVBENCH)
+def test_the_command_takes_it(empty, command):
+    """What needs results that an empty clone lacks says so in one line."""
+    words = [word for word in shlex.split(command)[1:] if word != "..."]
+    again = {"run": ["--dry-run"], "doctor": ["--seconds", "0"], "page": ["--help"]}
+    words += again.get(words[0], [])
+    if words[0] == "list" and len(words) == 1:
+        words.append("caches")
+    (empty / "my_cache.py").unlink(missing_ok=True)
+    if words[0] != "new-cache":
+        (empty / "my_cache.py").write_text(BEGINNING.format(title="mine"))
+    shutil.rmtree(empty / ".snakemake", ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "kvbench", *words],
+        cwd=empty,
+        env=environment(empty) | {"PYTHONPATH": str(empty / "src")},
+        capture_output=True,
+        text=True,
+    )
+    if words[0] in ("show", "compare") and "published" not in command:
+        assert done.returncode == 2 and "no results" in done.stderr and done.stderr.count("\n") == 1
+    else:
+        assert done.returncode == 0 and done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("command", PYTHON)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, at, judge
+from kvbench.analysis.verdict_notes import at
+from kvbench.analysis.verdicts import IMPLEMENTATIONS, judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
@@ -86,7 +87,8 @@ def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
     read = new(written("cells", "vram_*.jsonl", "perplexity_*.jsonl"))
     read += written("cells", "latency_*.jsonl", "decode_*.jsonl") if verdicts else []
     records = [cell for _, cell in each_cell(map(str, read))]
-    return sections([read_record(path) for path in verdicts], records)
+    closed = not written("cells", "vram_*.jsonl")
+    return sections([read_record(path) for path in verdicts], records, closed)
 
 
 def ending(folder: str | Path, since: float = 0.0) -> str:
@@ -120,20 +122,27 @@ def of_records(records: Iterable[Record], margin: float) -> list[Section]:
     return sections(verdicts, cells)
 
 
-def sections(verdicts: Sequence[Record], cells: Sequence[Record]) -> list[Section]:
+def sections(
+    verdicts: Sequence[Record], cells: Sequence[Record], closed_form: bool = True
+) -> list[Section]:
     """Each question that these records answer, speed first, one section a preset.
 
     `verdicts` are records of `kvbench.analysis.verdicts.judge`, `cells` all cells of the study:
     timed ones give names and noise, those of memory and perplexity their own sections. Speed is
-    that of the largest batch and T, and of the largest batch and depth; memory likewise.
+    that of the largest batch and T, and of the largest batch and depth; memory likewise, which by
+    default is the closed form of the timed cells where nothing was weighed.
     """
     found = [
         speed_section(record, of_preset(cells, record["pretrained"], *TIMED), axis)
         for record in verdicts
         for axis in ("T", "depth")
     ]
-    for make, benchmark in ((memory_section, "vram_vs_T"), (quality_section, "perplexity")):
-        own = [cell for cell in cells if cell["benchmark_name"] == benchmark]
+    kinds = by(cells, "benchmark_name")
+    weighed = kinds.get("vram_vs_T", [])
+    if not weighed and closed_form:
+        timed = by([*kinds.get("decode", kinds.get("latency_vs_T", []))], "pretrained").values()
+        found += map(stored_section, timed)
+    for make, own in ((memory_section, weighed), (quality_section, kinds.get("perplexity", []))):
         found += [make(here) for here in by(own, "pretrained").values()]
     return [section for section in found if section is not None]
 
@@ -211,6 +220,28 @@ def memory_section(cells: Sequence[Record]) -> Section | None:
     return Section(MEMORY, first["pretrained"], about, answers)
 
 
+def stored_section(cells: Sequence[Record]) -> Section | None:
+    """What the caches of timed cells store, by the closed form, at the largest batch and length."""
+    place = max(map(_place, cells))
+    here = {cell["version"]: cell for cell in measured(cells) if _place(cell) == place}
+    names = names_of(cells)
+    answers = [_stored(here[a], here[b], names) for a, b in pairs(list(here))]
+    if not answers:
+        return None
+    first = next(iter(here.values()))
+    about = f"{at(first)}, {first['dtype']}, by the closed form (benchmark vram weighs)"
+    return Section(MEMORY, first["pretrained"], about, answers)
+
+
+def _stored(cell: Record, against: Record, names: Mapping[str, str]) -> Answer:
+    tokens = cell.get("depth") or cell["prompt_length"] + cell["T"] - 1
+    kept = [
+        cell["batch_size"] * tokens * record["cache_bytes_per_token"] for record in (cell, against)
+    ]
+    mine, other = ({**r, CACHE: n} for r, n in zip((cell, against), kept, strict=True))
+    return _memory(mine, other, names)
+
+
 def quality_section(cells: Sequence[Record]) -> Section | None:
     """What reading K and V through each cache does to perplexity, against v1."""
     names = names_of(cells)
@@ -276,7 +307,7 @@ def _memory(cell: Record, against: Record, names: Mapping[str, str]) -> Answer:
         word = EQUAL if times == 1 else SMALLER if times > 1 else LARGER
         by = "the same" if times == 1 else f"{short(max(times, 1 / times))} times {word}"
         text = f"{a} keeps {_kept(cell)}, {b} {size(against[CACHE])}: {by}"
-    if not lost:
+    if not lost and "peak_memory_bytes" in cell:
         peaks = (size(c["peak_memory_bytes"]) for c in (cell, against))
         text += "; peak {} against {}".format(*peaks)
     return Answer(

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kvbench.analysis import roofline
 from kvbench.analysis.answers import NOT_SHOWN, Section
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, at
+from kvbench.analysis.verdict_notes import at
+from kvbench.analysis.verdicts import IMPLEMENTATIONS
 from kvbench.records.record import Record, by, measured
 from kvbench.stats.decisions import FASTER, INCONCLUSIVE, SLOWER
 from kvbench.stats.digits import short, spoken

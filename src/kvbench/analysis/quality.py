@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from kvbench.costs.forward import head_dim
+from kvbench.costs.forward import head_dim, kept_bytes
+from kvbench.costs.layout import equal_rows
 from kvbench.records.record import Row, measured
 from kvbench.stats.digits import short, spoken
 
@@ -94,8 +95,8 @@ def change_words(cell: Row, interval: bool = True) -> str:
 def compression(cell: Row) -> dict[str, float | None]:
     """How many times smaller a token's cache is than a dense one, every layer its own, by dtype."""
     shape, kept = cell["model_config"], cell["cache_bytes_per_token"]
-    heads = shape.get("n_kv_head", shape["n_head"])
-    numbers = 2 * shape["n_layer"] * heads * head_dim(shape)
+    one, tokens = equal_rows(head_dim(shape)), cell["context"] - 1  # a byte a number
+    numbers = kept_bytes(shape, range(shape["n_layer"]), 1, one, tokens) / tokens
     return {name: numbers * size / kept if kept else None for name, size in ITEMSIZES.items()}
 
 

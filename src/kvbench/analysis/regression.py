@@ -14,7 +14,8 @@ from typing import Any
 
 from kvbench.analysis.drift import compare_cells
 from kvbench.analysis.table import Table
-from kvbench.analysis.verdicts import ALPHA, at, speedup
+from kvbench.analysis.verdict_notes import at
+from kvbench.analysis.verdicts import ALPHA, speedup
 from kvbench.records.gather import read_lines as read_lines_of
 from kvbench.records.read import MixedRecordsError
 from kvbench.records.record import SETTING, TIMED, Record, is_error, times_ms

@@ -8,38 +8,23 @@ cells; over batch from decode cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from statistics import fmean, median
 
 import numpy as np
 
 from kvbench.analysis.bounds import step_cost
-from kvbench.analysis.drift import Paced, to_round_pace
+from kvbench.analysis.points import Points, of_generation, of_steps, pace_by_cell
 from kvbench.analysis.rounds import APART, UnpairedError, by_place, rounds, side_by_side
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, apart, by, measured
 from kvbench.stats.lines import BEYOND, BreakEven, Line, break_even, fit_line
 from kvbench.stats.paired import t_interval
 
-MOST = 64  # depths fitted: Theil and Sen's line takes the slope of every two of them
 LEVEL = 0.95
 BELOW = "error: slope below what its bytes take"
 SAME_SLOPE = "faster, slopes too close to tell where"
 FAR = 1024  # cached tokens, over which the modelled slope is taken
-
-
-@dataclass(frozen=True)
-class Points:
-    """One version's times: x (depths or batch sizes), and per process the ms at each x.
-
-    Times are at the pace of their round; lost: degrees of freedom that this took.
-    """
-
-    x: list[int]
-    times: dict[int, list[float]]
-    cells: list[Record]
-    lost: float
 
 
 def table(records: Sequence[Record], axis: str) -> Table:
@@ -82,22 +67,22 @@ def _with_own_baseline(
 
 
 def _depth_rows(whole: Sequence[Record], roofs: Record | None) -> list[Record]:
-    found, pace = [], _pace(whole)
+    found, pace = [], pace_by_cell(whole)
     for batch, here in by([c for c in whole if "T" in c], "batch_size").items():
         longest = {c["version"]: c for c in sorted(here, key=lambda c: c["T"])}
-        points = {name: _of_generation(longest[name], pace) for name in by(here, "version")}
+        points = {name: of_generation(longest[name], pace) for name in by(here, "version")}
         found += _fitted(points, {"batch_size": batch, "from": "generation"}, roofs, "depth")
     for batch, here in by([c for c in whole if "depth" in c], "batch_size").items():
-        points = {name: _of_steps(own, "depth", pace) for name, own in by(here, "version").items()}
+        points = {name: of_steps(own, "depth", pace) for name, own in by(here, "version").items()}
         found += _fitted(points, {"batch_size": batch, "from": "decode"}, roofs, "depth")
     return found
 
 
 def _batch_rows(whole: Sequence[Record], roofs: Record | None) -> list[Record]:
-    found, pace = [], _pace(whole)
+    found, pace = [], pace_by_cell(whole)
     for depth, here in by(whole, "depth").items():
         points = {
-            name: _of_steps(own, "batch_size", pace) for name, own in by(here, "version").items()
+            name: of_steps(own, "batch_size", pace) for name, own in by(here, "version").items()
         }
         found += _fitted(points, {"depth": depth}, roofs, "batch_size")
     return found
@@ -125,54 +110,6 @@ def notes(roofs: Record | None, axis: str = "depth") -> list[str]:
         "where the verdicts are, so that versions met the same machine; what rounds have apart is "
         "in the intervals. A slope below what its bytes take by more than its error is flagged.",
     ]
-
-
-def _pace(cells: Sequence[Record]) -> dict[int, Paced]:
-    """What brings each cell's runs to their round's pace, by the cell's identity."""
-    return {id(cell): paced for cell, paced in zip(cells, to_round_pace(cells), strict=True)}
-
-
-def _of_generation(cell: Record, pace: dict[int, Paced]) -> Points:
-    """At most MOST steps, evenly spread; step i attends to prompt_length + i tokens."""
-    last = min(cell["T"] - 1, cell["model_config"]["block_size"] - cell["prompt_length"])
-    n = min(last, MOST)
-    steps = [1 + round(k * (last - 1) / (n - 1)) for k in range(n)] if n > 1 else []
-    own = pace[id(cell)]
-    times = {
-        r: [median(step) for step in zip(*runs, strict=True)]
-        for r, runs in _scaled(cell, own, lambda run: [run["step_ms"][i] for i in steps]).items()
-    }
-    return Points([cell["prompt_length"] + i for i in steps], times, [cell], own.lost)
-
-
-def _of_steps(cells: Sequence[Record], axis: str, pace: dict[int, Paced]) -> Points:
-    """Decode cells along one axis; a step over D cached tokens attends to D + 1."""
-    line = sorted(cells, key=lambda cell: cell[axis])
-    of = [
-        {
-            r: median(ms for (ms,) in runs)
-            for r, runs in _scaled(cell, pace[id(cell)], lambda run: [run["tpot_ms"]]).items()
-        }
-        for cell in line
-    ]
-    shared = set.intersection(*map(set, of))
-    x = [cell[axis] + (axis == "depth") for cell in line]
-    times = {r: [times[r] for times in of] for r in sorted(shared)}
-    return Points(x, times, line, fmean(pace[id(cell)].lost for cell in line))
-
-
-def _scaled(
-    cell: Record, pace: Paced, times_of: Callable[[Record], list[float]]
-) -> dict[int, list[list[float]]]:
-    """Per process, the times of each run at the pace of its round."""
-    return {
-        p["replicate"]: [
-            [float(ms * factor) for ms in times_of(run)]
-            for run, factor in zip(p["runs"], pace.factors[p["replicate"]], strict=True)
-        ]
-        for p in cell["processes"]
-        if p["replicate"] in pace.factors
-    }
 
 
 def _fitted(

@@ -18,12 +18,13 @@ from kvbench.bench.meters import machine
 from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
-from kvbench.costs.forward import ITEMSIZE, head_dim, kv_heads
+from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes, weight_bytes
 from kvbench.engine.backend import PLAIN, Choice, settle
 from kvbench.engine.fast_cache import decode_kernel, with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
 from kvbench.engine.packed_linear import copied_bytes, pack
 from kvbench.job import devices
+from kvbench.job.memory import check_memory
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 
@@ -141,8 +142,16 @@ def cache_bytes(cell: Cell) -> dict[str, Any]:
     """
     shape, tokens = cell.model_config, cell.max_cached_tokens()
     layout = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
-    per_token = round(kv_heads(shape, cell.layer_owner, 1) * layout.bytes(tokens) / tokens)
+    per_token = round(kept_bytes(shape, cell.layer_owner, 1, layout, tokens) / tokens)
     return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
+
+
+def least_bytes(cell: Cell) -> tuple[int, int]:
+    """Bytes of a cell's weights, and of its cache as filled as the cell fills it."""
+    shape, owner = cell.model_config, cell.layer_owner
+    kept = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
+    cache = kept_bytes(shape, owner, cell.batch_size, kept, cell.max_cached_tokens())
+    return weight_bytes(shape, owner, cell.dtype), cache
 
 
 @contextmanager
@@ -156,15 +165,16 @@ def ready(cell: Cell, weights: str | None, kernels: str | None = None) -> Iterat
     choice = settle(cell, device, kernels) if cell.timed else PLAIN
     with devices.device_lock(device, shared=not cell.timed and device == "cpu") as held:
         torch.manual_seed(cell.seed)
+        if device == "cpu":
+            check_memory(*least_bytes(cell))
         model = build(
             cell.model_config, cell.layer_owner, cell.dtype, weights, cell.seed, device, cell.fold
         )
-        weight_bytes = tensor_bytes(model.parameters())
+        weighed = tensor_bytes(model.parameters())
         pack(model, choice)
-        packed_bytes = tensor_bytes(model.parameters()) + copied_bytes(model) - weight_bytes
+        packed = tensor_bytes(model.parameters()) + copied_bytes(model) - weighed
         draw = torch.Generator().manual_seed(cell.seed)
         shape = (cell.batch_size, cell.prompt_length)
         prompt = torch.randint(cell.model_config["vocab_size"], shape, generator=draw)
         watch = machine.Watch(device, cell.threads)
-        weighed = (weight_bytes, packed_bytes)
-        yield Setup(cell, device, model, prompt.to(device), choice, *weighed, held, watch)
+        yield Setup(cell, device, model, prompt.to(device), choice, weighed, packed, held, watch)

@@ -11,7 +11,7 @@ import functools
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend
 from kvbench.costs.layout import Layout
 
 BLOCK = 64  # tokens: reserved capacity is a multiple of this, so that memory grows with T
+QUERIES = 256  # of a forward of many tokens that attend at a time to a window
 
 
 class Shape(Protocol):
@@ -43,13 +44,16 @@ class Shape(Protocol):
     def head_dim(self) -> int: ...
     @property
     def owning_layers(self) -> list[int]: ...
+    @property
+    def windows(self) -> Sequence[int]: ...
 
 
 class Cache(ABC):
     """K and V of every owning layer, for up to `capacity` tokens.
 
     layers: the owning layers. Storage is (B, n_head, capacity, head_dim) per layer, allocated once:
-    a step allocates nothing that grows.
+    a step allocates nothing that grows. windows: of every layer of the model, the newest tokens
+    that it sees, 0 for all; the cache's own are those that its capacity goes beyond.
     """
 
     def __init__(
@@ -61,10 +65,14 @@ class Cache(ABC):
         capacity: int,
         dtype: torch.dtype,
         device: torch.device | str,
+        windows: Sequence[int] = (),
     ) -> None:
         self.layers = list(layers)
         self.batch, self.n_head, self.head_dim, self.capacity = batch, n_head, head_dim, capacity
         self.dtype, self.device = dtype, torch.device(device)
+        self.windows = {i: windows[i] for i in self.layers if windows and 0 < windows[i] < capacity}
+        # (first, newest) tokens that a layer keeps in rows that take turns (`caches.rows`).
+        self.rings: dict[int, tuple[int, int]] = {}
         self.length = 0  # tokens held
 
     @abstractmethod
@@ -74,6 +82,10 @@ class Cache(ABC):
     @abstractmethod
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """Causal attention of the T newest tokens, q (B, nh, T, head_dim), over `layer`'s K/V."""
+
+    def slot(self, layer: int, position: int) -> int:
+        """The row of the token at `position`, where a cache keeps one row a token."""
+        return position
 
     def positions(self, T: int) -> Tensor:
         """The positions (T,) of the T tokens after the `length` held."""
@@ -102,8 +114,9 @@ class Cache(ABC):
 
     def used_bytes(self) -> int:
         """Bytes that hold the `length` tokens, by the closed form."""
-        kept = self.layout(self.head_dim, self.dtype.itemsize).bytes(self.length)
-        return len(self.layers) * self.batch * self.n_head * kept
+        layout = self.layout(self.head_dim, self.dtype.itemsize)
+        kept = sum(layout.within(self.windows.get(i, 0)).bytes(self.length) for i in self.layers)
+        return self.batch * self.n_head * kept
 
     def reserved_bytes(self) -> int:
         """Bytes of the storages themselves."""
@@ -124,6 +137,9 @@ class CacheWrapper(Cache):
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         return self.cache.attend(layer, q)
+
+    def slot(self, layer: int, position: int) -> int:
+        return self.cache.slot(layer, position)
 
     def positions(self, T: int) -> Tensor:
         return self.cache.positions(T)
@@ -189,6 +205,7 @@ def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cac
         capacity,
         like.dtype,
         like.device,
+        **({"windows": config.windows} if any(config.windows) else {}),
     )
 
 
@@ -197,14 +214,45 @@ def layout_of(name: str, head_dim: int, itemsize: int) -> Layout:
     return cache_class(name).layout(head_dim, itemsize)
 
 
-def causal_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Fused attention of T queries, the newest of S keys: query i sees keys 0 .. S - T + i."""
+def causal_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:
+    """Fused attention of T queries, the newest of S keys: query i sees keys 0 .. S - T + i.
+
+    With a `window`, the newest `window` of these alone.
+    """
     T, S = q.size(2), k.size(2)
     grouped = q.size(1) != k.size(1)
+    if 0 < window < S:
+
+        def some(q: Tensor, keys: Tensor, seen: Tensor) -> Tensor:
+            low, n = int(keys[0]), len(keys)
+            near_k, near_v = k.narrow(2, low, n), v.narrow(2, low, n)
+            return F.scaled_dot_product_attention(q, near_k, near_v, seen, enable_gqa=grouped)
+
+        return windowed(q, torch.arange(S, device=q.device), window, some)
     if T == 1 or T == S:
         return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=grouped)
     mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+
+
+Some = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, indices of keys, what is seen
+
+
+def windowed(q: Tensor, keys: Tensor, window: int, attend: Some, first: int = 0) -> Tensor:
+    """Attention of T queries, the newest of the positions `keys`, to the newest `window` of each.
+
+    A query also sees the positions below `first`. Queries go some at a time, so that no mask and
+    no row is larger than two windows: `attend(q, indices, seen)` with seen (queries, indices).
+    """
+    T, parts, step = q.size(2), [], max(window, QUERIES)
+    for at in range(0, T, step):
+        query = keys[len(keys) - T :][at : at + step, None]
+        near = (keys > query[0] - window) & (keys <= query[-1]) | (keys < first)
+        (some,) = near.nonzero(as_tuple=True)
+        key = keys[some]
+        seen = (key <= query) & ((key > query - window) | (key < first))
+        parts.append(attend(q[:, :, at : at + step], some, seen))
+    return torch.cat(parts, 2)
 
 
 def sdpa_backend(q: Tensor, k: Tensor, mask: Tensor | None = None) -> str:

@@ -84,7 +84,7 @@ class ChannelCache(Cache):
             own = (queries[:, None] == keys).repeat(rows.size(2) // T, 1)  # (R, keys)
             mixed = scores[..., first : blocks * BLOCK]
             mixed.copy_(torch.where(own, seen[..., : len(keys)], mixed))
-        hide_future(scores, T)
+        hide_future(scores, T, self.windows.get(layer, 0))
         p = scores.softmax(-1)
         return ungrouped(weigh(p, self.v[layer][:, :, :S], self.v_scale[layer][:, :, :S]), q)
 

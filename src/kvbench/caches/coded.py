@@ -6,20 +6,20 @@ probabilities; codes are widened KEYS at a time. Shapes: R = nh / nkv * T querie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from kvbench.caches import Cache
-from kvbench.kernels.reference import dequantise, widen
+from kvbench.caches.rows import RowCache
+from kvbench.kernels.reference import widen
 
 KEYS = 256  # keys widened at a time: the largest copy of codes in fp32
 
 Quantise = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-class CodedRows(Cache):
+class CodedRows(RowCache):
     """K and V as one row of codes and one fp32 scale a token, head, layer and sequence."""
 
     quantise: staticmethod[[Tensor], tuple[Tensor, Tensor]]
@@ -28,44 +28,37 @@ class CodedRows(Cache):
         super().__init__(*args, **kwargs)
         one = torch.zeros(self.batch, self.n_head, 1, self.head_dim, device=self.device)
         like, _ = self.quantise(one)
-        shape = (self.batch, self.n_head, self.capacity)
 
         def zeros(*width: int, dtype: torch.dtype) -> dict[int, Tensor]:
-            size = (*shape, *width)
-            return {i: torch.zeros(size, dtype=dtype, device=self.device) for i in self.layers}
+            size = self.batch, self.n_head
+            return {
+                i: torch.zeros(*size, self.room(i), *width, dtype=dtype, device=self.device)
+                for i in self.layers
+            }
 
         self.k, self.v = (zeros(like.size(-1), dtype=like.dtype) for _ in "kv")
         self.k_scale, self.v_scale = (zeros(dtype=torch.float32) for _ in "kv")
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
-        new = slice(self.length, self.length + k.size(2))
-        self.k[layer][:, :, new], self.k_scale[layer][:, :, new] = self.quantise(k)
-        self.v[layer][:, :, new], self.v_scale[layer][:, :, new] = self.quantise(v)
-
-    def attend(self, layer: int, q: Tensor) -> Tensor:
-        end = self.length + q.size(2)
-        k, v, k_scale, v_scale = (stored[:, :, :end] for stored in self.codes(layer))
-        return folded_attention(q, k, k_scale, v, v_scale)
-
-    def codes(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def held(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Codes of K and of V of one layer, and their scales."""
         return self.k[layer], self.v[layer], self.k_scale[layer], self.v_scale[layer]
 
-    def floats(self, layer: int) -> tuple[Tensor, Tensor]:
-        """K and V of one layer as attention sees them, in fp32."""
-        k, v, k_scale, v_scale = self.codes(layer)
-        return dequantise(k, k_scale), dequantise(v, v_scale)
+    def encode(self, k: Tensor, v: Tensor) -> Sequence[Tensor]:
+        (k, k_scale), (v, v_scale) = self.quantise(k), self.quantise(v)
+        return k, v, k_scale, v_scale
 
-    def storages(self) -> Iterator[Tensor]:
-        for layer in self.layers:
-            yield from self.codes(layer)
+    def read(self, q: Tensor, rows: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
+        k, v, k_scale, v_scale = rows
+        return folded_attention(q, k, k_scale, v, v_scale, seen)
 
 
-def folded_attention(q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: Tensor) -> Tensor:
+def folded_attention(
+    q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: Tensor, seen: Tensor | None = None
+) -> Tensor:
     """Causal attention of T queries, the newest of S keys, over codes.
 
     q (B, nh, T, hs); k, v (B, nkv, S, hs) int8, or two int4 in a byte; scales (B, nkv, S) fp32;
-    returns q's shape and dtype.
+    returns q's shape and dtype. `seen` (T, S) says which keys a query sees instead.
     """
     rows = grouped(q, k.size(1))
     scores = rows.new_empty(*rows.shape[:3], k.size(2))
@@ -73,7 +66,10 @@ def folded_attention(q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: 
         keys = slice(at, at + KEYS)
         torch.matmul(rows, widen(k[:, :, keys]).mT, out=scores[..., keys])
     scores *= k_scale.unsqueeze(2)
-    hide_future(scores, q.size(2))
+    if seen is None:
+        hide_future(scores, q.size(2))
+    else:
+        scores.unflatten(2, (-1, q.size(2))).masked_fill_(~seen, -torch.inf)
     return ungrouped(weigh(scores.softmax(-1), v, v_scale), q)
 
 
@@ -88,12 +84,17 @@ def ungrouped(y: Tensor, q: Tensor) -> Tensor:
     return y.reshape(q.shape).to(q.dtype)
 
 
-def hide_future(scores: Tensor, T: int) -> None:
-    """Hide from each of the T newest queries of scores (B, nkv, R, S) the keys after it."""
-    if T > 1:
-        S = scores.size(-1)
-        future = torch.ones(T, S, dtype=torch.bool, device=scores.device).triu(S - T + 1)
-        scores.unflatten(2, (-1, T)).masked_fill_(future, -torch.inf)
+def hide_future(scores: Tensor, T: int, window: int = 0) -> None:
+    """Hide from each of the T newest queries of scores (B, nkv, R, S) the keys after it.
+
+    With a `window`, also those that are not among its newest `window`.
+    """
+    S = scores.size(-1)
+    if T > 1 or 0 < window < S:
+        hidden = torch.ones(T, S, dtype=torch.bool, device=scores.device)
+        past = hidden.tril(S - T - window) if window else None
+        hidden = hidden.triu(S - T + 1) if past is None else hidden.triu(S - T + 1) | past
+        scores.unflatten(2, (-1, T)).masked_fill_(hidden, -torch.inf)
 
 
 def weigh(p: Tensor, v: Tensor, v_scale: Tensor) -> Tensor:

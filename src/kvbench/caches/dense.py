@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from kvbench.caches import Cache, causal_sdpa
+from kvbench.caches import causal_sdpa
+from kvbench.caches.rows import RowCache
 from kvbench.costs.layout import Layout, equal_rows
 
 
-class KVCache(Cache):
+class KVCache(RowCache):
     """K and V in the model's dtype: head_dim * itemsize bytes a row."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        shape = (self.batch, self.n_head, self.capacity, self.head_dim)
-        self.k = {i: torch.zeros(shape, dtype=self.dtype, device=self.device) for i in self.layers}
-        self.v = {i: torch.zeros(shape, dtype=self.dtype, device=self.device) for i in self.layers}
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
-        end = self.length + k.size(2)
-        self.k[layer][:, :, self.length : end] = k
-        self.v[layer][:, :, self.length : end] = v
+        def zeros(layer: int) -> Tensor:
+            shape = (self.batch, self.n_head, self.room(layer), self.head_dim)
+            return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
-    def attend(self, layer: int, q: Tensor) -> Tensor:
-        end = self.length + q.size(2)
-        return causal_sdpa(q, self.k[layer][:, :, :end], self.v[layer][:, :, :end])
+        self.k, self.v = ({layer: zeros(layer) for layer in self.layers} for _ in "kv")
+
+    def held(self, layer: int) -> Sequence[Tensor]:
+        return self.k[layer], self.v[layer]
+
+    def encode(self, k: Tensor, v: Tensor) -> Sequence[Tensor]:
+        return k, v
+
+    def read(self, q: Tensor, rows: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
+        k, v = rows
+        if seen is None:
+            return causal_sdpa(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, None, None]:
         """K and V of one layer; no scales (`kvbench.engine.static_view`)."""
         return self.k[layer], self.v[layer], None, None
-
-    def storages(self) -> Iterator[Tensor]:
-        yield from self.k.values()
-        yield from self.v.values()
 
     @classmethod
     def layout(cls, head_dim: int, itemsize: int) -> Layout:

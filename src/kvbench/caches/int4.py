@@ -19,7 +19,7 @@ class KVCache(CodedRows):
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Codes of K and V of one layer, and their scales (`kvbench.engine.static_view`)."""
-        return self.codes(layer)
+        return self.held(layer)
 
     @classmethod
     def layout(cls, head_dim: int, itemsize: int) -> Layout:

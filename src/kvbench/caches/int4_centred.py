@@ -58,7 +58,7 @@ class KVCache(Cache):
         rows = grouped(q, self.n_head)
         if not coded:
             scores = rows @ k.mT
-            hide_future(scores, q.size(2))
+            hide_future(scores, q.size(2), self.windows.get(layer, 0))
             return ungrouped(scores.softmax(-1) @ v, q)
         codes, values = (x[layer][:, :, :coded] for x in self.codes)
         k_scale, v_scale = (x[layer][:, :, :coded] for x in self.scales)
@@ -68,7 +68,7 @@ class KVCache(Cache):
             keys = slice(at, at + KEYS)
             parts.append(rows @ widen(codes[:, :, keys]).mT * k_scale[:, :, None, keys])
         scores = torch.cat(parts, -1)
-        hide_future(scores, q.size(2))
+        hide_future(scores, q.size(2), self.windows.get(layer, 0))
         p = scores.softmax(-1)
         y = p[..., :n] @ (v - v_centre) + weigh(p[..., n:], values, v_scale)
         return ungrouped(y + v_centre, q)

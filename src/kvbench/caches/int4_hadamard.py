@@ -7,6 +7,7 @@ back, so it costs nothing. As QuaRot (Ashkboos et al. 2024, arXiv:2404.00456) do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -22,16 +23,12 @@ class KVCache(CodedRows):
 
     quantise = staticmethod(quantise_int4)
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
-        super().update(layer, k.float() @ hadamard(self.head_dim, k.device), v)
+    def encode(self, k: Tensor, v: Tensor) -> Sequence[Tensor]:
+        return super().encode(k.float() @ hadamard(self.head_dim, k.device), v)
 
-    def attend(self, layer: int, q: Tensor) -> Tensor:
+    def read(self, q: Tensor, rows: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
         turned = q.float() @ hadamard(self.head_dim, q.device)
-        return super().attend(layer, turned).to(q.dtype)
-
-    def floats(self, layer: int) -> tuple[Tensor, Tensor]:
-        k, v = super().floats(layer)
-        return k @ hadamard(self.head_dim, k.device), v  # H is symmetric: it turns back too
+        return super().read(turned, rows, seen).to(q.dtype)
 
     @classmethod
     def layout(cls, head_dim: int, itemsize: int) -> Layout:

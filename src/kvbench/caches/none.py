@@ -21,7 +21,7 @@ class KVCache(Cache):
         self._now[layer] = (k, v)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        return causal_sdpa(q, *self._now[layer])
+        return causal_sdpa(q, *self._now[layer], self.windows.get(layer, 0))
 
     def advance(self, T: int) -> None:
         self._now.clear()

@@ -54,6 +54,8 @@ def measure_against(
     given.pop("log_file", None)
     config = resolve(given, load_schema(), name)
     given |= {"study": config["study"], "weights": _absolute(config["weights"])}
+    if given.get("caches"):
+        given["caches"] = {name: _absolute(file) for name, file in given["caches"].items()}
     sha = _git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
     folder = Path("results", config["study"], "against", sha[:12]).absolute()
     shutil.rmtree(folder, ignore_errors=True)
@@ -79,11 +81,12 @@ def measure_against(
     return record
 
 
-def _absolute(weights: Any) -> Any:
-    """Weights of a study with files by their whole path: jobs work in folders of their own."""
-    if isinstance(weights, dict):
-        return {preset: _absolute(source) for preset, source in weights.items()}
-    return str(Path(weights).absolute()) if Path(weights).is_file() else weights
+def _absolute(file: Any) -> Any:
+    """A study's file by its whole path, as jobs work in folders of their own; no file as it is."""
+    if isinstance(file, dict):
+        return {preset: _absolute(source) for preset, source in file.items()}
+    path, class_, name = str(file).partition(":")
+    return f"{Path(path).absolute()}{class_}{name}" if Path(path).is_file() else file
 
 
 def _git(*words: str) -> str:

@@ -163,7 +163,7 @@ def _compared(before: Path, now: Path, page: Path, margin: float) -> dict:
 
 def sentence(row: dict) -> str:
     """One cell that changed, in a line."""
-    from kvbench.analysis.verdicts import at
+    from kvbench.analysis.verdict_notes import at
     from kvbench.stats.digits import short, spoken
 
     where = f", {at(row)}" if row.get("T") or row.get("depth") else ""

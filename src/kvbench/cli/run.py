@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from kvbench.cli.study import Asked, compose, listed, numbers, overrides
 from kvbench.plan import estimate
 
 LEAST, MOST = 2, 30  # processes a cell that a budget may choose
+POLL_S = 1.0  # between looks at what is done: a job is being measured meanwhile
 OVERHEAD_S = 1.5  # of a job that measures nothing, or of one more for Snakemake
 Words = Annotated[
     list[str] | None,
@@ -80,9 +82,9 @@ def run(
     if budget is not None:
         given["replicates"] = within(_seconds(budget), resolved)
         resolved = workflow.resolved(given, name)
-    study_file = _written(
-        given, resolved["study"], bool(set_here or study or budget), asked, config
-    )
+    changed = bool(set_here or study or budget)
+    folder = Path(tempfile.mkdtemp()) if dry_run else Path("results", resolved["study"])
+    study_file = _written(given, folder, changed, asked, config)
     options = [*(["--configfile", str(study_file)] if study_file else []), *(context.obj or [])]
     targets = asked.targets or ["all"]
     if set(targets) <= set(resolved["benchmarks"]) and set_here:
@@ -157,7 +159,7 @@ def _check_caches(files: list[str]) -> None:
 
 
 def _written(
-    given: dict[str, Any], name: str, changed: bool, asked: Asked, files: list[str] | None
+    given: dict[str, Any], folder: Path, changed: bool, asked: Asked, files: list[str] | None
 ) -> Path | None:
     """The configuration file to run: the study's own, or what was set here, beside its results."""
     import yaml
@@ -167,7 +169,7 @@ def _written(
     named = [*asked.studies, *(files or [])]
     if not changed and len(named) < 2:
         return workflow.study_file(named[0]) if named else None
-    path = Path("results", name, "study.yaml")
+    path = folder / "study.yaml"
     write_text(path, "# Made by kvbench run.\n" + yaml.safe_dump(given, sort_keys=False))
     return path
 
@@ -200,7 +202,8 @@ def execute(command: list[str], seconds: dict[str, float], total: float) -> None
         BarColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
+    said = TextColumn("{task.description}")
+    with Progress(*columns, said, console=console, refresh_per_second=1 / POLL_S) as bar:
         task = bar.add_task("", total=total, left="")
 
         def follow() -> None:
@@ -216,11 +219,9 @@ def execute(command: list[str], seconds: dict[str, float], total: float) -> None
         try:
             while process.poll() is None:
                 done = sum(s for path, s in seconds.items() if _made_since(path, began))
-                took = time.monotonic() - began
-                pace = max(took, 1.0) / max(done, took / 3, 1.0) if done else 1.0
-                left = max(0.0, (total - max(done, 0.0)) * pace - (0 if done else took))
+                left = estimate.left(total, done, time.monotonic() - began)
                 bar.update(task, completed=min(done, total), left=f"{estimate.words(left)} left")
-                time.sleep(0.5)
+                time.sleep(POLL_S)
         except KeyboardInterrupt:
             process.wait()  # it has the signal as well, and ends its jobs
             raise

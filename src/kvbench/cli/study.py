@@ -76,8 +76,6 @@ def overrides(
         found["T_values"] = tokens
     if depths:
         found["decode"] = {"depths": depths}
-        found.setdefault("prompt_length", max(depths))  # memory is weighed at the same depth
-        found.setdefault("T_values", [1])
     wanted = [target for target in asked.targets if target in BENCHMARKS]
     if wanted and all(BENCHMARKS[target].in_all for target in wanted):
         found["benchmarks"] = wanted
@@ -110,8 +108,10 @@ def alone(set_here: dict[str, Any]) -> dict[str, Any]:
     models = set_here.get("pretrained", ["gpt2"])
     real = [model for model in models if PRESETS.get(model, {}).get("weights") != "random"]
     real = [model for model in real if model in PRESETS]
-    speed = "decode" if "decode" in set_here else "latency"
-    found: dict[str, Any] = {"benchmarks": [speed, "vram", *(["perplexity"] if real else [])]}
+    asked = (
+        ["decode"] if "decode" in set_here else ["latency", "vram"]
+    )  # a depth is filled, not run
+    found: dict[str, Any] = {"benchmarks": [*asked, *(["perplexity"] if real else [])]}
     if real:
         found["perplexity"] = {"presets": real}
     return found

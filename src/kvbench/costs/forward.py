@@ -11,6 +11,7 @@ V = vocab_size, B batch, T new tokens, C tokens attended to.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,7 +52,7 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
-    """Parameters of a shape by part; the head is tied to `wte` and not counted again.
+    """Parameters of a shape by part; a tied head is `wte` and not counted again.
 
     A borrowing layer has no K/V projection: 2 (d^2 + d) fewer parameters in GPT-2.
     """
@@ -60,23 +61,34 @@ def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
 
 def _parts(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, tuple[int, int]]:
     """Each part's parameters in matrices, which are multiplied, and in vectors, only read."""
-    L, d = shape["n_layer"], shape["n_embd"]
+    L, d, owning = shape["n_layer"], shape["n_embd"], len(set(owner))
     a = head_dim(shape) * shape["n_head"]
     kv = head_dim(shape) * shape.get("n_kv_head", shape["n_head"])  # channels of K, and of V
-    rows = L * a + 2 * kv * len(set(owner))  # of all c_attn: Q in every layer, K and V in owners
+    rows = L * a + 2 * kv * owning  # of all c_attn: Q in every layer, K and V in owners
     attention, wte = rows * d + L * a * d, shape["vocab_size"] * d
+    head = 0 if shape.get("tied", True) else wte
     if shape.get("arch") == "llama":
-        mlp = 3 * L * d * shape["n_inner"]
-        blocks = {"attention": (attention, L * d), "mlp": (mlp, L * d)}
-        return {"wte": (wte, 0), "wpe": (0, 0), **blocks, "ln_f": (0, d)}
-    bias = int(shape.get("bias", True))
+        inner, norms = shape["n_inner"], L * d * (2 if shape.get("norm") == "both" else 1)
+        of_qk = {"head": (L + owning) * head_dim(shape), "whole": L * a + owning * kv}
+        read = norms + of_qk.get(shape.get("qk_norm", "none"), 0)
+        read += rows * shape.get("qkv_bias", False) + L * d * shape.get("o_bias", False)
+        return {
+            "wte": (wte, 0),
+            "wpe": (0, 0),
+            "attention": (attention, read),
+            "mlp": (3 * L * d * inner, norms + L * (2 * inner + d) * shape.get("mlp_bias", False)),
+            "ln_f": (0, d),
+            "head": (head, 0),
+        }
+    bias, inner = int(shape.get("bias", True)), shape.get("n_inner") or 4 * d
     norm = d + bias * d
     return {
         "wte": (wte, 0),
-        "wpe": (shape["block_size"] * d, 0),
+        "wpe": (0 if shape.get("rope_share") else shape["block_size"] * d, 0),
         "attention": (attention, bias * (rows + L * d) + L * norm),
-        "mlp": (8 * L * d * d, bias * 5 * L * d + L * norm),
+        "mlp": (2 * L * d * inner, bias * L * (inner + d) + L * norm),
         "ln_f": (0, norm),
+        "head": (head, 0),
     }
 
 
@@ -93,6 +105,21 @@ def weight_bytes(shape: dict[str, Any], owner: Sequence[int], dtype: str) -> int
 def kv_heads(shape: dict[str, Any], owner: Sequence[int], batch: int) -> int:
     """K/V heads held, over all owning layers and `batch` sequences."""
     return len(set(owner)) * batch * shape.get("n_kv_head", shape["n_head"])
+
+
+def kept_bytes(
+    shape: dict[str, Any], owner: Sequence[int], batch: int, kept: Layout, tokens: int
+) -> int:
+    """Bytes that a cache of this layout keeps of `tokens` tokens: no more than layers see."""
+    return kv_heads(shape, [0], batch) * sum(
+        n * kept.within(window).bytes(tokens) for window, n in _layers(shape, set(owner)).items()
+    )
+
+
+def _layers(shape: dict[str, Any], layers: Iterable[int]) -> Counter[int]:
+    """How many of these layers there are of each window; 0 sees all."""
+    windows = shape.get("windows")
+    return Counter(windows[layer] if windows else 0 for layer in layers)
 
 
 def forward(
@@ -129,18 +156,20 @@ def stepper(
     params = n_params(shape, owner)
     matrices = sum(_parts(shape, owner)[part][0] for part in ("attention", "mlp"))
     kept = row_bytes if isinstance(row_bytes, Layout) else equal_rows(row_bytes or 0)
-    touched = params["attention"] + params["mlp"] + params["ln_f"] + params["wte"]  # head reads wte
+    touched = params["attention"] + params["mlp"] + params["ln_f"] + V * d  # the last the head's
     weights = touched * ITEMSIZE[dtype]
     written = kv_heads(shape, owner, batch) * kept.row
-    heads = kv_heads(shape, range(L) if reread else owner, batch)
+    heads, seen = kv_heads(shape, [0], batch), _layers(shape, range(L))
+    read = seen if reread else _layers(shape, set(owner))
     size = head_dim(shape)
     a = size * shape["n_head"]
     turned = L * shape["n_head"] + kv_heads(shape, owner, 1) if kept.rotated else 0  # rows a token
 
     def step(depth: int, T: int) -> Cost:
         flop = 2 * batch * (T * (matrices + turned * size**2) + d * V)
-        flop += 4 * batch * a * kept.pairs(depth, T) * L
-        return Cost(flop, weights, heads * kept.bytes(depth + T), T * written)
+        flop += 4 * batch * a * sum(n * kept.within(w).pairs(depth, T) for w, n in seen.items())
+        rows = sum(n * kept.within(w).bytes(depth + T) for w, n in read.items())
+        return Cost(flop, weights, heads * rows, T * written)
 
     return step
 

@@ -6,7 +6,7 @@ only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class Layout:
     def tokens(self, tokens: int) -> int:
         """How many of `tokens` tokens are kept."""
         return tokens if self.most is None else min(tokens, self.most)
+
+    def within(self, window: int) -> Layout:
+        """The layout in a layer that sees its newest `window` tokens alone; 0 is all.
+
+        Rows of older tokens are given up; a block is not, since its rows were coded together.
+        """
+        if not window or self.block:
+            return self
+        return replace(self, most=min(window, self.most or window))
 
     def pairs(self, depth: int, T: int) -> int:
         """Query-key pairs of T new tokens after `depth`: the sum of what each of them sees."""

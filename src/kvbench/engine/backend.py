@@ -15,6 +15,7 @@ import torch
 from kvbench import placeholder
 from kvbench.caches import cache_class
 from kvbench.cell import Cell
+from kvbench.models.build import config_of
 from kvbench.records.store import read_record
 
 if TYPE_CHECKING:
@@ -124,11 +125,10 @@ def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
         return "eager", "triton" if quantised else "torch", reason
     if execution == "auto":
         execution = "graph" if cuda else "eager"
-    if kernel == "auto" and execution == "graph":  # eager is the seed's mode: torch's own operators
-        if find_spec("triton"):
-            return execution, "triton", None
-        return execution, "torch", "there is no triton here"
-    return execution, "torch" if kernel == "auto" else kernel, None
+    if kernel == "triton" or (kernel == "auto" and execution == "graph"):
+        reason = _why_unfused(cell) if find_spec("triton") else "there is no triton here"
+        return execution, "torch" if reason else "triton", reason
+    return execution, "torch" if kernel == "auto" else kernel, None  # eager is the seed's mode
 
 
 def _why_eager(cell: Cell) -> str | None:
@@ -139,6 +139,15 @@ def _why_eager(cell: Cell) -> str | None:
         return NO_STEP
     storage = cache_class(cell.cache)
     return None if hasattr(storage, "rows") else NOT_ROWS
+
+
+def _why_unfused(cell: Cell) -> str | None:
+    """Why Triton's step cannot run a cell, whose steps are then torch's own operators."""
+    config = config_of(cell.model_config, cell.layer_owner)
+    if config.unfused:
+        return f"the fused step has no {config.unfused}"
+    rings = getattr(cache_class(cell.cache), "window", 0) > 0
+    return "the fused step reads no ring of rows" if rings else None
 
 
 def _coded_prompt(cell: Cell) -> bool:

@@ -30,7 +30,7 @@ from kvbench.caches import make
 from kvbench.engine.fast_cache import coded_rows
 from kvbench.engine.fused_step import SITES, FusedStep
 from kvbench.kernels.triton.bound import Launch, Quantise
-from kvbench.models.build import build
+from kvbench.models.build import build, config_of
 from kvbench.presets import PRESETS
 
 CAPABILITIES = (80, 90, 100)
@@ -144,7 +144,8 @@ def main() -> None:
     """Compile, print, and say by the exit status whether anything spills."""
     parser = argparse.ArgumentParser(prog="python -m kvbench.engine.compile_ahead")
     parser.add_argument("capabilities", nargs="*", type=int, default=CAPABILITIES)
-    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS))
+    fused = [name for name, shape in PRESETS.items() if config_of(shape).unfused is None]
+    parser.add_argument("--presets", nargs="+", choices=fused, default=fused)
     parser.add_argument("--every", action="store_true", help="every choice of settings")
     given = parser.parse_args()
     try:

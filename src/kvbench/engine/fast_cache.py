@@ -36,14 +36,20 @@ class NativeCache(CacheWrapper):
             self.attentions[layer] = native.attention(k, v, k_scale, v_scale)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        if k.size(2) > 1 and layer in self.cache.rings:
+            self.cache.update(layer, k, v)
+            return
         append_k, append_v = self.appends[layer]
-        append_k(k, self.cache.length)
-        append_v(v, self.cache.length)
+        at = self.cache.slot(layer, self.cache.length)
+        append_k(k, at)
+        append_v(v, at)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         if q.size(2) > 1:
             return self.cache.attend(layer, q)  # a prefill is bound by arithmetic: torch's kernels
-        return self.attentions[layer](q, self.cache.length + 1, q.new_empty(q.shape))
+        attention = self.attentions[layer]
+        n = min(self.cache.length + 1, attention.capacity)
+        return attention(q, n, q.new_empty(q.shape))
 
 
 def with_native_attention(cache: Cache, native: Native | None) -> Cache:
@@ -100,10 +106,10 @@ class WidenedCache(CacheWrapper):
     """
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        n = self.cache.length + 1
+        k, v, _, _ = rows_of(self.cache, layer)
+        n = min(self.cache.length + 1, k.size(2))
         if q.size(2) > 1 or n < WIDEN_FROM:
             return self.cache.attend(layer, q)
-        k, v, _, _ = rows_of(self.cache, layer)
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
 
 
@@ -116,6 +122,7 @@ def with_fast_attention(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
     if choice.kernel == "triton":
         coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
+        coded = coded and not cache.rings
         return PromptCache(cache) if coded else cache
     if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
         return WidenedCache(cache)

@@ -59,7 +59,7 @@ class FusedStep:
 
     token and position are int64 tensors on the device, which the caller moves on. Rows of K and V
     are stored in `cache`, which must keep one row a token (`rows`). Raises ValueError where a
-    tensor does not fit, or the model has an activation without a kernel.
+    tensor does not fit, or no kernel computes what the model does.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class FusedStep:
         settings: Settings | None = None,
     ) -> None:
         self.decoder, self.config = model.decoder(), model.config
+        if self.config.unfused:
+            raise ValueError(f"a fused step has no {self.config.unfused}: use kernel: torch")
         self.token, self.position = token, position
         self.batch, head = cache.batch, self.decoder.head
         self.pdl = token.is_cuda and torch.cuda.get_device_capability(token.device) >= (9, 0)

@@ -38,7 +38,7 @@ class StaticView:
         self.position = position
         self._keys = torch.arange(cache.capacity, device=cache.device)
         self.visible = torch.ones(1, cache.capacity, dtype=torch.bool, device=cache.device)
-        bound = {layer: self._bind(rows_of(cache, layer), heads) for layer in cache.layers}
+        bound = {layer: self._bind(cache, layer, heads) for layer in cache.layers}
         self._store = {layer: store for layer, (store, _) in bound.items()}
         self._attend = {layer: attend for layer, (_, attend) in bound.items()}
 
@@ -58,11 +58,15 @@ class StaticView:
     def advance(self, T: int) -> None:
         """The step moves the position, where it does."""
 
-    def _bind(self, rows: Rows, heads: int) -> Bound:
-        k, v, k_scale, v_scale = rows
-        grouped = heads != k.size(1)
+    def _bind(self, cache: Cache, layer: int, heads: int) -> Bound:
+        k, v, k_scale, v_scale = rows_of(cache, layer)
+        grouped, ring = heads != k.size(1), cache.rings.get(layer)
+        visible = self.visible[:, : k.size(2)]  # a full ring's rows are all visible
 
         def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
+            if ring:
+                turns = ring[0] + (position - ring[0]) % ring[1]
+                position = torch.where(position < ring[0], position, turns)
             for x, stored, scales in ((new_k, k, k_scale), (new_v, v, v_scale)):
                 if scales is None:
                     stored.index_copy_(2, position, x)
@@ -73,11 +77,9 @@ class StaticView:
 
         def attend(q: Tensor, position: Tensor) -> Tensor:
             if k_scale is None:
-                return F.scaled_dot_product_attention(q, k, v, self.visible, enable_gqa=grouped)
+                return F.scaled_dot_product_attention(q, k, v, visible, enable_gqa=grouped)
             out, n = torch.empty_like(q), k.size(2)
-            return reference.decode_attention(
-                q, k, v, n, out, k_scale, v_scale, visible=self.visible[0]
-            )
+            return reference.decode_attention(q, k, v, n, out, k_scale, v_scale, visible=visible[0])
 
         return store, attend
 

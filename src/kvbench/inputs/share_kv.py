@@ -63,7 +63,7 @@ class Walk:
 
     blocks: list[nn.Module]
     x: Tensor  # (B, T, C), what the next block reads
-    extras: tuple[Any, ...]  # what every block reads besides: rotary angles
+    turns: Any  # the rotary angles that every block reads; None where positions are learned
     recorded: Recorder
 
     @classmethod
@@ -84,7 +84,7 @@ class Walk:
             model(ids, Recorder(model, len(ids), ids.size(1)))
         except EnteredError:
             hook.remove()
-        return cls(blocks, entered[0], tuple(entered[1:-1]), Recorder(model, len(ids), ids.size(1)))
+        return cls(blocks, entered[0], entered[1], Recorder(model, len(ids), ids.size(1)))
 
     def run(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """Block `layer` of x (B, T, C): its output, and what attention adds, (B T, C)."""
@@ -92,7 +92,7 @@ class Walk:
         attn = cast(Any, self.blocks[layer]).attn
         hook = attn.register_forward_hook(lambda module, args, out: added.append(out))
         self.recorded.layer = layer
-        y = self.blocks[layer](x, *self.extras, self.recorded)
+        y = self.blocks[layer](x, self.turns, self.recorded)
         hook.remove()
         return y, added[0].flatten(0, 1)
 
@@ -127,7 +127,7 @@ def _fit(
                 again.run(layer, by.x)
                 k, q = again.recorded.kv[layer][0], again.recorded.q[layer]
                 k_owner, v_owner = by.recorded.kv[source]
-                moved = match_heads(by_head(k_owner), by_head(k), by_head(q), bool(of.extras))
+                moved = match_heads(by_head(k_owner), by_head(k), by_head(q), of.turns is not None)
                 fold_queries(mine, theirs, moved)
                 heads = attended(q, moved, k_owner, v_owner)
                 errors[str(layer)] = set_output(mine, heads, added, by.x.flatten(0, 1))
@@ -190,7 +190,7 @@ def choose(job: dict[str, Any], init: str, text: Tokens) -> dict[str, Any]:
         q, k = walk.recorded.q[layer], walk.recorded.kv[layer][0]
         for owner in range(max(0, layer - REACH), layer):
             k_owner, v_owner = walk.recorded.kv[owner]
-            moved = match_heads(by_head(k_owner), by_head(k), by_head(q), bool(walk.extras))
+            moved = match_heads(by_head(k_owner), by_head(k), by_head(q), walk.turns is not None)
             heads = with_ones(
                 cast(Any, walk.blocks[layer]).attn, attended(q, moved, k_owner, v_owner)
             )

@@ -47,8 +47,8 @@ def wikitext_split(split: str) -> str:
 class Tokens(NamedTuple):
     """One tokenised text. `token_bytes[id]` is its length in UTF-8; 0 for end of text."""
 
-    tokens: np.ndarray  # (n_tokens,) uint16
-    token_bytes: np.ndarray  # (vocab_size,) uint8
+    tokens: np.ndarray  # (n_tokens,) uint16, or uint32 where ids are larger
+    token_bytes: np.ndarray  # (vocab_size,) uint8 or uint16
     documents: np.ndarray = np.zeros(1, np.int64)  # the first token of each document, ascending
 
     def document_of(self, token: int) -> int:
@@ -116,7 +116,7 @@ def write_tokens(path: str | Path, tokens: Tokens) -> None:
         np.savez(file, **tokens._asdict())
 
 
-def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) -> Tokens:
+def load_tokens(path: str | Path, vocab_size: int = 2**32, at_least: int = 0) -> Tokens:
     """Read what write_tokens wrote.
 
     Raises FormatError for another file, for ids beyond `vocab_size`, and for fewer tokens than
@@ -127,10 +127,10 @@ def load_tokens(path: str | Path, vocab_size: int = 2**16, at_least: int = 0) ->
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             known = [arrays[name] for name in Tokens._fields if name in arrays]
             found = Tokens(*known)
-        if found.tokens.dtype != np.uint16 or found.tokens.ndim != 1:
-            raise ValueError("its tokens are no row of uint16")
-        if found.token_bytes.dtype != np.uint8 or found.token_bytes.ndim != 1:
-            raise ValueError("its token_bytes are no row of uint8")
+        if found.tokens.dtype not in (np.uint16, np.uint32) or found.tokens.ndim != 1:
+            raise ValueError("its tokens are no row of uint16 or uint32")
+        if found.token_bytes.dtype not in (np.uint8, np.uint16) or found.token_bytes.ndim != 1:
+            raise ValueError("its token_bytes are no row of uint8 or uint16")
         if found.documents.dtype != np.int64 or found.documents.ndim != 1:
             raise ValueError("its documents are no row of int64")
         if len(found.tokens) < at_least:

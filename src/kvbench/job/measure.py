@@ -8,6 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from kvbench.cell import Cell
@@ -25,9 +26,9 @@ POOLING = "kvbench.analysis.pool"
 def measure(job: Any) -> None:
     """Measure the cell of Snakemake's `job` with the benchmark it names, and write the record.
 
-    The job's inputs, but for its code, are the files that the benchmark's `run` takes by name; an
-    empty one is None. A job with the resource `place` is timed in several processes, and measures
-    the partners that the run asks of it (`kvbench.job.partners`).
+    The job's inputs, but for its code, are the files that the benchmark's `run` takes by name, as
+    `one_path` gives them. A job with the resource `place` is timed in several processes, and
+    measures the partners that the run asks of it (`kvbench.job.partners`).
     """
     with logged(job.log[0], job.input.code):
         cell = Cell.of(job.params.cell)
@@ -38,7 +39,7 @@ def measure(job: Any) -> None:
             early = int(job.wildcards.get("replicate", 1)) % 2 == 0
             others = partners.measure(asked) if early else []
             bench = import_module(f"kvbench.bench.{cell.benchmark}")  # torch sees that device alone
-            files = {name: path or None for name, path in job.input.items() if name != "code"}
+            files = {name: one_path(paths) for name, paths in job.input.items() if name != "code"}
             record = out_of_memory_is_a_result(bench.run, cell, **files)
             if place is not None:
                 record = numbered(record, job.wildcards, place)
@@ -48,6 +49,11 @@ def measure(job: Any) -> None:
             if place is not None and not job.wildcards.get("replicate"):
                 record = import_module(POOLING).pool([record])
             write_record(job.output[0], record)
+
+
+def one_path(paths: Any) -> str | None:
+    """The file of an input, the directory of several that lie in one, or None for no file."""
+    return str(paths) if isinstance(paths, str) else str(Path(paths[0]).parent) if paths else None
 
 
 def numbered(record: dict[str, Any], wildcards: Mapping[str, str], place: int) -> dict[str, Any]:

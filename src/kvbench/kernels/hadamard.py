@@ -10,13 +10,13 @@ from torch import Tensor
 
 @cache
 def hadamard(size: int, device: torch.device | str = "cpu") -> Tensor:
-    """The orthogonal, symmetric Hadamard matrix (size, size) of Sylvester, in fp32.
+    """An orthogonal, symmetric matrix (size, size) of Hadamard matrices of Sylvester, in fp32.
 
-    Raises ValueError for a size that is no power of two.
+    One where size is a power of two; else as many as fill the diagonal, each of the largest power
+    of two that divides size: for 96, three of 32 by 32.
     """
-    if size < 1 or size & (size - 1):
-        raise ValueError(f"a Hadamard matrix of Sylvester has a power of 2 rows, not {size}")
+    block = size & -size
     matrix = torch.ones(1, 1, device=device)
-    while len(matrix) < size:
+    while len(matrix) < block:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix / size**0.5
+    return torch.block_diag(*[matrix / block**0.5] * (size // block))

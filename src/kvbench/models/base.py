@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +24,7 @@ class Layer:
     """The modules of one block, for what runs them otherwise than the block does.
 
     `qkv` gives q, then k and v unless the layer borrows those of `owner`. `up` is followed by
-    GELU, or multiplied by SiLU of `gate`.
+    GELU, or multiplied by SiLU of `gate`. What `unfused` of the model's config names is left out.
     """
 
     owner: int
@@ -42,7 +42,7 @@ class Decoder:
     """A model as data: x = embedding[token] (+ positions[position]), layers, norm, head.
 
     `speed` (head_dim / 2,) are the radians a position that pairs of neighbouring channels of q and
-    k turn by; None where positions are learned.
+    k turn by; None where positions are learned, which `positions` are then.
     """
 
     embedding: Tensor
@@ -53,10 +53,17 @@ class Decoder:
     head: nn.Linear
 
 
+class Config(Shape, Protocol):
+    """The part of a model's config that engines read."""
+
+    @property
+    def unfused(self) -> str | None: ...
+
+
 class LanguageModel(nn.Module):
     """A decoder over a cache; `kvbench.models.gpt2` is the one to read."""
 
-    config: Shape
+    config: Config
     lm_head: nn.Linear
     storage: str | None = None  # the module of kvbench.caches that new_cache() takes
 
@@ -78,10 +85,7 @@ class LanguageModel(nn.Module):
         raise NotImplementedError
 
     def decoder(self) -> Decoder:
-        """The model as data, its tensors and modules shared.
-
-        Raises ValueError for a model with an activation that `Layer` does not know.
-        """
+        """The model as data, its tensors and modules shared."""
         raise NotImplementedError
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:

@@ -30,10 +30,12 @@ def build(
 ) -> LanguageModel:
     """A model in eval mode on `device` (CUDA where there is one, else CPU).
 
-    `shape` is a line of the preset registry; `weights` a safetensors file, without which the
-    parameters are seeded random numbers. `fold` is a rotation of `kvbench.models.rotation` to fold
-    into them. Raises ValueError for an unknown dtype or layer map.
+    `shape` is a line of the preset registry; `weights` a safetensors file, or a directory of
+    Hugging Face's; without them the parameters are seeded random numbers. `fold` is a rotation of
+    `kvbench.models.rotation` to fold into them. Raises ValueError for an unknown
+    dtype or layer map.
     """
+    from kvbench.models import hf_weights
     from kvbench.models import weights as weight_files
 
     if dtype not in DTYPES:
@@ -41,10 +43,12 @@ def build(
     arch = importlib.import_module(f"kvbench.models.{shape['arch']}")
     config = config_of(shape, owners_in(layer_map, shape))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.device(device), uninitialised():
-        model = arch.Model(config).to(DTYPES[dtype])
+    with torch.device(device), uninitialised(DTYPES[dtype]):
+        model = arch.Model(config)
     if weights is None:
         weight_files.init_random(model, seed)
+    elif Path(weights).is_dir():
+        hf_weights.load(model, weights, shape)
     else:
         weight_files.load(model, weights)
     if fold is not None:
@@ -60,18 +64,21 @@ def config_of(shape: Mapping[str, Any], owner: Sequence[int] = ()) -> Any:
 
 
 @contextmanager
-def uninitialised() -> Iterator[None]:
-    """Modules made inside keep their parameters as allocated.
+def uninitialised(dtype: torch.dtype) -> Iterator[None]:
+    """Modules made inside keep their parameters as allocated, in this dtype.
 
     torch's initialisation of GPT-2 costs more than loading it, and on the meta device, the usual
     way around it, the first call imports three seconds' worth of operator registrations.
     """
     kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm)
     initialise = {kind: vars(kind)["reset_parameters"] for kind in kinds}
+    usual = torch.get_default_dtype()
     try:
+        torch.set_default_dtype(dtype)
         for kind in kinds:
             setattr(kind, "reset_parameters", lambda self: None)  # noqa: B010 (a method, to mypy)
         yield
     finally:
+        torch.set_default_dtype(usual)
         for kind, method in initialise.items():
             setattr(kind, "reset_parameters", method)  # noqa: B010

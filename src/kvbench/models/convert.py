@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kvbench.foreign import FormatError, reading
-from kvbench.models.weights import WeightsError, save, to_our_names
+from kvbench.models.weights import HEAD, UNTIED, WeightsError, save, to_our_names
 
 
 def convert(source: str | Path, target: str | Path, activation: str) -> dict[str, Tensor]:
@@ -41,6 +41,8 @@ def convert(source: str | Path, target: str | Path, activation: str) -> dict[str
         ours = to_our_names(tensors)
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
+    if HEAD in ours:
+        raise WeightsError(f"{source}: {UNTIED}")
     if "transformer.wte.weight" not in ours:
         raise WeightsError(f"{source} holds no state dict of a GPT-2: there is no wte.weight in it")
     save(target, ours, source="converted", file=Path(source).name, activation=activation)

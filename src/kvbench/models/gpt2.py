@@ -101,7 +101,7 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, width, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x: Tensor, cache: Cache, turn: Turn | None = None) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn | None, cache: Cache) -> Tensor:
         B, T, C = x.shape
         heads = self.c_attn(x).view(B, T, -1, self.n_head, self.head_dim)
         q, *kv = heads.transpose(1, 3).unbind(2)  # q, k, v: (B, nh, T, hs)
@@ -138,8 +138,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cache: Cache, turn: Turn | None = None) -> Tensor:
-        y = x + self.attn(self.ln_1(x), cache, turn)
+    def forward(self, x: Tensor, turn: Turn | None, cache: Cache) -> Tensor:
+        y = x + self.attn(self.ln_1(x), turn, cache)
         return y + self.mlp(self.ln_2(x if self.parallel else y))
 
 
@@ -180,21 +180,19 @@ class Model(LanguageModel):
         if depth + T > self.config.block_size:
             raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
         pos = cache.positions(T)
-        x, turn = self.transformer["wte"](idx), ()  # (B, T, C)
+        x, turn = self.transformer["wte"](idx), None  # (B, T, C)
         if self.config.rope_share:
-            turn = (rotation(pos, self.speed, magnitude(self.config.rope_scaling)),)
+            turn = rotation(pos, self.speed, magnitude(self.config.rope_scaling))
         else:
             x = x + self.transformer["wpe"](pos)
         for block in self.blocks():
-            x = block(x, cache, *turn)
+            x = block(x, turn, cache)
         cache.advance(T)
         if last_only:
             x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
         return self.lm_head(self.transformer["ln_f"](x))
 
     def decoder(self) -> Decoder:
-        if self.config.unfused:
-            raise ValueError(f"a fused step has no {self.config.unfused}: use kernel: torch")
         parts = self.transformer
         layers = [
             Layer(
@@ -202,7 +200,8 @@ class Model(LanguageModel):
             )
             for b in self.blocks()
         ]
-        embedding, positions = (cast(nn.Embedding, parts[name]).weight for name in ("wte", "wpe"))
+        embedding = cast(nn.Embedding, parts["wte"]).weight
+        positions = None if self.config.rope_share else cast(nn.Embedding, parts["wpe"]).weight
         return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:

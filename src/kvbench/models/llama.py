@@ -1,4 +1,4 @@
-"""The Llama family by configuration: rotary positions, RMSNorm, grouped-query attention. One sitting.
+"""The Llama family by configuration: RMSNorm, rotary positions, grouped-query attention.
 
 Llama, Mistral, Qwen2, Qwen3, SmolLM2, SmolLM3, OLMo-2 and Gemma-3 (text) are settings of `Config`;
 `kvbench.models.hf_config` reads them out of a config.json. As in `kvbench.models.gpt2`, attention
@@ -244,8 +244,6 @@ class Model(LanguageModel):
         return self.lm_head(self.transformer["norm_f"](x))
 
     def decoder(self) -> Decoder:
-        if self.config.unfused:
-            raise ValueError(f"a fused step has no {self.config.unfused}: use kernel: torch")
         parts = self.transformer
         layers = [
             Layer(

@@ -30,7 +30,7 @@ def speeds(channels: int, base: float, scaling: Mapping[str, Any] | None = None)
     Pair i: base ** (-2 i / channels), made slower for a context longer than the trained one by
     `scaling`: None, or its `type` (of SCALINGS) and numbers. Raises ValueError for another type.
     """
-    plain = base ** (-torch.arange(0, channels, 2) / channels)
+    plain = base ** (-torch.arange(0, channels, 2, dtype=torch.float32) / channels)
     if scaling is None:
         return plain
     slow = plain / scaling["factor"]
@@ -67,7 +67,7 @@ def _yarn_share(channels: int, base: float, scaling: Mapping[str, Any]) -> Tenso
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, channels - 1)
     high += 0.001 * (low == high)
-    return 1 - ((torch.arange(channels // 2) - low) / (high - low)).clamp(0, 1)
+    return 1 - ((torch.arange(channels // 2, dtype=torch.float32) - low) / (high - low)).clamp(0, 1)
 
 
 def magnitude(scaling: Mapping[str, Any] | None) -> float:

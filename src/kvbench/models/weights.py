@@ -1,6 +1,6 @@
 """Weights as safetensors files: made from a seed, taken from the model hub, put into a model.
 
-Names in the files are nanoGPT's (`transformer.h.0.attn.c_attn.weight`, ...); the tied head is not
+Names in the files are nanoGPT's (`transformer.h.0.attn.c_attn.weight`, ...); a tied head is not
 stored. Files of Hugging Face's GPT2LMHeadModel are read as well.
 """
 
@@ -24,6 +24,7 @@ from kvbench.foreign import ABOUT, FormatError, reading, safetensors_header, unw
 STD = 0.02  # GPT-2's initialisation
 IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files
 HEAD, EMBEDDING = "lm_head.weight", "transformer.wte.weight"
+UNTIED = f"{HEAD} differs from {EMBEDDING}: only tied heads are supported"
 
 
 class WeightsError(FormatError):
@@ -67,6 +68,10 @@ def load(model: nn.Module, path: str | Path) -> None:
     """
     tensors, about = _read(path)
     names = dict(model.named_parameters())
+    if HEAD in names:
+        tensors.setdefault(HEAD, tensors.get(EMBEDDING, torch.empty(0)))
+    elif HEAD in tensors:
+        raise WeightsError(f"{path}: {UNTIED}")
     for problem, wrong in (("lacks", names.keys() - tensors), ("adds", tensors.keys() - names)):
         if wrong:
             some = ", ".join(sorted(wrong)[:3]) + (", ..." if len(wrong) > 3 else "")
@@ -143,6 +148,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def to_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of nanoGPT or of GPT2LMHeadModel, with or without `transformer.`, as nanoGPT's.
 
+    A head that is the embedding is left out.
     Hugging Face stores the block's matrices as Conv1D, (in, out): they are transposed, as views.
     """
     ours = {}
@@ -152,9 +158,8 @@ def to_our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if name in ours:
                 raise WeightsError(f"two tensors go by the name {name}")
             ours[name] = tensor
-    head = ours.pop(HEAD, None)
-    if head is not None and not torch.equal(head, ours.get(EMBEDDING, head[:0])):
-        raise WeightsError(f"{HEAD} differs from {EMBEDDING}: only tied heads are supported")
+    if HEAD in ours and torch.equal(ours[HEAD], ours.get(EMBEDDING, ours[HEAD][:0])):
+        del ours[HEAD]
     fused = ours.get("transformer.h.0.attn.c_attn.weight")
     if fused is not None and fused.ndim == 2 and fused.shape[1] == 3 * fused.shape[0]:
         for name, tensor in ours.items():

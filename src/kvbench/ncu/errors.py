@@ -1,8 +1,11 @@
 """The one error this package raises for a file it cannot answer for."""
 
+from kvbench.foreign import printable
+
 
 class NcuError(ValueError):
     """An export that is refused; the message is one line and says why."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))  # what it quotes may hold newlines
+        # What it quotes may hold newlines, or a NUL.
+        super().__init__(printable(" ".join(message.split())))

@@ -10,7 +10,7 @@ from typing import Any
 from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.cell import FLAGS, Cell
-from kvbench.costs.layer_map import label, owners
+from kvbench.costs.layer_map import label, owners, owners_in
 from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
@@ -75,7 +75,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         version_description=line["description"],
         **{flag: line[flag] for flag in FLAGS},
         cache=versions.cache_module(version),
-        layer_owner=owners(layer_map(config, version), shape["n_layer"]),
+        layer_owner=owners_in(layer_map(config, version), shape),
         weights_variant=line.get("weights_variant"),
         fold=line.get("fold"),
         pretrained=preset,
@@ -239,7 +239,9 @@ def layer_map(config: dict[str, Any], version: str) -> str | list[int]:
 
 
 def weights_file(config: dict[str, Any], preset: str, version: str = "v1") -> str:
-    """The safetensors file a cell reads: v1's, or what was made of it for the version's layer map.
+    """The weights a cell reads: v1's, or what was made of them for the version's layer map.
+
+    A safetensors file, or the directory of a model that lies in one.
 
     Random weights have nothing to fit, so that every version reads the same ones.
     """
@@ -252,8 +254,14 @@ def weights_file(config: dict[str, Any], preset: str, version: str = "v1") -> st
     variant = versions.weights_variant(version)
     if variant is None or source == "random":
         return own
-    fitted = f"{PurePath(own).stem}.{variant}-{label(layer_map(config, version))}"
+    fitted = f"{weights_base(config, preset)}.{variant}-{label(layer_map(config, version))}"
     return f"resources/weights/{preset}/{fitted}.safetensors"
+
+
+def weights_base(config: dict[str, Any], preset: str) -> str:
+    """What names of files begin with that are made of v1's weights."""
+    own = weights_file(config, preset)
+    return PurePath(own).stem if own.endswith(".safetensors") else preset
 
 
 def training_job(config: dict[str, Any], variant: str, shared: str) -> dict[str, Any]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
+from kvbench.foreign import FormatError
 from kvbench.peers import PEERS
 from kvbench.plan.config_checks import check_together
+from kvbench.plan.models import CONTEXT, WINDOWS, place_models
 from kvbench.plan.refusal import ConfigError, line, shown
 from kvbench.plan.study import CUSTOM
 from kvbench.presets import PRESETS
@@ -34,13 +38,20 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     for listed in (keys["versions"], keys["decode"]["properties"]["versions"]["oneOf"][0]):
         listed["items"]["enum"] = [*VERSIONS, *BY_NAME]
     keys["peers"]["items"]["enum"] = list(PEERS)
-    presets = {"enum": list(PRESETS)}
-    keys["pretrained"]["oneOf"][0] |= presets
-    keys["pretrained"]["oneOf"][1]["items"] |= presets
+    return _knowing(schema, PRESETS)
+
+
+def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
+    """The schema with the names of presets put in."""
+    schema, names = deepcopy(schema), list(presets)
+    keys = schema["properties"]
+    allowed = {"enum": names, "title": f"{', '.join(names)}, a directory, config:PATH/config.json"}
+    keys["pretrained"]["oneOf"][0] |= allowed
+    keys["pretrained"]["oneOf"][1]["items"] |= allowed
     scored = keys["perplexity"]["properties"]
-    scored["presets"]["items"] |= presets
+    scored["presets"]["items"]["enum"] = names
     for key in ("context", "max_windows"):
-        scored[key]["oneOf"][1]["propertyNames"] = {"enum": [*PRESETS, CUSTOM]}
+        scored[key]["oneOf"][1]["propertyNames"] = {"enum": [*names, CUSTOM]}
     return schema
 
 
@@ -65,6 +76,11 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     import jsonschema
 
     _check_plain(given)
+    try:
+        given, models = place_models(given)
+    except FormatError as error:
+        raise ConfigError(f"config key 'pretrained': {error}") from None
+    schema = _knowing(schema, [*PRESETS, *models])
     config = _versions_by_number(_coerce({"study": name, **given}, schema))
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(config),
@@ -73,13 +89,17 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ConfigError(line(errors[0], schema) + more)
-    config = _defaults(config, schema)
+    config = _defaults(config, schema) | {"models": models}
     config["pretrained"] = _listed(config["pretrained"] or CUSTOM)
     config["batch_size"] = _listed(config["batch_size"])
     if config["decode"]["batch_size"] is not None:
         config["decode"]["batch_size"] = _listed(config["decode"]["batch_size"])
     for key in ("batch_size", "T"):
         config["controls"][key] = _listed(config["controls"][key])
+    for key, most in (("context", CONTEXT), ("max_windows", WINDOWS)):
+        if isinstance(value := config["perplexity"][key], dict):
+            least = {name: min(most, m["shape"]["block_size"]) for name, m in models.items()}
+            config["perplexity"][key] = least | value
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
     check_together(config)
     return config

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.analysis.datasheet import read_roofs
-from kvbench.costs.layer_map import owners
+from kvbench.costs.forward import head_dim
+from kvbench.costs.layer_map import owners_in
 from kvbench.foreign import FormatError
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
@@ -21,19 +22,22 @@ from kvbench.plan.study import (
     CUSTOM,
     WEIGHT_KINDS,
     for_preset,
+    known_presets,
     quality_presets,
     shape_of,
+    tokenizer_for,
     uses_cuda,
     weights_source,
 )
-from kvbench.presets import HUB_PRESETS, PRESETS, tokenizer_of
+from kvbench.presets import HUB_PRESETS, PRESETS
 from kvbench.versions import VERSIONS, cache_module
 from kvbench.vocabularies import VOCABULARIES
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
 PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark
-EVEN = ("int4", "int4_channel", "int4_centred")  # caches that pack two codes of a row into a byte
+# Caches that pack two codes of a row into a byte.
+EVEN = ("int4", "int4_hadamard", "window_int4", "int4_channel", "int4_centred")
 
 
 def check_together(config: dict[str, Any]) -> None:
@@ -67,8 +71,8 @@ def check_together(config: dict[str, Any]) -> None:
     if config["top_k"] is not None and config["temperature"] == 0:
         raise ConfigError("config key 'top_k' needs a temperature above 0; temperature 0 is greedy")
     if isinstance(config["weights"], dict):
-        known = [*PRESETS, CUSTOM]
-        for preset in config["weights"].keys() - known:
+        known = known_presets(config)
+        for preset in sorted(config["weights"].keys() - known):
             raise ConfigError(
                 f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
             )
@@ -92,7 +96,8 @@ def check_together(config: dict[str, Any]) -> None:
     for preset in dict.fromkeys([*config["perplexity"]["presets"], *quality_presets(config)]):
         context = for_preset(config["perplexity"]["context"], preset)
         block_size = shape_of(config, preset)["block_size"]
-        ids, size = VOCABULARIES[tokenizer_of(preset)], shape_of(config, preset)["vocab_size"]
+        ids = VOCABULARIES.get(tokenizer_for(config, preset), 0)  # a model's own are seen later
+        size = shape_of(config, preset)["vocab_size"]
         if "perplexity" in config["benchmarks"] and size < ids:
             raise ConfigError(
                 f"config key 'benchmarks' has perplexity, but {preset} has {size:,} embeddings and "
@@ -145,20 +150,13 @@ def _check_size(config: dict[str, Any]) -> None:
 
 def _check_head_size(config: dict[str, Any], preset: str) -> None:
     """A head size that every version's storage takes."""
-    shape = shape_of(config, preset)
-    size = shape["n_embd"] // shape["n_head"]
+    size = head_dim(shape_of(config, preset))
     for version in config["versions"]:
-        rotated = VERSIONS[version].get("fold") is not None
-        if rotated and (size < 2 or size & (size - 1)):
-            wanted = "a power of 2, since it is rotated by a Hadamard matrix"
-        elif cache_module(version) in EVEN and size % 2:
-            wanted = "an even one, since two codes share a byte"
-        else:
-            continue
-        raise ConfigError(
-            f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, the "
-            f"head size of {preset}; allowed: {wanted}"
-        )
+        if cache_module(version) in EVEN and size % 2:
+            raise ConfigError(
+                f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, "
+                f"the head size of {preset}; allowed: an even one, since two codes share a byte"
+            )
 
 
 def _check_execution(config: dict[str, Any]) -> None:
@@ -177,12 +175,6 @@ def _check_execution(config: dict[str, Any]) -> None:
         raise ConfigError(
             "config key 'kernel' is native, which is code for a CPU; "
             "allowed on a GPU: auto, triton, torch; or set device: cpu"
-        )
-    exact = CUSTOM in config["pretrained"] and config["model_config"]["activation"] == "gelu"
-    if exact and cuda and kernel != "torch":
-        raise ConfigError(
-            f"config key 'kernel' is {kernel}, whose step on a GPU has the tanh GELU; allowed with "
-            "model_config.activation gelu: torch"
         )
     if execution == "compile" and kernel in ("native", "triton"):
         raise ConfigError(
@@ -254,6 +246,9 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             f"config key 'weights' is {source} for preset {preset!r}; "
             f"allowed with presets {_having(source)}"
         )
+    if preset in config["models"] and Path(source).is_dir():
+        _check_directory(config, preset, source)
+        return
     if source not in WEIGHT_KINDS and not is_file(source):
         raise ConfigError(
             f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
@@ -276,6 +271,18 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             )
 
 
+def _check_directory(config: dict[str, Any], preset: str, folder: str) -> None:
+    """Tensors of the shape that its config.json says, and a tokenizer where its text is scored."""
+    shape, tokenizer = shape_of(config, preset), config["models"][preset]["tokenizer"]
+    if why := weights_check.directory_problem(folder, shape, config["dtype"]):
+        raise ConfigError(f"config key 'pretrained': {why}")
+    if "perplexity" in config["benchmarks"] and tokenizer is None:
+        raise ConfigError(
+            f"config key 'benchmarks' has perplexity, but {folder} holds neither "
+            "tokenizer.json nor vocab.json and merges.txt; leave perplexity out, or add these"
+        )
+
+
 def _check_sharing(config: dict[str, Any]) -> None:
     """Layer maps of versions that share, that fit every preset; weights that can be fitted."""
     sharing = [version for version, line in VERSIONS.items() if line["cross_layer_sharing"]]
@@ -288,13 +295,21 @@ def _check_sharing(config: dict[str, Any]) -> None:
             )
         for preset in presets if version in config["versions"] else ():
             try:
-                owners(layer_map, shape_of(config, preset)["n_layer"])
+                owners_in(layer_map, shape_of(config, preset))
             except ValueError as error:
                 raise ConfigError(
                     f"config key 'layer_maps.{version}' does not fit {preset}: {error}"
                 ) from None
     for version in config["versions"]:
-        trained = VERSIONS[version].get("weights_variant") in ("shared", "uptrained")
+        variant = VERSIONS[version].get("weights_variant")
+        for preset in presets if variant in ("calibrated", "copied") else ():
+            odd = weights_check.not_calibrated(shape_of(config, preset))
+            if odd and weights_source(config, preset) != "random":
+                raise ConfigError(
+                    f"config key 'versions' names {version}, whose weights are fitted in closed "
+                    f"form, which {preset} does not allow: it has {odd}; leave {version} out"
+                )
+        trained = variant in ("shared", "uptrained")
         for preset in presets if trained else ():
             if weights_source(config, preset) not in ("trained", "random"):
                 raise ConfigError(

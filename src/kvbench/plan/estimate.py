@@ -23,7 +23,7 @@ from kvbench.plan import cells, targets
 
 START_S = 3.0  # a process with torch and its weights
 TRAIN_S = 0.5  # a step of training nano
-FLOP_S, BYTES_S = 2e10, 5e9  # of one core
+FLOP_S, BYTES_S = 3e10, 5e9  # of one core
 READ = 400  # earlier records looked at, the newest
 BESIDE = {"vram": 2.0, "phase": 3.0, "roofline": 3.0}  # runs of these beside those asked for
 
@@ -46,9 +46,11 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     if cell.context:  # perplexity: both readings of each window, and its probes
         windows = cell.max_windows or 64
         return START_S + 3 * windows * seconds(0, cell.context)
-    prompt = cell.P or cell.depth or cell.prompt_length
+    cached = cell.P or cell.depth or cell.prompt_length
     steps = cell.steps or cell.T or 1
-    one = seconds(0, prompt) + beside * steps * seconds(prompt + steps // 2, 1)
+    filled = bool(cell.depth) or cell.phase == "decode"  # with random rows, not by a prefill
+    prefill = 0.0 if filled else seconds(0, cached)
+    one = prefill + beside * steps * seconds(cached + steps // 2, 1)
     return START_S + runs * one + 2 * cell.energy_s
 
 
@@ -98,7 +100,7 @@ class Forecast:
 # What a record does not repeat of its cell, and what that is where it is not asked for.
 NOT_IN_RECORDS = {
     **dict.fromkeys(("T", "depth", "P", "steps", "context", "energy_s"), 0),
-    **{"max_windows": None, "num_warmup_runs": 1, "yardstick": False},
+    **{"phase": "", "max_windows": None, "num_warmup_runs": 1, "yardstick": False},
 }
 
 
@@ -121,6 +123,16 @@ def _newest(results: Path) -> list[Path]:
     """Records of processes under results/, the newest first."""
     found = [(path.stat().st_mtime, path) for path in results.glob("*/*/**/*.json")]
     return [path for _, path in sorted(found, reverse=True)[:READ]]
+
+
+def left(total: float, done: float, took: float) -> float:
+    """Seconds left of `total` forecast ones, of which `done` took `took`.
+
+    By the forecast until a tenth is done, from then on by the pace so far.
+    """
+    if done < total / 10:
+        return max(0.0, total - took)
+    return took * max(0.0, total - done) / done
 
 
 def words(seconds: float) -> str:

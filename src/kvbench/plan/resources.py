@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvbench.costs import forward as costs
+from kvbench.costs.layout import equal_rows
 from kvbench.plan.study import shape_of, uses_cuda
 
 BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
@@ -40,7 +41,8 @@ def memory_mb(config: dict[str, Any], where: Mapping[str, str]) -> int:
     weights = costs.weight_bytes(shape, owner, "float32") + costs.weight_bytes(
         shape, owner, config["dtype"]
     )
-    cache = 2 * costs.kv_heads(shape, owner, batch) * tokens * costs.head_dim(shape) * size
+    row = equal_rows(costs.head_dim(shape) * size)
+    cache = costs.kept_bytes(shape, owner, batch, row, tokens)
     widest = max(shape["vocab_size"], 8 * shape["n_embd"])
     return BASE_MB + SAFETY * (weights + cache + 4 * batch * tokens * widest) // 10**6
 

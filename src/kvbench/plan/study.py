@@ -10,7 +10,7 @@ from typing import Any
 
 from kvbench.job.devices import has_cuda_driver, on_cuda
 from kvbench.ncu import runner
-from kvbench.presets import PRESETS
+from kvbench.presets import PRESETS, tokenizer_of
 
 WEIGHT_KINDS = ("random", "hub", "trained", "gguf")  # what records say; a file of yours is a path
 CUSTOM = "custom"
@@ -19,8 +19,10 @@ CUSTOM = "custom"
 def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
     """The shape of a preset of this configuration; `custom` is its model_config.
 
-    Its activation is there only where it is not GPT-2's own.
+    Its activation is there only where it is not GPT-2's own. A model of `models` has its own.
     """
+    if preset in config["models"]:
+        return dict(config["models"][preset]["shape"])
     if preset == CUSTOM:
         shape = {"arch": "gpt2", **config["model_config"], "weights": "random"}
         if shape["activation"] != "gelu":
@@ -30,11 +32,21 @@ def shape_of(config: dict[str, Any], preset: str) -> dict[str, Any]:
 
 
 def weights_source(config: dict[str, Any], preset: str) -> str:
-    """`random`, `trained`, `gguf`, `hub`, or the path of a safetensors file."""
+    """`random`, `trained`, `gguf`, `hub`, or the path of a safetensors file or of a directory."""
     wanted = config["weights"]
     if isinstance(wanted, dict):
         wanted = wanted.get(preset, "auto")
     return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
+
+
+def known_presets(config: dict[str, Any]) -> list[str]:
+    """Every preset that this configuration can name."""
+    return [*PRESETS, CUSTOM, *config["models"]]
+
+
+def tokenizer_for(config: dict[str, Any], preset: str) -> str:
+    """The name of the tokenizer whose ids a preset's embedding table is indexed by."""
+    return preset if preset in config["models"] else tokenizer_of(preset)
 
 
 def for_preset(value: Any, preset: str) -> Any:

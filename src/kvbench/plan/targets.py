@@ -12,8 +12,7 @@ from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan.cells import lookup, study_of
-from kvbench.plan.study import CUSTOM, quality_presets
-from kvbench.presets import PRESETS
+from kvbench.plan.study import known_presets, quality_presets
 
 ROOFS = "<results>/roofline/roofs.json"
 PAGE = "<results>/report.html"
@@ -210,7 +209,7 @@ def offered(config: dict[str, Any]) -> Iterator[str]:
         ("tables", (*TABLES, *DERIVED_TABLES), ("md", "csv")),
     )
     for folder, names, forms in kinds:
-        for name, preset, form in product(names, [*PRESETS, CUSTOM], forms):
+        for name, preset, form in product(names, known_presets(config), forms):
             yield f"{study}/{folder}/{name}_{preset}.{form}"
     yield PAGE.replace("<results>", study)
     yield from (path.replace("<results>", study) for path in every_cell(config))

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.foreign import FormatError, Header, reading, safetensors_header, unwrapped
+from kvbench.models import hf_files
 
 TANH = ("gelu_new", "gelu_pytorch_tanh")  # names of one function
 LARGEST = {"float32": 3.4028235e38, "bfloat16": 3.3895314e38, "float16": 65504.0}
 RAW = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # as numpy reads them
 CHUNK = 2**24  # numbers looked at together
+SMALL = 2**28  # bytes of a directory whose numbers are looked at whenever a run is planned
 # config.json's keys: what each must be for the architectures that we have, by our shape's key or
 # as a constant. The activation is asked of the study.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -64,6 +66,37 @@ def problem(path: str, preset: str, shape: Mapping[str, Any], dtype: str) -> str
             )
     except FormatError as error:
         return str(error)
+
+
+def directory_problem(folder: str, shape: Mapping[str, Any], dtype: str) -> str | None:
+    """Why a directory's files cannot be the weights of its shape; None where they can.
+
+    Numbers of a directory of no more than SMALL bytes are looked at; of others, when it is loaded.
+    """
+    if why := hf_files.problem(folder, shape):
+        return why
+    shards = [path for path in hf_files.files(folder) if path.endswith(".safetensors")]
+    if sum(Path(path).stat().st_size for path in shards) > SMALL:
+        return None
+    for path in shards:
+        with reading(path, "safetensors file"):
+            if why := _numbers_problem(path, safetensors_header(path), dtype):
+                return f"{path}: {why}"
+    return None
+
+
+def not_calibrated(shape: Mapping[str, Any]) -> str | None:
+    """What of a shape the closed-form fit of a borrower (`kvbench.inputs.share_kv`) lacks."""
+    odd = {
+        "QK-norm": shape.get("qk_norm", "none") != "none",
+        "sliding windows": any(shape.get("windows", ())),
+        "layers without positions": bool(shape.get("no_rope")),
+        "norms after its layers": shape.get("norm", "pre") != "pre",
+        "positions on a part of a head": shape.get("rope_share", 1) not in (0, 1),
+        "queries of their own scale": bool(shape.get("query_scale")),
+        "layers that share K/V already": shape.get("kv_owner") is not None,
+    }
+    return next((name for name, given in odd.items() if given), None)
 
 
 def _settings_problem(

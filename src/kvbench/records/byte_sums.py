@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvbench.costs.forward import kv_heads
+from kvbench.costs.forward import kept_bytes
 from kvbench.costs.layout import Layout
 from kvbench.records.record import Record, is_error
 
@@ -50,5 +50,6 @@ def check_bytes(record: Record, name: str) -> None:
 
 def closed_form(record: Record) -> int:
     """Bytes that hold `cache_tokens` tokens, from the shape and the layout alone."""
-    heads = kv_heads(record["model_config"], record["layer_owner"], record["batch_size"])
-    return heads * Layout(**record["cache_layout"]).bytes(record["cache_tokens"])
+    kept, tokens = Layout(**record["cache_layout"]), record["cache_tokens"]
+    place = record["model_config"], record["layer_owner"], record["batch_size"]
+    return kept_bytes(*place, kept, tokens)

@@ -54,7 +54,7 @@ class ExactPrompt(CacheWrapper):
         self.cache.update(layer, k, v)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        return causal_sdpa(q, *self.computed[layer])
+        return causal_sdpa(q, *self.computed[layer], self.cache.windows.get(layer, 0))
 
 
 class OutputRecorder(CacheWrapper):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.analysis import regression
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.verdict_notes import at
 from kvbench.files import write_text
 from kvbench.records.record import Record, Row, is_error
 from kvbench.report.page.asked import provenance

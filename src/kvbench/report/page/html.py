@@ -27,7 +27,7 @@ from kvbench.analysis.answers import (
     speed,
 )
 from kvbench.analysis.quality import TOO_WEAK
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.verdict_notes import at
 from kvbench.report.page import asked, table
 from kvbench.report.page.plots import Plot, plots
 from kvbench.report.page.plots.spec import place_of_row

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from kvbench.analysis.quality import change_words, compression
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.verdict_notes import at
 from kvbench.records.record import Record, Row, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,

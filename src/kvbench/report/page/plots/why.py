@@ -6,7 +6,7 @@ import altair as alt
 
 from kvbench.analysis import attribution
 from kvbench.analysis.roofline import point
-from kvbench.analysis.verdicts import at
+from kvbench.analysis.verdict_notes import at
 from kvbench.records.record import Record, Row, apart, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,

@@ -1,0 +1,82 @@
+"""Models that a configuration names by where they lie: a directory, or a config.json alone.
+
+Light, as `kvbench.plan.config`: the Snakefile imports it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from kvbench.foreign import FormatError
+from kvbench.models.hf_config import read_shape
+from kvbench.models.hf_files import CONFIG, tokenizer_file
+from kvbench.presets import PRESETS
+
+SHAPE_ONLY = "config:"  # in front of the path of a config.json
+HOW = (
+    "a preset's name, a directory of Hugging Face's, or config:PATH/config.json for a shape with "
+    "seeded weights"
+)
+TAKEN = (*PRESETS, "custom")
+WINDOWS, CONTEXT = 8, 256  # scored windows and their tokens, where a study does not say
+
+
+def place_models(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The configuration with names in place of paths, and by name what lies there.
+
+    A model has its `shape`, whose `weights` are its directory or `random`, and its `tokenizer`'s
+    file or None. Names are those of directories, in characters that are safe in a path. Raises
+    FormatError for a path without a model, and for two models of one name.
+    """
+    models: dict[str, dict[str, Any]] = {}
+
+    def named(entry: Any) -> Any:
+        if not isinstance(entry, str) or entry in PRESETS or not _is_path(entry):
+            return entry
+        name, model = _model(entry)
+        if models.setdefault(name, model) != model:
+            raise FormatError(f"{entry} and {models[name]['path']} would both be called {name}")
+        return name
+
+    placed = dict(given)
+    if "pretrained" in given:
+        several = isinstance(given["pretrained"], list)
+        names = [named(one) for one in (given["pretrained"] if several else [given["pretrained"]])]
+        placed["pretrained"] = names if several else names[0]
+    scored = given.get("perplexity")
+    if isinstance(scored, dict) and isinstance(scored.get("presets"), list):
+        placed["perplexity"] = scored | {"presets": [named(one) for one in scored["presets"]]}
+    return placed, models
+
+
+def _is_path(entry: str) -> bool:
+    return entry.startswith((SHAPE_ONLY, ".", "~")) or "/" in entry or Path(entry).is_dir()
+
+
+def _model(entry: str) -> tuple[str, dict[str, Any]]:
+    """A model's name, and what lies at its path."""
+    if entry.startswith(SHAPE_ONLY):
+        path = Path(entry.removeprefix(SHAPE_ONLY)).expanduser()
+        if path.is_dir():
+            path /= CONFIG
+        name = path.resolve().parent.name if path.name == CONFIG else path.stem
+        shape = {**read_shape(path), "weights": "random"}
+        return f"{_safe(name)}-shape", {"shape": shape, "tokenizer": None, "path": entry}
+    folder = Path(entry).expanduser()
+    if not folder.is_dir():
+        hub = re.fullmatch(r"[\w.-]+/[\w.-]+", entry)
+        fetch = f": hf download {entry} --local-dir {folder.name}" if hub else ""
+        raise FormatError(
+            f"{entry} is no directory; allowed: {HOW}"
+            + (f"; a model of the hub is fetched once{fetch}" if hub else "")
+        )
+    shape = {**read_shape(folder / CONFIG), "weights": str(folder)}
+    model = {"shape": shape, "tokenizer": tokenizer_file(folder), "path": entry}
+    name = _safe(folder.resolve().name)
+    return (f"{name}-local" if name in TAKEN else name), model
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "model"
