@@ -21,6 +21,7 @@ report: str(ROOT / "report/workflow.rst")
 
 
 include: str(ROOT / "rules/common.smk")
+include: str(ROOT / "rules/cells.smk")
 include: str(ROOT / "rules/functions.smk")
 include: str(ROOT / "rules/run.smk")
 include: str(ROOT / "rules/inputs.smk")

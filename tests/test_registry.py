@@ -1,10 +1,12 @@
 """The registries say what the versions and presets are, and refuse what they do not know."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 
 from kvbench import versions
@@ -99,6 +101,18 @@ def test_the_registry_lists_itself():
     assert all(f" {name} " in done.stdout for name in versions.NAMES.values())
 
 
+def test_the_registry_s_program_takes_no_other_word_and_a_pipe_that_closes():
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-m", "kvbench.versions"]
+    done = subprocess.run([*command, "--markdwon"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "unrecognized arguments: --markdwon" in done.stderr
+    piped = f"{' '.join(command)} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", piped], capture_output=True, text=True, env={**environment, **os.environ}
+    )
+    assert "Traceback" not in done.stderr and done.returncode == 0
+
+
 def test_a_model_loads_for_a_version():
     model, line = versions.load_model_for_version("v3", "nano", "bfloat16")
     assert line == versions.get_version_config("v3")
@@ -131,6 +145,18 @@ def test_a_fitted_version_takes_its_fitted_weights_or_says_what_makes_them(tmp_p
     save(path.with_name("trained-20-42.calibrated-pairs.safetensors"), {})
     with pytest.raises(ValueError, match="several files fit v14.*trained-20-42.*trained-4000-42"):
         versions.load_model_for_version("v14", "nano")
+
+
+def test_a_directory_is_loaded_as_a_version(tmp_path):
+    folder = tiny_models.saved("gemma3", tmp_path / "g")
+    model, line = versions.load_model_for_version("v3", str(folder), "float32")
+    assert line["cross_layer_sharing"] and model.config.owning_layers == [0, 2]
+    tokens = generate(
+        model, torch.zeros(1, 1, dtype=torch.long, device=model.lm_head.weight.device), 3
+    )
+    assert tokens.shape == (1, 4)
+    with pytest.raises(FileNotFoundError, match="weights/g/.*not made yet"):
+        versions.load_model_for_version("v14", str(folder))
 
 
 def test_a_model_of_no_version_asks_for_a_cache():

@@ -89,8 +89,9 @@ class LoadedModel:
         config, stored = self.model.config, self.model.storage
         assert stored is not None  # of every model that `load` made
         layout = layout_of(stored, config.head_dim, self.model.lm_head.weight.itemsize)
-        heads = len(config.owning_layers) * config.n_kv_head
-        return round(heads * layout.bytes(config.block_size) / config.block_size)
+        windows, tokens = config.windows or [0] * config.n_layer, config.block_size
+        kept = sum(layout.within(windows[i]).bytes(tokens) for i in config.owning_layers)
+        return round(config.n_kv_head * kept / tokens)
 
 
 def check_cache(cache: type | str) -> CacheCheck:

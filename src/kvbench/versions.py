@@ -11,6 +11,8 @@ weights). `NAMES` has what each version is called; a name does wherever a versio
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,20 +126,27 @@ def load_model_for_version(
     """A model ready to run as one version: on CUDA where there is one, else CPU, in eval mode.
 
     `kvbench.engine.generate.generate(model, prompt, n)` decodes through the version's own cache,
-    which `model.new_cache(batch, tokens)` makes. `weights` is a safetensors file; without one the
-    parameters are seeded random numbers, which time and weigh the same as trained ones. A version
+    which `model.new_cache(batch, tokens)` makes. `preset` is a preset's name, or a directory of
+    Hugging Face's. `weights` is a safetensors file; without one the parameters are the directory's,
+    or seeded random numbers, which time and weigh the same as trained ones. A version
     of a `weights_variant` takes the file that the workflow fitted to it, where the preset's own
     weights are not random. Returns (model, get_version_config(version)).
     Raises ValueError for an unknown version, preset or dtype, FileNotFoundError where fitted
     weights are not made yet.
     """
     from kvbench.models.build import build
-    from kvbench.presets import get_preset
+    from kvbench.models.hf_config import read_shape
+    from kvbench.models.hf_files import CONFIG
+    from kvbench.presets import PRESETS, get_preset
 
     line = get_version_config(version)
-    shape = get_preset(preset)
-    if weights is None and shape["weights"] != "random" and weights_variant(version):
-        weights = fitted_weights(version, preset)
+    if Path(preset).is_dir() and preset not in PRESETS:
+        shape, own, preset = read_shape(Path(preset) / CONFIG), preset, Path(preset).name
+    else:
+        shape, own = get_preset(preset), None
+    fitted = weights_variant(version) and shape.get("weights") != "random"
+    if weights is None:
+        weights = fitted_weights(version, preset) if fitted else own
     fold = line.get("fold")
     model = build(shape, layer_map(version), dtype, weights=weights, seed=seed, fold=fold)
     model.storage = cache_module(version)
@@ -172,5 +181,18 @@ def listing(markdown: bool = False) -> str:
     return "\n".join(f"{row[0]:8} {row[1]:23} {row[2]:10} {row[3]}" for row in rows)
 
 
+def main() -> None:
+    """The command line: the registry as a table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kvbench.versions", description="List the versions there are."
+    )
+    parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    shown = listing(parser.parse_args().markdown)
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 if __name__ == "__main__":
-    print(listing(markdown="--markdown" in sys.argv[1:]))
+    main()

@@ -17,6 +17,7 @@ from kvbench.bench.quality import perplexity
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
+from kvbench.cell import PHASES
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models import gpt2
 from kvbench.models.build import build
@@ -350,7 +351,7 @@ def drawn(samples, scored):
     points = [
         decode_step.run(cell_of("roofline", v, phase=p, P=20), None)
         for v in VERSIONS
-        for p in decode_step.PHASES
+        for p in PHASES
     ]
     roofs = {"benchmark_name": "roofs", "dtype": "float32", "read_gb_s": 10.0, "gemm_gflop_s": 50.0}
     return {

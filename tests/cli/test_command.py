@@ -243,6 +243,22 @@ def test_shows_what_a_study_found_in_every_form(say, results):
     assert say("show", "mine", "--format", "md")[1].startswith("| question")
 
 
+def test_a_file_that_is_damaged_is_named_in_one_line(say, results):
+    (results / "verdicts/gpt2.json").write_text('{"benchmark_name": ')
+    for words in (["show", "mine"], ["show", "mine", "--format", "csv"]):
+        status, out, err = say(*words)
+        assert status == 1 or "no answers" in out
+        assert "verdicts/gpt2.json" in out + err and (out + err).count("\n") == 1
+    (results / "results.jsonl").write_bytes(b"\xff\x00")
+    for words in (["compare", "none", "dense", "--study", "mine"], ["compare", "mine", "mine"]):
+        status, _, err = say(*words)
+        assert status in (1, 2) and "results.jsonl, line 1" in err and err.count("\n") == 1
+    (results / "results.jsonl").unlink()
+    (results / "results.jsonl").mkdir()
+    status, _, err = say("compare", "mine", "mine")
+    assert status == 2 and "is not there" in err
+
+
 def test_compares_two_caches_and_fails_where_asked_to(say, results):
     status, out, _ = say("compare", "none", "dense", "--study", "mine")
     assert status == 0 and len(out.splitlines()) == 2

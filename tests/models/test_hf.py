@@ -14,6 +14,7 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import make
 from kvbench.costs import forward as costs
 from kvbench.costs.layer_map import owners_in
+from kvbench.engine.backend import settle
 from kvbench.engine.generate import generate
 from kvbench.engine.static_step import StaticStep
 from kvbench.foreign import FormatError
@@ -21,6 +22,8 @@ from kvbench.models import export, hf_files
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of
 from kvbench.models.weights import save
+from kvbench.plan.cells import cell
+from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
 
 EVERY = pytest.mark.parametrize("family", FAMILIES)
@@ -319,3 +322,19 @@ def test_transformers_reads_an_exported_preset(tmp_path, monkeypatch, capsys):
         expected = theirs(ids).logits
     assert torch.equal(*found)
     assert (found[0] - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_what_the_fused_step_lacks_runs_as_torch_s_operators_and_says_why():
+    pytest.importorskip("triton")
+    config = resolve({"pretrained": ["qwen3-0.6b", "gemma-3-1b", "llama-3.2-1b"]}, load_schema())
+    reasons = {
+        (preset, version): (choice.execution, choice.kernel, choice.reason)
+        for preset in config["pretrained"]
+        for version in ("v1", "v10")
+        for choice in [settle(cell(config, "latency", preset, version, batch=1, T=8), "cuda")]
+    }
+    assert reasons["llama-3.2-1b", "v1"] == ("graph", "triton", None)
+    assert reasons["qwen3-0.6b", "v1"] == ("graph", "torch", "the fused step has no QK-norm")
+    assert reasons["gemma-3-1b", "v1"][:2] == ("graph", "torch")
+    ring = "the fused step reads no ring of rows"
+    assert reasons["llama-3.2-1b", "v10"] == ("graph", "torch", ring)

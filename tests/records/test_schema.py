@@ -77,6 +77,7 @@ def test_a_line_that_does_not_fit_is_named(wrong, where, tmp_path, capsys):
 
 @WRONG
 def test_the_json_schema_refuses_what_the_types_refuse(wrong, where, capsys):
+    assert schema.main([]) == 2
     assert schema.main(["--json"]) == 0
     validator = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
     assert validator.is_valid(LOST)

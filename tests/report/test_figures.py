@@ -13,7 +13,7 @@ from kvbench.analysis.roofline import point
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan import targets
 from kvbench.plan.config import load_schema, resolve
-from kvbench.report.figures import facets, roofline, scales, style, tradeoff
+from kvbench.report.figures import facets, scales, style
 from kvbench.report.figures.roofline_labels import change
 from kvbench.stats.decisions import FASTER, INCONCLUSIVE, SLOWER
 
@@ -358,4 +358,3 @@ def test_every_figure_of_the_registry_is_a_module():
     for line in BENCHMARKS.values():
         for figure in line.figures:
             assert callable(import_module(f"kvbench.report.figures.{figure}").draw)
-    assert roofline.MOST and tradeoff.PANELS

@@ -214,6 +214,16 @@ def test_the_table_shows_the_place_that_is_chosen(shown):
     assert tab.locator("#plot-speedup svg").get_by_text("int8 over dense").count() == 1
 
 
+def test_time_is_drawn_over_what_the_place_is_of(shown):
+    tab = shown(both())
+    for place, ticks in (("gpt2|1|T8", ["8", "16"]), ("gpt2|16|depth512", ["32", "512"])):
+        tab.select_option("#place", place)
+        tab.wait_for_function("p => document.documentElement.dataset.shown === p", arg=place)
+        labels = tab.locator("#plot-time .role-axis").nth(2).locator("text")
+        assert [text for text in labels.all_text_contents() if text.isdigit()] == ticks
+        assert tab.locator("#plot-time .mark-symbol path").count() >= 4
+
+
 def test_rows_are_sorted_filtered_and_copied(shown):
     tab = shown(published(), permissions=["clipboard-read", "clipboard-write"])
     rows = "#table tbody:not([hidden])"
@@ -335,7 +345,8 @@ def test_the_page_is_made_from_gathered_cells_without_their_samples(tmp_path):
     write_record(tmp_path / "roofs.json", made.roofs)
     read = read_study("made", map(str, sorted(tmp_path.iterdir())))
     assert len(read.cells) == len(made.cells)
-    assert not any("runs" in p for r in read.records for p in r.get("processes", []))
+    processes = [p for r in read.records for p in r.get("processes", [])]
+    assert processes and {len(run) for p in processes for run in p["runs"]} == {1}  # its time
     paths = [path for path, _ in made.cells]
     cells = sorted(read.cells, key=lambda cell: paths.index(cell[0]))
     again = Study("made", cells, made.verdicts, made.roofs)

@@ -20,6 +20,7 @@ from kvbench.stats import digits
         (0.51, 0.51, 0.51, "0.510"),
         (1.03, 1e-5, 3e4, "1.0 [1.0e-05, 30,000]"),
         (1.5, None, None, "1.50"),
+        (1.4285714285714, 1.4285714285713, 1.4285714285715, "1.42857 [1.42857, 1.42857]"),
     ],
 )
 def test_an_interval_gives_its_value_its_digits(value, low, high, text):

@@ -62,13 +62,16 @@ FAMILIES = {
 }
 
 
+MORE = {}  # families of single tests
+
+
 @cache
 def tiny(family):
     """A random model of transformers, its weights far from zero so that a wrong one shows."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model(**FAMILIES[family])
+    config = AutoConfig.for_model(**{**FAMILIES, **MORE}[family])
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

@@ -64,7 +64,7 @@ def test_the_configuration_s_page_names_keys_that_there_are():
 def test_the_site_is_built_and_no_link_of_it_is_dead(tmp_path):
     """As `make docs` does, by its own recipe."""
     pytest.importorskip("zensical")
-    recipe = (ROOT / "Makefile").read_text().split("\ndocs: $(READY)\n")[1].split("\n\n")[0]
+    recipe = (ROOT / "Makefile").read_text().split("\ndocs: $(DEV)\n")[1].split("\n\n")[0]
     for part in ("docs", "published"):
         shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copy(ROOT / "zensical.toml", tmp_path)

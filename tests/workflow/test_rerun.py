@@ -189,10 +189,10 @@ device: cpu
 
 
 def test_a_new_length_measures_itself_alone(project):
-    edit(project, "config/config.yaml", "T_values: [8, 16]", "T_values: [8, 12, 16]")
+    edit(project, "config/config.yaml", "T_values: [32, 128]", "T_values: [32, 48, 128]")
     made = [path for path in planned(project) if path.endswith(".json")]
     measured = [path for path in made if path != "results/default/verdicts/gpt2.json"]
-    assert measured and all("/T12" in path for path in measured)
+    assert measured and all("/T48" in path for path in measured)
 
 
 def test_a_new_margin_judges_again_and_measures_nothing(project):
@@ -201,6 +201,8 @@ def test_a_new_margin_judges_again_and_measures_nothing(project):
         "verdicts/gpt2",
         "tables/verdicts_gpt2",
         "figures/speedup_gpt2",
+        "figures/decode_gpt2",
+        "report",
     }
 
 

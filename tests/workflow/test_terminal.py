@@ -89,6 +89,11 @@ def test_what_it_does_not_know_is_snakemake_s_to_say():
     assert brief.lines(record(msg="Something new")) is None
     assert brief.lines(record(level=30, msg="Execute with care")) is None
     assert brief.lines(record("group_error", level=40, msg="x")) is None
+    ended = "RuleException:\nCalledProcessError in file \"x\", line 1:\nCommand 'y' {}"
+    exited = ended.format("returned non-zero exit status 1.")
+    assert brief.lines(record(level=40, msg=exited)) == []
+    killed = ended.format("died with <Signals.SIGKILL: 9>.")
+    assert brief.lines(record(level=40, msg=killed)) is None
     stats = {"measure_vram": 2, "all": 1, "total": 3}
     assert brief.lines(record("run_info", stats=stats))[0] == "3 jobs to run, 2 of them measure:"
     assert brief.lines(record("run_info", stats=stats)) == []

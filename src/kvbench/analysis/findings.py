@@ -178,20 +178,20 @@ def fastest_ways(rows: Sequence[Record], names: Names) -> str:
     for version, own in by([r for r in whole if r["batch_size"] == batch], "version").items():
         best = min(own, key=lambda row: row["step_ms"])
         ms = spoken(best["step_ms"], best["step_ms_low"], best["step_ms_high"])
-        said.append(f"{names[version]} runs fastest {best['ran']}: {ms} ms a step{_gain(best)}")
-    return f"Batch {batch}: {joined(said)}"
+        said.append(f"{names[version]} by {best['ran']}, {ms} ms a step{_gain(best)}")
+    return f"Batch {batch}, fastest: {joined(said)}"
 
 
 def runners(rows: Sequence[Record], names: Names) -> str:
     """How much faster or slower than v1 each other runner is."""
-    whole = [row for row in rows if "speedup" in row]
+    whole = [row for row in rows if "speedup" in row and row["library"] != "kvbench"]
     place = max(((row["batch_size"], row["T"]) for row in whole), default=None)
     if place is None:
-        return "no runner beside v1 to compare"
+        return "no other runner was measured beside v1"
     said = [
         f"{names[row['runner']]} is {_times(row)} times as fast as {names['v1']}"
         for row in whole
-        if (row["batch_size"], row["T"]) == place and row["runner"] != "v1"
+        if (row["batch_size"], row["T"]) == place
     ]
     return f"Batch {place[0]}, T {place[1]}: {joined(said)}"
 

@@ -18,7 +18,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def fit(
-    model: Annotated[str, typer.Option("--model", "-m", help="a preset")] = "gpt2",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="a preset, a directory, config:PATH")
+    ] = "gpt2",
     memory: Annotated[str, typer.Option("--memory", help="of the device: 8GiB, 500MB")] = "8GiB",
     context: Annotated[int | None, typer.Option("--context", help="tokens a sequence")] = None,
     batch: Annotated[int, typer.Option("--batch", help="sequences", min=1)] = 1,
@@ -28,14 +30,21 @@ def fit(
     from kvbench.caches import layout_of
     from kvbench.costs.fit import fit as fitting
     from kvbench.costs.forward import ITEMSIZE, head_dim, weight_bytes
-    from kvbench.costs.layer_map import owners
+    from kvbench.costs.layer_map import owners_in
+    from kvbench.foreign import FormatError
+    from kvbench.plan.models import place_models
     from kvbench.stats.digits import short, size
 
-    if model not in PRESETS:
+    try:
+        given, models = place_models({"pretrained": model})
+    except FormatError as error:
+        raise Refusal(str(error)) from None
+    model = given["pretrained"]
+    if model not in PRESETS and model not in models:
         raise unknown("model", model, PRESETS)
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    shape = PRESETS[model]
+    shape = models[model]["shape"] if models else PRESETS[model]
     tokens = shape["block_size"] if context is None else context
     if not 1 <= tokens <= shape["block_size"]:
         raise Refusal(
@@ -48,13 +57,13 @@ def fit(
         if not line["use_cache"] or line.get("weights_variant"):
             continue  # the same bytes as the version it is fitted for
         stored = versions.cache_module(version)
-        owner = owners(versions.layer_map(version), shape["n_layer"])
+        owner = owners_in(versions.layer_map(version), shape)
         layout = layout_of(stored, head_dim(shape), ITEMSIZE[dtype])
         found = fitting(shape, owner, dtype, layout, room, tokens, batch)
         each = (short(found.per_token, 4), size(found.cache_bytes), "yes" if found.fits else "no")
         numbers = (f"{found.tokens:,}", f"{found.sequences:,}")
         rows.append((versions.NAMES[version], *each, *numbers))
-    weights = weight_bytes(shape, range(shape["n_layer"]), dtype)
+    weights = weight_bytes(shape, owners_in("own", shape), dtype)
     print(f"{model} in {dtype}: weights {size(weights)} of {size(room)}")
     print(table(rows))
     print(

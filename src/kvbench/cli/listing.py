@@ -12,6 +12,7 @@ from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.cli import workflow
 from kvbench.costs.forward import n_params
+from kvbench.costs.layer_map import owners_in
 from kvbench.plan import own_caches, targets
 from kvbench.presets import PRESETS
 
@@ -71,7 +72,7 @@ def _models() -> list[tuple[str, ...]]:
     ]
     for name, shape in PRESETS.items():
         heads, layers = shape["n_head"], shape["n_layer"]
-        params = sum(n_params(shape, range(layers)).values())
+        params = sum(n_params(shape, owners_in("own", shape)).values())
         kv = shape.get("n_kv_head", heads)
         numbers = (f"{params / 1e6:,.0f} M", layers, heads, kv, f"{shape['block_size']:,}")
         rows.append((name, *map(str, numbers), shape["weights"]))

@@ -77,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a file that cannot be read, or is not what it should be
+        return _say(f"{type(error).__name__}: {error}", 1)
 
 
 def _say(message: str, status: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvbench.costs.forward import kv_heads, weight_bytes
+from kvbench.costs.forward import kept_bytes, weight_bytes
 from kvbench.costs.layout import Layout
 
 
@@ -38,13 +38,12 @@ def fit(
     batch: int,
 ) -> Fit:
     """How a cache of this layout fits beside the weights into `memory` bytes."""
-    heads = kv_heads(shape, owner, 1)
     left = memory - weight_bytes(shape, owner, dtype)
-    one = heads * layout.bytes(context)
+    one = kept_bytes(shape, owner, 1, layout, context)
     tokens, most = 0, shape["block_size"]
     while tokens < most:  # bytes never fall with length: the most that fits, by halving
         middle = (tokens + most + 1) // 2
-        if batch * heads * layout.bytes(middle) <= left:
+        if kept_bytes(shape, owner, batch, layout, middle) <= left:
             tokens = middle
         else:
             most = middle - 1

@@ -68,7 +68,7 @@ def tensors(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tensor]
 
     Raises WeightsError for a model of another kind or shape than `shape`.
     """
-    found = {ours: _field(reader, f"llama.{theirs}") for ours, theirs in KEYS.items()}
+    found = {ours: field(reader, f"llama.{theirs}") for ours, theirs in KEYS.items()}
     wrong = [f"{key} {found[key]} for {shape.get(key)}" for key in KEYS if found[key] != shape[key]]
     names = {tensor.name: tensor for tensor in reader.tensors}
     if wrong or "output.weight" in names:
@@ -77,7 +77,7 @@ def tensors(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tensor]
     for i in range(shape["n_layer"]):
         ours |= {f"h.{i}.{p}": [f"blk.{i}.{t}" for t in theirs] for p, theirs in PARTS.items()}
     return {
-        f"transformer.{name}.weight": torch.cat([_floats(names[f"{t}.weight"]) for t in theirs])
+        f"transformer.{name}.weight": torch.cat([floats(names[f"{t}.weight"]) for t in theirs])
         for name, theirs in ours.items()
     }
 
@@ -88,10 +88,10 @@ def ranks(reader: gguf.GGUFReader) -> str:
     Ids of byte-level merges rise in the order they were learnt, which is all that merging needs.
     Raises WeightsError where they do not.
     """
-    if _field(reader, "tokenizer.ggml.model") != "gpt2":
+    if field(reader, "tokenizer.ggml.model") != "gpt2":
         raise WeightsError("the tokenizer is not of byte-level merges")
     tokens, types, merges = (
-        _field(reader, f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges")
+        field(reader, f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges")
     )
     ids = {token: i for i, token in enumerate(tokens)}
     merged = [ids["".join(merge.split(" "))] for merge in merges]
@@ -116,14 +116,16 @@ def byte_characters() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-def _field(reader: gguf.GGUFReader, key: str) -> Any:
+def field(reader: gguf.GGUFReader, key: str) -> Any:
+    """The value of a key of a file's metadata. Raises WeightsError where there is none."""
     field = reader.get_field(key)
     if field is None:
         raise WeightsError(f"no {key}: not a Llama model with its tokenizer")
     return field.contents()
 
 
-def _floats(tensor: gguf.ReaderTensor) -> Tensor:
+def floats(tensor: gguf.ReaderTensor) -> Tensor:
+    """A tensor's numbers in fp32, whatever its storage format."""
     import gguf
 
     return torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())

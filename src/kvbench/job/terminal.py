@@ -19,7 +19,6 @@ DROPPED = (
     *("Select jobs to execute", "Execute ", "Assuming unrestricted", "Using shell", "Complete"),
     *("Conda environments: ignored", "Building DAG", "Using workflow specific profile"),
 )
-REPEATED = ("RuleException:", "CalledProcessError", "At least one job did not")  # said already
 
 
 class Brief(logging.Handler):
@@ -69,8 +68,8 @@ class Brief(logging.Handler):
             return []
         if self.dryrun and record.levelno <= logging.INFO and "Reasons:" in text:
             return []
-        if record.levelno >= logging.ERROR and text.startswith(REPEATED) and "script" in text:
-            return []
+        if text.startswith("RuleException:") and "returned non-zero exit status" in text:
+            return []  # the job itself has said why; one that was killed could not
         return None
 
     def _finished(self, job: int) -> str:

@@ -31,7 +31,7 @@ def load(model: nn.Module, folder: str | Path, shape: Mapping[str, Any]) -> None
         at = 0
         for part in expected[name]:
             if at < len(parameter):  # a borrower is full after q
-                rows = _ordered(_read(found[part.name]), part, shape)[: len(parameter) - at]
+                rows = ordered(_read(found[part.name]), part, shape)[: len(parameter) - at]
                 parameter[at : at + len(rows)].copy_(rows)
                 at += len(rows)
         if not is_finite(parameter):
@@ -48,7 +48,7 @@ def _read(stored: Stored) -> Tensor:
         return file.get_tensor(stored.name)
 
 
-def _ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
+def ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
     """The rows of one of their tensors in our order."""
     hs = head_dim(dict(shape))
     if part.order == TRANSPOSED:

@@ -6,38 +6,26 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from kvbench.analysis.datasheet import read_roofs
-from kvbench.costs.forward import head_dim
-from kvbench.costs.layer_map import owners_in
 from kvbench.foreign import FormatError
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
-from kvbench.plan import weights_check
 from kvbench.plan.file_checks import check_caches, check_log_file, is_file
+from kvbench.plan.model_checks import check_models, check_sharing
 from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import (
-    CUSTOM,
-    WEIGHT_KINDS,
     for_preset,
-    known_presets,
     quality_presets,
     shape_of,
     tokenizer_for,
     uses_cuda,
-    weights_source,
 )
-from kvbench.presets import HUB_PRESETS, PRESETS
-from kvbench.versions import VERSIONS, cache_module
 from kvbench.vocabularies import VOCABULARIES
 
-WEIGHT_SOURCES = ("auto", "random", "hub")
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
 PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark
-# Caches that pack two codes of a row into a byte.
-EVEN = ("int4", "int4_hadamard", "window_int4", "int4_channel", "int4_centred")
 
 
 def check_together(config: dict[str, Any]) -> None:
@@ -46,7 +34,7 @@ def check_together(config: dict[str, Any]) -> None:
     check_caches(config["caches"])
     check_log_file(config["log_file"], config["compare"]["baseline"])
     _check_execution(config)
-    _check_sharing(config)
+    check_sharing(config)
     baseline = config["compare"]["baseline"]
     if baseline is not None and not is_file(baseline):
         raise ConfigError(
@@ -70,17 +58,7 @@ def check_together(config: dict[str, Any]) -> None:
             raise ConfigError(f"config key 'devices' is {config['devices']}; {error}") from None
     if config["top_k"] is not None and config["temperature"] == 0:
         raise ConfigError("config key 'top_k' needs a temperature above 0; temperature 0 is greedy")
-    if isinstance(config["weights"], dict):
-        known = known_presets(config)
-        for preset in sorted(config["weights"].keys() - known):
-            raise ConfigError(
-                f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
-            )
-    scored = config["perplexity"]["presets"] if "perplexity" in config["benchmarks"] else []
-    measured = dict.fromkeys([*config["pretrained"], *scored])
-    for preset in measured:
-        _check_weights(config, preset)
-        _check_head_size(config, preset)
+    check_models(config)
     if "roofline" in config["benchmarks"]:
         for preset in config["pretrained"]:
             block_size = shape_of(config, preset)["block_size"]
@@ -146,17 +124,6 @@ def _check_size(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"config key 'controls' asks for {samples} processes of each; allowed: {MOST_SAMPLES}"
         )
-
-
-def _check_head_size(config: dict[str, Any], preset: str) -> None:
-    """A head size that every version's storage takes."""
-    size = head_dim(shape_of(config, preset))
-    for version in config["versions"]:
-        if cache_module(version) in EVEN and size % 2:
-            raise ConfigError(
-                f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, "
-                f"the head size of {preset}; allowed: an even one, since two codes share a byte"
-            )
 
 
 def _check_execution(config: dict[str, Any]) -> None:
@@ -231,93 +198,3 @@ def _missing_exports(config: dict[str, Any]) -> list[str]:
     )
     names = [f"{p}_{v}_{phase}_B{batch}_P{asked['P']}.csv" for p, v, phase, batch in places]
     return [name for name in names if not is_file(f"{asked['csv_dir']}/{name}")]
-
-
-def _check_weights(config: dict[str, Any], preset: str) -> None:
-    """A source that the preset has, or a file that is there."""
-    source = weights_source(config, preset)
-    if source == "hub" and preset not in HUB_PRESETS:
-        raise ConfigError(
-            f"config key 'weights' is hub for preset {preset!r}; "
-            f"allowed with presets {', '.join(HUB_PRESETS)}"
-        )
-    if source in ("trained", "gguf") and source != shape_of(config, preset)["weights"]:
-        raise ConfigError(
-            f"config key 'weights' is {source} for preset {preset!r}; "
-            f"allowed with presets {_having(source)}"
-        )
-    if preset in config["models"] and Path(source).is_dir():
-        _check_directory(config, preset, source)
-        return
-    if source not in WEIGHT_KINDS and not is_file(source):
-        raise ConfigError(
-            f"config key 'weights' is {source!r} for preset {preset!r}; allowed: "
-            f"{', '.join(WEIGHT_SOURCES)} or the path of an existing safetensors file"
-        )
-    if source not in WEIGHT_KINDS and Path(source).suffix != ".safetensors":
-        raise ConfigError(
-            f"config key 'weights' is {source!r} for preset {preset!r}; allowed: a .safetensors "
-            f"file; convert it once: python -m kvbench.models.convert {source} FILE.safetensors"
-        )
-    if source not in WEIGHT_KINDS:
-        asked = config["model_config"]["activation"] if preset == CUSTOM else None
-        shape = {**shape_of(config, preset), "activation": asked}
-        if why := weights_check.problem(source, preset, shape, config["dtype"]):
-            alone = f"; for a preset of its own: weights: {{PRESET: {source}}}"
-            several = isinstance(config["weights"], str) and len(config["pretrained"]) > 1
-            raise ConfigError(
-                f"config key 'weights' is {source!r} for preset {preset!r}: {why}"
-                + alone * (several or preset not in config["pretrained"])
-            )
-
-
-def _check_directory(config: dict[str, Any], preset: str, folder: str) -> None:
-    """Tensors of the shape that its config.json says, and a tokenizer where its text is scored."""
-    shape, tokenizer = shape_of(config, preset), config["models"][preset]["tokenizer"]
-    if why := weights_check.directory_problem(folder, shape, config["dtype"]):
-        raise ConfigError(f"config key 'pretrained': {why}")
-    if "perplexity" in config["benchmarks"] and tokenizer is None:
-        raise ConfigError(
-            f"config key 'benchmarks' has perplexity, but {folder} holds neither "
-            "tokenizer.json nor vocab.json and merges.txt; leave perplexity out, or add these"
-        )
-
-
-def _check_sharing(config: dict[str, Any]) -> None:
-    """Layer maps of versions that share, that fit every preset; weights that can be fitted."""
-    sharing = [version for version, line in VERSIONS.items() if line["cross_layer_sharing"]]
-    presets = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])
-    for version, layer_map in config["layer_maps"].items():
-        if version not in sharing:
-            raise ConfigError(
-                f"config key 'layer_maps.{version}' is unknown: versions that share K/V: "
-                f"{', '.join(sharing)}"
-            )
-        for preset in presets if version in config["versions"] else ():
-            try:
-                owners_in(layer_map, shape_of(config, preset))
-            except ValueError as error:
-                raise ConfigError(
-                    f"config key 'layer_maps.{version}' does not fit {preset}: {error}"
-                ) from None
-    for version in config["versions"]:
-        variant = VERSIONS[version].get("weights_variant")
-        for preset in presets if variant in ("calibrated", "copied") else ():
-            odd = weights_check.not_calibrated(shape_of(config, preset))
-            if odd and weights_source(config, preset) != "random":
-                raise ConfigError(
-                    f"config key 'versions' names {version}, whose weights are fitted in closed "
-                    f"form, which {preset} does not allow: it has {odd}; leave {version} out"
-                )
-        trained = variant in ("shared", "uptrained")
-        for preset in presets if trained else ():
-            if weights_source(config, preset) not in ("trained", "random"):
-                raise ConfigError(
-                    f"config key 'versions' names {version}, which is trained in the workflow; "
-                    f"allowed with presets trained there ({_having('trained')}), not with {preset}"
-                )
-
-
-def _having(source: str) -> str:
-    """The presets whose weights come from `source`."""
-    return ", ".join(name for name, shape in PRESETS.items() if shape["weights"] == source)

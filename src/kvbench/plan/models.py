@@ -66,7 +66,7 @@ def _model(entry: str) -> tuple[str, dict[str, Any]]:
         return f"{_safe(name)}-shape", {"shape": shape, "tokenizer": None, "path": entry}
     folder = Path(entry).expanduser()
     if not folder.is_dir():
-        hub = re.fullmatch(r"[\w.-]+/[\w.-]+", entry)
+        hub = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", entry)
         fetch = f": hf download {entry} --local-dir {folder.name}" if hub else ""
         raise FormatError(
             f"{entry} is no directory; allowed: {HOW}"

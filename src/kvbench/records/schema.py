@@ -165,7 +165,10 @@ def _type(rule: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print tables or schema, or check files; 1 where a line does not fit."""
+    """Print tables or schema, or check files; 1 where a line does not fit, 2 for no file."""
+    if not arguments:
+        print("kvbench.records.schema: give a results.jsonl, --markdown or --json", file=sys.stderr)
+        return 2
     if arguments == ["--markdown"]:
         print(markdown(), end="")
         return 0

@@ -94,7 +94,10 @@ class Record(Struct, frozen=True, kw_only=True):
     use_cache: Annotated[Maybe[bool], doc("whether K and V are kept")] = UNSET
     kv_cache_quant: Annotated[Maybe[bool], doc("whether they are stored as integers")] = UNSET
     cross_layer_sharing: Annotated[Maybe[bool], doc("whether layers read another layer's")] = UNSET
-    cache: Annotated[Maybe[str], doc("module under kvbench.caches that stores them")] = UNSET
+    cache: Annotated[
+        Maybe[str],
+        doc("module under kvbench.caches that stores them, or a file or module from outside"),
+    ] = UNSET
     pretrained: Annotated[str, doc("preset")]
     model_config: Annotated[ModelConfig, doc("the preset's shape and two flags of the version")]
     weights: Annotated[str, doc("where the parameters come from: random, trained, hub, gguf, path")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 UNITS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+MOST = 6  # significant digits: an interval that is narrower still is not of measuring
 LARGE = 1e7  # from here on, and below SMALL, a number is written with a power of ten
 SMALL = 1e-3
 
@@ -19,7 +20,8 @@ def decimals(low: float, high: float) -> int:
     if not half > 0 or not math.isfinite(half):
         return _places(max(abs(low), abs(high)), 3)
     exponent = math.floor(math.log10(half))
-    return (1 if half / 10**exponent < 2.95 else 0) - exponent
+    places = (1 if half / 10**exponent < 2.95 else 0) - exponent
+    return min(places, _places(max(abs(low), abs(high)), MOST))
 
 
 def short(value: float, digits: int = 3) -> str:

@@ -39,7 +39,7 @@ def draw(records: list[Record]) -> Figure:
     for axes, (batch, cells) in zip(row[0], batches.items(), strict=True):
         versions = style.ordered(by(cells, "version"))
         for place, (mode, mine) in enumerate(by(cells, "mode").items()):
-            nudge = 0.22 * (place - (len(by(cells, "mode")) - 1) / 2)
+            nudge = 0.8 * ((place + 0.5) / len(by(cells, "mode")) - 0.5)
             _way(axes, mode, mine, versions, nudge)
         axes.set_xticks(
             range(len(versions)), [named[version].replace(" ", "\n", 1) for version in versions]
@@ -79,9 +79,10 @@ def _way(axes: Axes, mode: str, cells: list[Record], versions: list[str], nudge:
         )
         axes.annotate(
             f"{found.point:.3g}",
-            (x, found.point),
-            (7, 3),
+            (x, min(high, scales.ROOM * found.point)),
+            (0, 4),
             textcoords="offset points",
+            ha="center",
             fontsize=8,
             color=colour,
         )

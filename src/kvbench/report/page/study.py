@@ -8,7 +8,7 @@ from functools import cached_property
 
 from kvbench.analysis.answers import Section, names_of, sections
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, is_error, measured
+from kvbench.records.record import Record, is_error, measured, timing_key
 from kvbench.report.selection import evenly_spaced
 
 TIMED = ("latency_vs_T", "decode")
@@ -157,10 +157,15 @@ def read_study(name: str, paths: Iterable[str]) -> Study:
 
 
 def _slim(record: Record) -> Record:
-    """A record without its raw samples, which no page shows and many of which fill a memory."""
+    """A record of whose raw samples a run's time alone is left: many of them fill a memory."""
     kept = {key: value for key, value in record.items() if key not in RAW}
     if "processes" in kept:
-        kept["processes"] = [{"machine_state": p.get("machine_state")} for p in kept["processes"]]
+        key = timing_key(record)
+        kept["processes"] = [
+            {name: process.get(name) for name in ("replicate", "machine_state")}
+            | {"runs": [{key: run[key]} for run in process["runs"]]}
+            for process in kept["processes"]
+        ]
     return kept
 
 

@@ -32,6 +32,7 @@ MARKED = (  # up to this span of speed-ups -> what their axis marks, 1 always am
     (3.0, [0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 2.5, 3]),
     (math.inf, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]),
 )
+NAMED = {"T": "tokens generated", "depth": "tokens in the cache"}
 TICKS = 8  # lengths that the axis names one by one
 
 
@@ -109,21 +110,21 @@ def time(study: Study) -> Plot:
     """Milliseconds per token over depth, or over the tokens generated."""
     title = "Time per token"
     cells = measured(study.of(*TIMED))
-    axis = "depth" if any("depth" in cell for cell in cells) else "T"
-    cells = [cell for cell in cells if axis in cell and place_of(cell) in study.places]
+    cells = [cell for cell in cells if place_of(cell) in study.places]
     if not cells:
         return Plot("time", title, "No cache was timed.")
-    if len({cell[axis] for cell in cells}) < 2:
-        return Plot(
-            "time", title, f"One {'depth' if axis == 'depth' else 'length'} was measured: no line."
-        )
+    lengths = {axis: {cell[axis] for cell in cells if axis in cell} for axis in NAMED}
+    named = [NAMED[axis] for axis, values in lengths.items() if values]
+    if max(map(len, lengths.values())) < 2:
+        return Plot("time", title, "One length was measured: no line.")
     values: list[Row] = []
     for cell in cells:
         value, low, high = milliseconds(cell)
         values.append(
             about(study, cell["version"], place_of(cell))
             | {
-                "x": cell[axis],
+                "axis": "T" if "T" in cell else "depth",
+                "x": cell["T" if "T" in cell else "depth"],
                 "ms": value,
                 "low": value if low is None else low,
                 "high": value if high is None else high,
@@ -133,11 +134,16 @@ def time(study: Study) -> Plot:
                 "ran": ran(cell),
             }
         )
-    named = "tokens in the cache" if axis == "depth" else "tokens generated"
-    base = chart_of(values).transform_filter("datum.series === series")
+    same_axis = "indexof(place, '|' + datum.axis) > 0"  # generations, or steps at a depth
+    base = chart_of(values).transform_filter(f"datum.series === series && {same_axis}")
     ticks = sorted({value["x"] for value in values})
     few = alt.Axis(format=",d", values=ticks if len(ticks) <= TICKS else alt.Undefined)
-    x = alt.X("x:Q", title=named, axis=few, scale=alt.Scale(padding=10))
+    x = alt.X(
+        "x:Q",
+        title=" or ".join(named),
+        axis=few,
+        scale=alt.Scale(padding=10, zero=False, nice=False),
+    )
     y = alt.Y("ms:Q", title="ms per token", scale=alt.Scale(type="linear", zero=True))
     look = looks(study, values)
     band = {**look, "opacity": alt.when(SHOWN).then(alt.value(0.13)).otherwise(alt.value(0.02))}
@@ -147,8 +153,8 @@ def time(study: Study) -> Plot:
         base.mark_point(filled=True, size=60).encode(x=x, y=y, **look),
     ]
     caption = "Medians as the clock read them, with 95 % intervals over processes."
-    if axis == "T":
-        caption += " The first token's time is part of each."
+    if lengths["T"]:
+        caption += " Of a generation the first token's time is a part."
     return Plot(
         "time", title, caption, sized(study, alt.layer(*layers), height=HEIGHT), scales=True
     )
