@@ -19,6 +19,20 @@ class LinearGELU(nn.Linear):
         return F.gelu(super().forward(x), approximate="tanh")
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467); with `offset` times 1 + weight."""
+
+    def __init__(self, size: int, eps: float, offset: bool = False) -> None:
+        super().__init__(size, eps)
+        self.offset = offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.offset:
+            return super().forward(x)
+        weight = 1 + self.weight.float()
+        return F.rms_norm(x.float(), self.weight.shape, weight, self.eps).type_as(x)
+
+
 @dataclass(frozen=True)
 class Layer:
     """The modules of one block, for what runs them otherwise than the block does.

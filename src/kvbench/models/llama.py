@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
-from kvbench.models.base import Decoder, LanguageModel, Layer
+from kvbench.models.base import Decoder, LanguageModel, Layer, RMSNorm
 from kvbench.models.rotation import magnitude, rotate, rotation, speeds
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -105,18 +105,9 @@ class Config:
         return next((name for name, given in other.items() if given), None)
 
 
-class RMSNorm(nn.RMSNorm):
-    """RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467); Gemma's multiplies by 1 + weight."""
-
-    def __init__(self, size: int, config: Config) -> None:
-        super().__init__(size, config.norm_eps)
-        self.offset = config.norm_offset
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.offset:
-            return super().forward(x)
-        weight = 1 + self.weight.float()
-        return F.rms_norm(x.float(), self.weight.shape, weight, self.eps).type_as(x)
+def norm(size: int, config: Config) -> RMSNorm:
+    """A norm of rows of `size`, as the shape has them."""
+    return RMSNorm(size, config.norm_eps, config.norm_offset)
 
 
 class CausalSelfAttention(nn.Module):
@@ -137,7 +128,7 @@ class CausalSelfAttention(nn.Module):
         self.q_norm = self.k_norm = None
         if config.qk_norm != "none":
             self.whole = config.qk_norm == "whole"
-            norms = [RMSNorm(h * self.whole * self.head_dim or self.head_dim, config)
+            norms = [norm(h * self.whole * self.head_dim or self.head_dim, config)
                      for h in self.heads[:2]]  # fmt: skip
             self.q_norm, self.k_norm = norms[0], norms[-1] if len(norms) > 1 else None
 
@@ -152,10 +143,10 @@ class CausalSelfAttention(nn.Module):
         y = cache.attend(self.owner, q if self.scale == 1 else q * self.scale)  # (B, nh, T, hs)
         return self.c_proj(y.transpose(1, 2).reshape(B, T, -1))
 
-    def _placed(self, x: Tensor, norm: RMSNorm | None, turns: Turns) -> Tensor:
+    def _placed(self, x: Tensor, normed: RMSNorm | None, turns: Turns) -> Tensor:
         """Rows (B, T, heads, hs) normed and turned by their positions: (B, heads, T, hs)."""
-        if norm is not None:
-            x = norm(x.flatten(2)).view(x.shape) if self.whole else norm(x)
+        if normed is not None:
+            x = normed(x.flatten(2)).view(x.shape) if self.whole else normed(x)
         x = x.transpose(1, 2)
         return rotate(x, *turns[self.turn]) if self.turns else x
 
@@ -180,12 +171,12 @@ class Block(nn.Module):
     def __init__(self, config: Config, layer: int) -> None:
         super().__init__()
         before, after = config.norm != "post", config.norm != "pre"
-        self.norm_1 = RMSNorm(config.n_embd, config) if before else nn.Identity()
+        self.norm_1 = norm(config.n_embd, config) if before else nn.Identity()
         self.attn = CausalSelfAttention(config, layer)
-        self.post_1 = RMSNorm(config.n_embd, config) if after else None
-        self.norm_2 = RMSNorm(config.n_embd, config) if before else nn.Identity()
+        self.post_1 = norm(config.n_embd, config) if after else None
+        self.norm_2 = norm(config.n_embd, config) if before else nn.Identity()
         self.mlp = MLP(config)
-        self.post_2 = RMSNorm(config.n_embd, config) if after else None
+        self.post_2 = norm(config.n_embd, config) if after else None
 
     def forward(self, x: Tensor, turns: Turns, cache: Cache) -> Tensor:
         y = self.attn(self.norm_1(x), turns, cache)
@@ -206,16 +197,15 @@ class Model(LanguageModel):
             {
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
                 "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
-                "norm_f": RMSNorm(config.n_embd, config),
+                "norm_f": norm(config.n_embd, config),
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if config.tied:
             self.lm_head.weight = cast(nn.Embedding, self.transformer["wte"]).weight
         channels = int(config.head_dim * config.rope_share)
-        self.speeds = [speeds(channels, config.rope_base, config.rope_scaling)]
-        if config.window_rope_base:
-            self.speeds.append(speeds(channels, config.window_rope_base))
+        bases = (config.rope_base, config.rope_scaling), (config.window_rope_base, None)
+        self.speeds = [speeds(channels, *base) for base in bases if base[0]]
         self.sizes = [magnitude(config.rope_scaling), 1.0]
 
     def blocks(self) -> Iterator[Block]:

@@ -46,7 +46,8 @@ def random_tensors(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
             rows = (config.n_head + 2 * config.n_kv_head) * config.head_dim
         tensor = torch.empty(rows, *columns)
         if tensor.ndim == 1:
-            tensor.fill_(0.0 if name.endswith(".bias") else 1.0)
+            offset = getattr(config, "norm_offset", False)  # norms multiply by 1 + weight
+            tensor.fill_(0.0 if name.endswith(".bias") or offset else 1.0)
         else:
             residual = name.endswith(".c_proj.weight")
             std = STD / math.sqrt(2 * config.n_layer) if residual else STD
