@@ -128,8 +128,8 @@ class CausalSelfAttention(nn.Module):
         self.q_norm = self.k_norm = None
         if config.qk_norm != "none":
             self.whole = config.qk_norm == "whole"
-            norms = [norm(h * self.whole * self.head_dim or self.head_dim, config)
-                     for h in self.heads[:2]]  # fmt: skip
+            widths = [self.head_dim * (h if self.whole else 1) for h in self.heads[:2]]
+            norms = [norm(width, config) for width in widths]
             self.q_norm, self.k_norm = norms[0], norms[-1] if len(norms) > 1 else None
 
     def forward(self, x: Tensor, turns: Turns, cache: Cache) -> Tensor:
