@@ -7,6 +7,7 @@ library only.
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -25,7 +26,8 @@ START_S = 3.0  # a process with torch and its weights
 TRAIN_S = 0.5  # a step of training nano
 FLOP_S, BYTES_S = 3e10, 5e9  # of one core
 READ = 400  # earlier records looked at, the newest
-BESIDE = {"vram": 2.0, "phase": 3.0, "roofline": 3.0}  # runs of these beside those asked for
+FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
+WARM_TOKENS, READ_STEPS = 16, 8  # at most, of a warm-up and of a reading of the yardstick
 
 
 def by_shape(cell: Cell | SimpleNamespace) -> float:
@@ -41,8 +43,6 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
         cost = costs.forward(*model, min(depth, shape["block_size"] - window), window, row)
         return cost.flop / FLOP_S + cost.bytes / BYTES_S
 
-    runs = cell.num_warmup_runs + cell.num_measure_runs + BESIDE.get(cell.benchmark, 0.0)
-    beside = 2 if cell.yardstick else 1
     if cell.context:  # perplexity: both readings of each window, and its probes
         windows = cell.max_windows or 64
         return START_S + 3 * windows * seconds(0, cell.context)
@@ -50,8 +50,14 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     steps = cell.steps or cell.T or 1
     filled = bool(cell.depth) or cell.phase == "decode"  # with random rows, not by a prefill
     prefill = 0.0 if filled else seconds(0, cached)
-    one = prefill + beside * steps * seconds(cached + steps // 2, 1)
-    return START_S + runs * one + 2 * cell.energy_s
+    step = seconds(cached + steps // 2, 1)
+    one = (prefill + steps * step) * FURTHER.get(cell.benchmark, 1.0)
+    runs = cell.num_measure_runs
+    if cell.run_budget_s is not None:
+        runs = max(1, min(runs, math.ceil(cell.run_budget_s / one)))
+    warm = cell.num_warmup_runs * (prefill + min(steps, WARM_TOKENS) * step)
+    reading = (prefill + min(steps, READ_STEPS) * step) if cell.yardstick else 0.0
+    return START_S + warm + runs * one + (runs + 1) * reading + 2 * cell.energy_s
 
 
 def cells_of(config: dict[str, Any]) -> dict[str, Cell]:

@@ -137,15 +137,15 @@ def _runs(cell: Record) -> Iterator[dict[str, Any]]:
     key = timing_key(cell)
     place = {name: cell[name] for name in ("version", *PLACES) if name in cell}
     for process in cell["processes"]:
-        beside = process.get("yardstick_ms")
+        readings = process.get("yardstick_ms")
         for number, run in enumerate(process["runs"]):
             yield {
                 **place,
                 "replicate": process["replicate"],
                 "run": number + 1,
                 "time_ms": run[key],
-                "reference_before_ms": beside[number] if beside else None,
-                "reference_after_ms": beside[number + 1] if beside else None,
+                "reference_before_ms": readings[number] if readings else None,
+                "reference_after_ms": readings[number + 1] if readings else None,
                 "began_at": process["machine_state"].get("began_at"),
                 **_about(cell),
             }

@@ -49,7 +49,7 @@ def draw(records: list[Record]) -> Figure:
             axes.set_title(f"batch {batch}, depth {depth}")
         line[0].set_ylabel("ms per token step")
     handles = [Patch(color=colour, label=label) for colour, label in PARTS.values()]
-    style.beside(grid[0][-1], handles)
+    style.legend_right(grid[0][-1], handles)
     words = {part: label for part, (_, label) in PARTS.items()}
     foot = [", ".join(style.labels(cells).values()), "bars: 95 % intervals over processes"]
     if any(row["tpot_ms_low"] is None for row in rows):

@@ -48,7 +48,7 @@ def draw(records: list[Record]) -> Figure:
         axes.set_title(f"batch {batch}")
         middles = [step_interval(cell).point for cell in measured(cells)]
         scales.fit(axes, "y", middles, "ms a step", from_zero=True)
-    style.beside(row[0][-1], row[0][-1].get_legend_handles_labels()[0])
+    style.legend_right(row[0][-1], row[0][-1].get_legend_handles_labels()[0])
     foot = ["a step is the forward and the pick", "bars: 95 % intervals over processes"]
     foot += [style.HOLLOW] if any(step_interval(cell).low is None for cell in whole) else []
     foot += [f"prompt {first['prompt_length']}, T = {first['T']}"]

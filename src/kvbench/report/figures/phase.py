@@ -35,7 +35,7 @@ def draw(records: list[Record]) -> Figure:
         _bars(axes, cells, named)
         axes.set_title(f"batch {batch}")
     corner = facets.corner(places)
-    style.beside(corner, corner.get_legend_handles_labels()[0])
+    style.legend_right(corner, corner.get_legend_handles_labels()[0])
     several = any(len(cell["runs"]) > 1 for cell in kept)
     foot = [left_out, f"prompt {first['prompt_length']}, T = {first['T']}"]
     foot += ["in brackets: instrumented / plain time"]

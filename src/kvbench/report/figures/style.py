@@ -152,7 +152,7 @@ def legend(axes: Axes, named: dict[str, str]) -> None:
         for version, text in named.items()
         for colour, marker in [look(version)]
     ]
-    beside(axes, handles)
+    legend_right(axes, handles)
 
 
 def tall(rows: int, least: float) -> float:
@@ -160,7 +160,7 @@ def tall(rows: int, least: float) -> float:
     return max(least, 0.3 + 0.2 * rows)
 
 
-def beside(axes: Axes, handles: Sequence[Any], lower: bool = False) -> None:
+def legend_right(axes: Axes, handles: Sequence[Any], lower: bool = False) -> None:
     """Put a legend right of a panel, from its top down or, beside another one, at its foot."""
     side, height = ("lower left", 0) if lower else ("upper left", 1)
     if axes.legend_ is not None:

@@ -32,7 +32,7 @@ def draw(records: list[Record]) -> Figure:
     parts, _ = corner.get_legend_handles_labels()
     style.legend(corner, named)
     lines = [Line2D([], [], color="black", ls=ls, label=label) for ls, label in _LINES]
-    style.beside(corner, [*lines, *parts], lower=True)
+    style.legend_right(corner, [*lines, *parts], lower=True)
     foot = ["bytes are counted, not sampled: they have no interval", _weights(whole, named)]
     foot += [f"counted by: {whole[0]['accounting']}", f"prompt {first['prompt_length']}"]
     answer = findings.paragraph(memory_section(records))

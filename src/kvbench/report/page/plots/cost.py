@@ -88,7 +88,7 @@ def tradeoff(study: Study) -> Plot:
     )
     y_title = "perplexity, % more"
     y = alt.Y("change:Q", title=y_title, scale=alt.Scale(padding=18))
-    _spread(values)
+    _stack_labels(values)
     look = looks(study, values)
     area = alt.Size(
         "ms:Q",
@@ -122,7 +122,7 @@ def tradeoff(study: Study) -> Plot:
     return Plot("tradeoff", title, caption, sized(study, alt.layer(*layers), height=HEIGHT))
 
 
-def _spread(values: list[Row]) -> None:
+def _stack_labels(values: list[Row]) -> None:
     """Set the labels of each place's marks beyond the edge below one another."""
     beyond: dict[str, int] = {}
     for value in values:
