@@ -83,11 +83,12 @@ lint: $(DEV)
 	$(BIN)/snakemake --lint
 	$(BIN)/hadolint Dockerfile
 
-# torch first, at its pin: an open range elsewhere in the tree could pull another build of it.
+# torch first, at its pin: an open range elsewhere in the tree could pull another build of it. Most of what
+# is installed is never imported, so that nothing is compiled before it is.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint requirements.lock --editable '.[page]'
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_ARGS) "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet --no-compile $(PIP_ARGS) --constraint requirements.lock --editable '.[page]'
 	touch $@
 
 $(DEV): $(READY)

@@ -102,7 +102,7 @@ def ending(folder: str | Path, since: float = 0.0) -> str:
     names = {"report.html": "page", "results.jsonl": "records"}
     lines = [f"{names[path.name]}: {path}" for path in made]
     if seconds := measured_s(folder, since):
-        lines.append(f"measuring: {seconds / 60:.1f} minutes of the run")
+        lines.insert(0, f"measuring: {seconds / 60:.1f} minutes of the run")
     return "\n".join([*([text(found)] if found else []), *lines])
 
 
