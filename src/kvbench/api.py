@@ -17,7 +17,7 @@ from kvbench.report.frames import Frame, Results, read_results
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kvbench.analysis.answers import Answer
+    from kvbench.analysis.sentences import Answer
     from kvbench.caches import Cache
     from kvbench.caches.check import CacheCheck
     from kvbench.models.base import LanguageModel

@@ -12,7 +12,7 @@ import pytest
 from project import ROOT
 from studies import PUBLISHED, published, study
 
-from kvbench.analysis.answers import SPEED
+from kvbench.analysis.sentences import SPEED
 from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
 from kvbench.records.read import MixedRecordsError

@@ -7,52 +7,30 @@ and the library say the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.rounds import pairs
+from kvbench.analysis.sentences import (
+    MEMORY,
+    QUALITY,
+    SPEED,
+    Answer,
+    memory_sentence,
+    quality_sentence,
+    speed_sentence,
+    stored_sentence,
+)
 from kvbench.analysis.verdict_notes import at
-from kvbench.analysis.verdicts import IMPLEMENTATIONS, judge
+from kvbench.analysis.verdicts import judge
 from kvbench.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
 from kvbench.records.store import RecordError, read_record
-from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
-from kvbench.stats.digits import short, size, spoken
+from kvbench.stats.decisions import FASTER
+from kvbench.stats.digits import short
 
-SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
-SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
-HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
-CACHE = "cache_reserved_bytes"
 MANY = 4  # other batches and lengths, from which they are not all named
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is said of one version against its baseline.
-
-    `value` is, by question, the speed-up (above 1 is faster), how many times smaller the cache is,
-    or the ratio of perplexities (below 1 is better); `low` and `high` are its interval at `level`,
-    None where there is none. `word` is the verdict's, or one of this module; None where nothing was
-    measured. `row` is what the sentence was written from: a row of verdicts, or a cell.
-    """
-
-    question: str
-    version: str
-    name: str
-    baseline: str
-    baseline_name: str
-    word: str | None
-    value: float | None
-    low: float | None
-    high: float | None
-    level: float | None
-    text: str
-    row: Record = field(repr=False, compare=False)
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -163,7 +141,7 @@ def names_of(cells: Sequence[Record]) -> dict[str, str]:
 
 def speed(record: Record, names: Mapping[str, str]) -> list[Answer]:
     """A sentence for every row of a record of verdicts."""
-    return [_speed(row, record, names) for row in record["rows"]]
+    return [speed_sentence(row, record, names) for row in record["rows"]]
 
 
 def speed_section(record: Record, cells: Sequence[Record], axis: str) -> Section | None:
@@ -212,7 +190,7 @@ def memory_section(cells: Sequence[Record]) -> Section | None:
     place = max(map(_place, cells))
     here = {cell["version"]: cell for cell in cells if _place(cell) == place}
     names = names_of(cells)
-    answers = [_memory(here[a], here[b], names) for a, b in pairs(list(here))]
+    answers = [memory_sentence(here[a], here[b], names) for a, b in pairs(list(here))]
     if not answers:
         return None
     first = next(iter(here.values()))
@@ -225,7 +203,7 @@ def stored_section(cells: Sequence[Record]) -> Section | None:
     place = max(map(_place, cells))
     here = {cell["version"]: cell for cell in measured(cells) if _place(cell) == place}
     names = names_of(cells)
-    answers = [_stored(here[a], here[b], names) for a, b in pairs(list(here))]
+    answers = [stored_sentence(here[a], here[b], names) for a, b in pairs(list(here))]
     if not answers:
         return None
     first = next(iter(here.values()))
@@ -233,20 +211,11 @@ def stored_section(cells: Sequence[Record]) -> Section | None:
     return Section(MEMORY, first["pretrained"], about, answers)
 
 
-def _stored(cell: Record, against: Record, names: Mapping[str, str]) -> Answer:
-    tokens = cell.get("depth") or cell["prompt_length"] + cell["T"] - 1
-    kept = [
-        cell["batch_size"] * tokens * record["cache_bytes_per_token"] for record in (cell, against)
-    ]
-    mine, other = ({**r, CACHE: n} for r, n in zip((cell, against), kept, strict=True))
-    return _memory(mine, other, names)
-
-
 def quality_section(cells: Sequence[Record]) -> Section | None:
     """What reading K and V through each cache does to perplexity, against v1."""
     names = names_of(cells)
     kept = [c for c in cells if is_error(c) or c["version"] not in (c["against"], "v0")]
-    answers = [_quality(cell, names) for cell in kept]
+    answers = [quality_sentence(cell, names) for cell in kept]
     scored = measured(cells)
     if not answers or not scored:
         return None
@@ -261,99 +230,6 @@ def quality_section(cells: Sequence[Record]) -> Section | None:
 
 def _place(row: Record) -> tuple[int, int]:
     return row["batch_size"], row.get("T") or row.get("depth") or 0
-
-
-def _speed(row: Record, record: Record, names: Mapping[str, str]) -> Answer:
-    a, b = (names.get(row[key], row[key]) for key in ("version", "baseline"))
-    word, value = row["verdict"], row.get("speedup")
-    low, high = row.get("speedup_low"), row.get("speedup_high")
-    times = None if value is None else spoken(value, low, high, apart_from=1)
-    if value is None:
-        text, word = f"{a} against {b}: {word}", None
-    elif word == IMPLEMENTATIONS:
-        text = (
-            f"{a} and {b} ran on other implementations, so that {times} times as fast is not of "
-            f"the caches: {row['remark']}"
-        )
-    elif row["replicates"] == 1:
-        text = f"one process cannot show a difference between {a} and {b}: {short(value)} as fast"
-    elif word == FASTER:
-        text = f"{a} is {times} times as fast as {b}"
-    elif word == SLOWER:
-        text = f"{a} is slower than {b}: {times} times as fast"
-    elif word == EQUIVALENT:
-        text = f"{a} is as fast as {b} within {100 * record['margin']:.3g} %: {times} times"
-    else:
-        text = f"no difference in speed shown between {a} and {b}: {times} times as fast"
-    if row.get("flag"):
-        text += f"; {row['flag']}, {row['ceiling']:.3g}: not to be believed"
-    return Answer(
-        SPEED, row["version"], a, row["baseline"], b, word, value, low, high, record["level"],
-        text, row,
-    )  # fmt: skip
-
-
-def _memory(cell: Record, against: Record, names: Mapping[str, str]) -> Answer:
-    a, b = names[cell["version"]], names[against["version"]]
-    times, word = None, None
-    lost = [name for name, c in ((a, cell), (b, against)) if is_error(c)]
-    if lost:
-        text = f"{a} against {b}: {lost[0]} {(cell if lost[0] == a else against)['error']}"
-    elif not cell[CACHE] or not against[CACHE]:
-        word = (LARGER if cell[CACHE] else SMALLER) if cell[CACHE] != against[CACHE] else EQUAL
-        text = f"{a} keeps {_kept(cell)}, {b} {_kept(against)}"
-    else:
-        times = against[CACHE] / cell[CACHE]
-        word = EQUAL if times == 1 else SMALLER if times > 1 else LARGER
-        by = "the same" if times == 1 else f"{short(max(times, 1 / times))} times {word}"
-        text = f"{a} keeps {_kept(cell)}, {b} {size(against[CACHE])}: {by}"
-    if not lost and "peak_memory_bytes" in cell:
-        peaks = (size(c["peak_memory_bytes"]) for c in (cell, against))
-        text += "; peak {} against {}".format(*peaks)
-    return Answer(
-        MEMORY, cell["version"], a, against["version"], b, word, times, None, None, None, text, cell
-    )
-
-
-def _kept(cell: Record) -> str:
-    return f"{size(cell[CACHE])} of cache" if cell[CACHE] else "nothing"
-
-
-def _quality(cell: Record, names: Mapping[str, str]) -> Answer:
-    a = names[cell["version"]]
-    if is_error(cell):
-        return Answer(
-            QUALITY, cell["version"], a, "v1", names.get("v1", "v1"), None, None, None, None, None,
-            f"{a}: {cell['error']}", cell,
-        )  # fmt: skip
-    b = names.get(cell["against"], cell["against"])
-    found = cell["paired"]["perplexity_ratio"]
-    ratio, low, high = found["ratio"], found["low"], found["high"]
-    if low is None or high is None:
-        word = None
-    elif ratio == low == high == 1:
-        word = UNCHANGED
-    else:
-        word = HIGHER if low > 1 else LOWER if high < 1 else NOT_SHOWN
-    if word == UNCHANGED:
-        text = f"{a} leaves perplexity as {b} has it, to the last bit"
-    elif ratio >= MULTIPLIED:
-        text = f"{a} multiplies the perplexity of {b} by {spoken(ratio, low, high, apart_from=1)}"
-    else:
-        low_percent, high_percent = (
-            None if end is None else 100 * (end - 1) for end in (low, high)
-        )
-        change = spoken(100 * (ratio - 1), low_percent, high_percent, sign=True, apart_from=0)
-        if word == NOT_SHOWN:
-            text = f"no change of perplexity shown between {a} and {b}: {change} %"
-        elif word is None:
-            text = f"{a} changes the perplexity of {b} by {change} %, too little text to say more"
-        else:
-            text = f"{a} changes the perplexity of {b} by {change} %"
-    return Answer(
-        QUALITY, cell["version"], a, cell["against"], b, word, ratio, low, high,
-        cell["paired"]["delta_nll"]["level"], text, cell,
-    )  # fmt: skip
 
 
 def text(found: Sequence[Section]) -> str:

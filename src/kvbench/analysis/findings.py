@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from kvbench.analysis import roofline
-from kvbench.analysis.answers import NOT_SHOWN, Section
+from kvbench.analysis.answers import Section
+from kvbench.analysis.sentences import NOT_SHOWN
 from kvbench.analysis.verdict_notes import at
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
 from kvbench.records.record import Record, by, measured

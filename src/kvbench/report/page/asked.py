@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kvbench.analysis.answers import MEMORY, QUALITY, SPEED
+from kvbench.analysis.sentences import MEMORY, QUALITY, SPEED
 from kvbench.analysis.verdict_notes import smallest
 from kvbench.records.record import Record
 from kvbench.report.page.study import TIMED, Study

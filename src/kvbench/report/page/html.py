@@ -11,7 +11,9 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from kvbench.analysis.answers import (
+from kvbench.analysis.answers import Section, speed
+from kvbench.analysis.quality import TOO_WEAK
+from kvbench.analysis.sentences import (
     EQUAL,
     HIGHER,
     LARGER,
@@ -23,10 +25,7 @@ from kvbench.analysis.answers import (
     SPEED,
     UNCHANGED,
     Answer,
-    Section,
-    speed,
 )
-from kvbench.analysis.quality import TOO_WEAK
 from kvbench.analysis.verdict_notes import at
 from kvbench.report.page import asked, table
 from kvbench.report.page.plots import Plot, plots
