@@ -167,6 +167,15 @@ def test_peak_memory_reconciles(version):
     assert len({json.dumps(repeat) for repeat in record["repeats"]}) == 1  # exact, so repeatable
 
 
+def test_without_a_cache_the_first_and_the_last_step_have_the_peaks_of_all(monkeypatch):
+    with ready(cell_of("vram", "v0", T=12), None) as setup:
+        two = vram.one_run(setup)
+        monkeypatch.setattr(vram, "first_and_last", vram.generate)
+        every = vram.one_run(setup)
+    peaks = ("prefill_peak_bytes", "decode_peak_bytes", "peak_activation_bytes")
+    assert [two[key] for key in peaks] == [every[key] for key in peaks]
+
+
 @pytest.mark.parametrize("key", ["transient_bytes", "cache_used_bytes", "decode_peak_bytes"])
 def test_a_memory_record_whose_bytes_do_not_add_up_is_refused_by_name(key, tmp_path):
     record = vram.run(cell_of("vram", "v2", T=8), None)

@@ -6,12 +6,18 @@ alive at the peak: activations of the largest forward, its logits, the token buf
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from kvbench.bench.meters.peak_memory import peak_meter, tensor_bytes
 from kvbench.bench.setup import Setup, ready
+from kvbench.caches import Cache
 from kvbench.cell import Cell
-from kvbench.engine.generate import generate, overflow_steps
+from kvbench.engine.generate import Pick, extend, generate, overflow_steps
+from kvbench.models.base import LanguageModel
 
 
 def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
@@ -52,7 +58,9 @@ def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
     meter.start()
     try:
         cache = setup.cache(setup.prompt.size(1) + T)
-        generate(setup.model, setup.prompt, T, cache, setup.pick(), mark)
+        (generate if setup.cell.use_cache else first_and_last)(
+            setup.model, setup.prompt, T, cache, setup.pick(), mark
+        )
     finally:
         meter.stop()  # a profiler left running would take the process with it
     prefill, decode = meter.peaks
@@ -68,3 +76,25 @@ def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
         "transient_bytes": peak - reserved,
         **meter.process_bytes,
     }
+
+
+@torch.inference_mode()
+def first_and_last(
+    model: LanguageModel,
+    prompt: Tensor,
+    n: int,
+    cache: Cache,
+    pick: Pick,
+    mark: Callable[[], None],
+) -> None:
+    """The first and the last step of `generate` without a cache; the tokens between are zeros.
+
+    Each step is a forward over one token more and leaves nothing behind: the last has the peak.
+    """
+    B, start = prompt.shape
+    tokens = torch.zeros(B, start + n, dtype=torch.long, device=prompt.device)
+    tokens[:, :start] = prompt
+    cache.reset()
+    mark()
+    for end in sorted({start, start + n - 1}):
+        extend(model, tokens, range(end, end + 1), cache, pick, mark)
