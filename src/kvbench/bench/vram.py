@@ -96,5 +96,4 @@ def first_and_last(
     tokens[:, :start] = prompt
     cache.reset()
     mark()
-    for end in sorted({start, start + n - 1}):
-        extend(model, tokens, range(end, end + 1), cache, pick, mark)
+    extend(model, tokens, sorted({start, start + n - 1}), cache, pick, mark)

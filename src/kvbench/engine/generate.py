@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -90,7 +90,7 @@ def generate(
 def extend(
     model: LanguageModel,
     tokens: Tensor,
-    ends: range,
+    ends: Iterable[int],
     cache: Cache,
     pick: Pick,
     mark: Callable[[], None],
