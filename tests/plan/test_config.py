@@ -174,6 +174,10 @@ def test_decode_has_batch_sizes_and_versions_of_its_own_or_the_study_s_that_keep
     study = study_of(resolve(given, SCHEMA), "decode")
     assert (study["versions"], study["batch_size"]) == (["v0", "v2"], [8])
     assert study_of(resolve(given, SCHEMA), "dispatch")["batch_size"] == [1]
+    given["decode"]["replicates"] = 5
+    assert study_of(resolve(given, SCHEMA), "decode")["replicates"] == 5
+    given["replicates"] = 8  # the study's, as where a round was added
+    assert study_of(resolve(given, SCHEMA), "decode")["replicates"] == 8
     assert study_of(resolve({"versions": ["v0"]}, SCHEMA), "decode")["versions"] == ["v0"]
 
 

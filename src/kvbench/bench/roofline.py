@@ -89,7 +89,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         for _ in range(max(1, cell.num_warmup_runs)):
             once()
         setup.begin()
-        runs = [timed(setup, once) for _ in range(cell.num_measure_runs)]
+        runs = [timed(setup, once) for _ in setup.measured_runs()]
         while len(runs) < ENOUGH and sum(run["wall_ms"] for run in runs) < LEAST_MS:
             runs.append(timed(setup, once))
         times = [run["device_ms"] for run in runs]

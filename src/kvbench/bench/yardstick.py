@@ -23,7 +23,7 @@ from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.fast_cache import with_native_attention
 
 Run = dict[str, Any]
-STEPS = 8  # of a reading, at most: a longer one tells no more of the machine's pace
+STEPS = 16  # of a reading, at most: a longer one tells no more of the machine's pace
 
 
 class OneLayer:

@@ -123,12 +123,13 @@ def study_of(config: dict[str, Any], benchmark: str) -> dict[str, Any]:
 def decode_study(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration under which benchmark `decode` is measured.
 
-    Its own batch sizes and versions, where it gives them; without, the study's batch sizes, and its
-    versions with a cache: those without compute the whole sequence at every depth.
+    Its own batch sizes, versions and replicates, where it gives them; without, the study's, and of
+    its versions those with a cache: those without compute the whole sequence at every depth.
     """
     own = config["decode"]
     return config | {
         "batch_size": own["batch_size"] or config["batch_size"],
+        "replicates": max(own["replicates"] or 0, config["replicates"]),
         "versions": own["versions"] or with_cache(config["versions"]),
     }
 

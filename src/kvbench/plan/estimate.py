@@ -27,7 +27,7 @@ TRAIN_S = 0.5  # a step of training nano
 FLOP_S, BYTES_S = 3e10, 5e9  # of one core
 READ = 400  # earlier records looked at, the newest
 FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
-WARM_TOKENS, READ_STEPS = 16, 8  # at most, of a warm-up and of a reading of the yardstick
+WARM_TOKENS, READ_STEPS = 16, 16  # at most, of a warm-up and of a reading of the yardstick
 
 
 def by_shape(cell: Cell | SimpleNamespace) -> float:
