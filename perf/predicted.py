@@ -17,7 +17,7 @@ from kvbench.caches import layout_of, make
 from kvbench.costs import forward as costs
 from kvbench.costs.layer_map import owners
 from kvbench.engine.fused_step import FusedStep
-from kvbench.models.build import build
+from kvbench.models.build import build, config_of
 from kvbench.plan.cells import tiny
 from kvbench.presets import PRESETS
 from perf.evidence.cells import SHAPES
@@ -33,8 +33,9 @@ NOTHING_FITS = "-"
 
 
 def shapes() -> dict[str, dict[str, Any]]:
-    """Every preset, and the shapes that the evidence adds, by name."""
-    return {**PRESETS, **SHAPES}
+    """Every preset, and the shapes that the evidence adds, by name: those with a fused step."""
+    every = {**PRESETS, **SHAPES}
+    return {name: shape for name, shape in every.items() if config_of(shape).unfused is None}
 
 
 def launches(shape: dict[str, Any], batch: int) -> int:

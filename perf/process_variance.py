@@ -8,6 +8,7 @@ what a kind of process leaves out of the spread would show as a smaller standard
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -56,20 +57,24 @@ def time_steps(path: str) -> None:
 def measured(folder: Path, environment: dict[str, str]) -> float:
     """Of one process: the logarithm of its step's time over its reading's."""
     path = folder / "times.json"
-    command = [sys.executable, "-m", "perf.process_variance", str(path), "--one"]
+    command = [sys.executable, "-m", "perf.process_variance", "--one", str(path)]
     subprocess.run(command, env=environment, check=True)
     found = json.loads(path.read_text())
     return math.log(found["step_ms"] / found["reading_ms"])
 
 
 def main(arguments: list[str]) -> int:
-    """Measure one process (`PATH --one`), or both kinds in turn."""
-    if arguments[-1:] == ["--one"]:
+    """Measure one process (`--one PATH`), or both kinds in turn."""
+    parser = argparse.ArgumentParser("python -m perf.process_variance", description=__doc__)
+    parser.add_argument("processes", nargs="?", type=int, default=20, help="of each kind")
+    parser.add_argument("--one", metavar="PATH", help="measure in this process, and write there")
+    asked = parser.parse_args(arguments)
+    if asked.one:
         from perf import process_variance  # by its own name, which a fork can import
 
-        fork_server.run(process_variance.time_steps, arguments[0])
+        fork_server.run(process_variance.time_steps, asked.one)
         return 0
-    n = int(arguments[0]) if arguments else 20
+    n = asked.processes
     fresh = dict(os.environ)
     server = fork_server.start()
     environments = {"fresh": fresh, "forked": dict(os.environ)}

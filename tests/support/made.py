@@ -42,7 +42,9 @@ def frame(cell, benchmark="latency_vs_T"):
 
 def ran(replicate):
     """The state of a process of one round: rounds are an hour apart."""
-    return {"disturbed": False, "began_at": f"2026-01-01T{replicate % 24:02}:00:00+00:00"}
+    quiet = {"load_before": 0.5, "load_after": 0.9, "cpu_share": 1.0, "involuntary_switches": 0}
+    quiet |= {"throttled": {}, "disturbed": False, "disturbed_by": []}
+    return quiet | {"began_at": f"2026-01-01T{replicate % 24:02}:00:00+00:00"}
 
 
 def step(cell, depth, draw):

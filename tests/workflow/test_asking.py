@@ -44,7 +44,7 @@ def test_any_file_is_planned_in_an_empty_clone_at_once(empty, target):
     "arguments, words",
     [
         (["results/default/figures/latnecy_gpt2.png"], ["figures/latency_gpt2.png"]),
-        (["results/default/latency/gpt2/v99/B1/T32.json"], ["latency/gpt2/v4/B1/T32.json"]),
+        (["results/default/latency/gpt2/v99/B1/T128.json"], ["latency/gpt2/v4/B1/T128.json"]),
         (["all", "--forcerun", "latncy"], ["'latency'"]),
         (["verdicts"], ["results/default/verdicts/{preset}.json"]),
         (["vram", "--config", "benchmarks=[latency]"], ["'benchmarks'", "add vram"]),

@@ -189,7 +189,7 @@ device: cpu
 
 
 def test_a_new_length_measures_itself_alone(project):
-    edit(project, "config/config.yaml", "T_values: [32, 128]", "T_values: [32, 48, 128]")
+    edit(project, "config/config.yaml", "T_values: [16, 128]", "T_values: [16, 48, 128]")
     made = [path for path in planned(project) if path.endswith(".json")]
     measured = [path for path in made if path != "results/default/verdicts/gpt2.json"]
     assert measured and all("/T48" in path for path in measured)
@@ -216,7 +216,7 @@ def test_controls_are_measured_when_asked_for_and_not_before(project):
 
 
 def test_a_map_of_batch_and_depth_needs_its_steps_their_dispatch_and_the_roofs(project):
-    outputs = planned(project, "decode", "--configfile", "config/depth_batch.yaml")
+    outputs = planned(project, "decode", "dispatch", "--configfile", "config/depth_batch.yaml")
     results = [path.removeprefix("results/depth_batch/") for path in outputs if "results/" in path]
     kinds = {path.split("/")[0] for path in results}
     made = {"samples", "decode", "dispatch", "roofline", "verdicts", "cells", "figures", "tables"}

@@ -106,7 +106,13 @@ class Forecast:
 # What a record does not repeat of its cell, and what that is where it is not asked for.
 NOT_IN_RECORDS = {
     **dict.fromkeys(("T", "depth", "P", "steps", "context", "energy_s"), 0),
-    **{"phase": "", "max_windows": None, "num_warmup_runs": 1, "yardstick": False},
+    **{
+        "run_budget_s": None,
+        "phase": "",
+        "max_windows": None,
+        "num_warmup_runs": 1,
+        "yardstick": False,
+    },
 }
 
 
