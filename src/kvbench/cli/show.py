@@ -38,11 +38,12 @@ def show(
     from kvbench.analysis import answers
 
     folder = workflow.results_of(study)
-    found = answers.of_study(folder) or _of_records(folder / "results.jsonl")
+    run_here = (folder / "cells").is_dir()  # a published folder has the records alone
+    found = answers.of_study(folder) if run_here else _of_records(folder / "results.jsonl")
     if not found:
         raise Refusal(f"{folder} has no verdicts yet: `kvbench run` or `snakemake` makes them")
     if form is Form.TEXT:
-        print(answers.ending(folder) if (folder / "verdicts").is_dir() else answers.text(found))
+        print(answers.ending(folder) if run_here else answers.text(found))
         return 0
     rows = [row(section, answer) for section in found for answer in section.answers]
     if form is Form.JSON:
