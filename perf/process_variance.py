@@ -1,6 +1,6 @@
 """Whether forked measuring processes differ from one another as much as fresh ones do.
 
-python -m perf.process_variance [PROCESSES]    prints a table; by default of 20 each, two minutes
+python -m perf.process_variance [PROCESSES]    prints a table; by default of 20 each, eight minutes
 
 A fresh process and a fork of `kvbench.job.fork_server` take turns. Each times the same decode step;
 what a kind of process leaves out of the spread would show as a smaller standard deviation.
