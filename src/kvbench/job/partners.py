@@ -48,7 +48,7 @@ def asked(output: str) -> list[Request]:
 def measure(requests: Iterable[Request]) -> list[Record]:
     """A process of each cell: `version`, `key` of its provenance, runs and what goes with them.
 
-    One that fails is told and left out: the sample itself is none the worse for it.
+    One that fails is reported and left out: the sample itself is none the worse for it.
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

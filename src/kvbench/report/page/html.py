@@ -29,8 +29,7 @@ from kvbench.analysis.sentences import (
 from kvbench.analysis.verdict_notes import at
 from kvbench.report.page import asked, table
 from kvbench.report.page.plots import Plot, plots
-from kvbench.report.page.plots.spec import place_of_row
-from kvbench.report.page.study import Study
+from kvbench.report.page.study import Study, place_of_row
 from kvbench.stats.decisions import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 
 QUESTIONS = {

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from kvbench.analysis.answers import Section, names_of, sections
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, is_error, measured, timing_key
+from kvbench.records.record import Record, Row, is_error, measured, timing_key
 from kvbench.report.selection import evenly_spaced
 
 TIMED = ("latency_vs_T", "decode")
@@ -167,6 +167,12 @@ def _slim(record: Record) -> Record:
             for process in kept["processes"]
         ]
     return kept
+
+
+def place_of_row(row: Row, record: Record) -> Place:
+    """The place of a row of the verdicts `record`."""
+    axis = "T" if "T" in row else "depth"
+    return Place(record["pretrained"], row["batch_size"], axis, row[axis])
 
 
 def place_of(cell: Record) -> Place | None:

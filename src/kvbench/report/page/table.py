@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from kvbench.analysis.quality import TOO_WEAK, change_words
 from kvbench.records.record import Record, Row, is_error
-from kvbench.report.page.study import TIMED, Place, Study, milliseconds, number, place_of, ran
+from kvbench.report.page.study import (
+    TIMED,
+    Place,
+    Study,
+    milliseconds,
+    number,
+    place_of,
+    place_of_row,
+    ran,
+)
 from kvbench.stats.digits import short, size, spoken
 
 HEADERS = (
@@ -53,7 +62,7 @@ def lines(study: Study) -> list[Line]:
         (where.key, row["version"]): (row, record)
         for record in study.verdicts
         for row in record["rows"]
-        if (where := _place(row, record))
+        if (where := place_of_row(row, record))
     }
     here: dict[str, dict[str, Record]] = {place.key: {} for place in study.places}
     for cell in [*study.of("vram_vs_T"), *study.of(*TIMED)]:  # the time, where there is one
@@ -77,11 +86,6 @@ def judged_quality(study: Study) -> str | None:
 
 def _ordered(cells: list[Record]) -> list[Record]:
     return sorted(cells, key=lambda cell: number(cell["version"]))
-
-
-def _place(row: Record, record: Record) -> Place:
-    axis = "T" if "T" in row else "depth"
-    return Place(record["pretrained"], row["batch_size"], axis, row[axis])
 
 
 def _line(

@@ -134,8 +134,3 @@ def sized(study: Study, chart: Any, rows: int = 0, height: int = 0) -> dict[str,
 
 def chart_of(values: Sequence[Row]) -> Any:
     return alt.Chart(alt.Data(values=list(values)))
-
-
-def place_of_row(row: Row, record: Record) -> Place:
-    axis = "T" if "T" in row else "depth"
-    return Place(record["pretrained"], row["batch_size"], axis, row[axis])

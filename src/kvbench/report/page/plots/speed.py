@@ -19,11 +19,18 @@ from kvbench.report.page.plots.spec import (
     log,
     looks,
     most_rows,
-    place_of_row,
     rows_of,
     sized,
 )
-from kvbench.report.page.study import TIMED, Place, Study, milliseconds, place_of, ran
+from kvbench.report.page.study import (
+    TIMED,
+    Place,
+    Study,
+    milliseconds,
+    place_of,
+    place_of_row,
+    ran,
+)
 from kvbench.stats.digits import short
 
 ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up

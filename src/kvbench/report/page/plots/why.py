@@ -79,7 +79,7 @@ def attributed(study: Study) -> Plot:
     title = "Why a step takes its time"
     others, dispatch = apart(study.of("decode", "dispatch"), "dispatch")
     if not others or not dispatch or study.roofs is None:
-        why = "Needs decode steps at a depth, as config/depth_batch.yaml measures them."
+        why = "Needs benchmarks decode and dispatch, as in config/depth_batch.yaml."
         return Plot("attribution", title, why)
     values: list[Row] = []
     for cell in (c for c in measured(others) if place_of(c) in study.places):
