@@ -57,11 +57,11 @@ def test_every_command_is_of_a_known_kind():
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
-    """A copy with what the commands name: a published study, a folder of exports."""
+    """A copy with what the commands name: published studies, a folder of exports."""
     folder = copy(tmp_path_factory.mktemp("empty"))
-    published = "published/cpu-amd-epyc-avx2/results.jsonl"
-    (folder / published).parent.mkdir(parents=True)
-    shutil.copy(ROOT / published, folder / published)
+    for published in {*re.findall(r"published/[\w-]+", "\n".join(EVERY))}:
+        (folder / published).mkdir(parents=True)
+        shutil.copy(ROOT / published / "results.jsonl", folder / published)
     (folder / "mine").mkdir()
     exports = [
         f"gpt2_v{n}_{phase}_B1_P512.csv" for n in range(5) for phase in ("prefill", "decode")

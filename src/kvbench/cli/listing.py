@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import textwrap
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
@@ -27,6 +30,7 @@ class What(StrEnum):
     TARGETS = "targets"
 
 
+WIDTH = 116  # columns of a line
 PLURAL = {
     "all": "every result, figure and table of the study",
     "figures": "every figure",
@@ -50,11 +54,16 @@ def list_(
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Rows in columns as wide as they must be, for a terminal."""
+    """Rows in columns as wide as they must be; the last is wrapped to a terminal's WIDTH."""
     every = list(rows)
-    widths = [max(map(len, column)) for column in zip(*every, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in every)
-    return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*every, strict=True)][:-1]
+    left = sum(width + 2 for width in widths)
+    lines = []
+    for *row, last in every:
+        parts = textwrap.wrap(last, max(WIDTH - left, 20), break_long_words=False) or [""]
+        begins = "".join(f"{word:<{width}}  " for word, width in zip(row, widths, strict=True))
+        lines += [begins + parts[0], *(" " * left + part for part in parts[1:])]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _caches() -> list[tuple[str, ...]]:
@@ -84,8 +93,10 @@ def _studies() -> list[tuple[str, ...]]:
 
 
 def _first_comment(text: str) -> str:
-    first = text.splitlines()[0] if text else ""
-    return first.lstrip("# ") if first.startswith("#") else ""
+    """The first sentence of the comment that a file begins with, or nothing."""
+    lines = itertools.takewhile(lambda line: line.startswith("# "), text.splitlines())
+    said = " ".join(line[2:].strip() for line in lines)
+    return re.split(r"(?<=\.) (?=[A-Z])", said)[0]
 
 
 def _figures() -> list[tuple[str, ...]]:

@@ -204,7 +204,7 @@ def execute(command: list[str], seconds: dict[str, float], total: float) -> None
     )
     said = TextColumn("{task.description}")
     with Progress(*columns, said, console=console, refresh_per_second=1 / POLL_S) as bar:
-        task = bar.add_task("", total=total, left="")
+        task = bar.add_task("", total=total, left=f"{estimate.words(total)} left")
 
         def follow() -> None:
             for line in process.stdout or ():
