@@ -14,10 +14,10 @@ from kvbench.bench.meters import machine
 from kvbench.caches import causal_sdpa
 from kvbench.costs import forward as costs
 from kvbench.engine.backend import settle
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job import devices
 from kvbench.kernels.reference import quantise_int8
 from kvbench.models.build import DTYPES
-from kvbench.placeholder import NotMeasuredError
 from perf.steps import by, cell
 from perf.turns import alternate, repeated
 

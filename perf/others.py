@@ -10,8 +10,8 @@ from torch import Tensor
 from kvbench.bench.peers import first_difference, started
 from kvbench.bench.setup import ready
 from kvbench.engine.generate import no_mark
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.peers import missing
-from kvbench.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from perf.steps import EAGER, by, cost, study
 from perf.turns import alternate, generated

@@ -10,7 +10,7 @@ from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
-from kvbench.placeholder import NotMeasuredError
+from kvbench.files.placeholder import NotMeasuredError
 from perf import judge, report
 from perf.choice import chosen
 from perf.targets import EXACTLY, TARGETS, Target, small

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kvbench.placeholder import NotMeasuredError
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from kvbench.plan.code_inputs import reachable
 from kvbench.plan.config import load_schema, resolve

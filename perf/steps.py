@@ -17,7 +17,7 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.caches import layout_of
 from kvbench.cell import Cell
 from kvbench.costs import forward as costs
-from kvbench.placeholder import NotMeasuredError
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from perf.turns import Turn, alternate, repeated

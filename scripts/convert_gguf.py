@@ -1,12 +1,12 @@
 """Convert a model's GGUF file once: weights to safetensors, its tokenizer to a ranks file."""
 
 from kvbench.files import write_text
-from kvbench.foreign import reading
+from kvbench.files.foreign import reading
+from kvbench.files.placeholder import passed_on
 from kvbench.inputs import gguf as gguf_model
 from kvbench.inputs.wheel import verify
 from kvbench.job.log import logged
 from kvbench.models.weights import save
-from kvbench.placeholder import passed_on
 
 with logged(snakemake.log[0], snakemake.input.code), passed_on(*snakemake.output):
     path = verify(snakemake.input.gguf, snakemake.params.entries)

@@ -1,11 +1,11 @@
 """Fit a model's projections to a layer map; or find the map of least calibration loss."""
 
+from kvbench.files.placeholder import passed_on
 from kvbench.inputs import share_kv
 from kvbench.inputs.tokens import load_tokens
 from kvbench.job.log import logged
 from kvbench.job.measure import one_path
 from kvbench.models.weights import save
-from kvbench.placeholder import passed_on
 from kvbench.records.store import write_record
 
 with logged(snakemake.log[0], snakemake.input.code):

@@ -15,8 +15,8 @@ from kvbench.costs.layer_map import owners
 from kvbench.engine.generate import generate
 from kvbench.models.build import build
 from kvbench.models.weights import save
-from kvbench.names import cache_names
 from kvbench.presets import PRESETS, get_preset
+from kvbench.records.names import cache_names
 
 KNOWN_SIZES = {  # published parameter counts
     "gpt2": 124_439_808,

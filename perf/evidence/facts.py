@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kvbench import nvml
 from kvbench.bench import roofs
+from kvbench.job import nvml
 from kvbench.ncu import runner
 
 PACKAGES = ("torch", "triton", "numpy", "scipy", "transformers", "safetensors", "pytest")

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvbench.names import cache_names
+from kvbench.records.names import cache_names
 
 if TYPE_CHECKING:
     from kvbench.models.base import LanguageModel

@@ -18,10 +18,10 @@ from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
 from kvbench.cell import PHASES
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models import gpt2
 from kvbench.models.build import build
-from kvbench.placeholder import NotMeasuredError
 from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import queue_key, run_order, sample_queue

@@ -8,10 +8,10 @@ import pytest
 import torch
 from fake_gpu import CudaAllocator, Device
 
-from kvbench import nvml
 from kvbench.bench import roofline
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.meters.peak_memory import peak_meter, reserved
+from kvbench.job import nvml
 
 
 def test_no_event_is_made_between_marks(monkeypatch):

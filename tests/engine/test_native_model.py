@@ -18,9 +18,9 @@ from kvbench.engine.fast_cache import (
 )
 from kvbench.engine.generate import generate
 from kvbench.engine.packed_linear import PanelEmbedding, TwoFormLinear, copied_bytes, pack
+from kvbench.files.placeholder import MARK
 from kvbench.kernels.cpu.library import load
 from kvbench.models import gpt2, llama
-from kvbench.placeholder import MARK
 from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
 

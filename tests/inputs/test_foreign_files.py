@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from kvbench.analysis.datasheet import read_roofs
 from kvbench.bench.roofline_counted import read_run
-from kvbench.foreign import FormatError, safetensors_header
+from kvbench.files.foreign import FormatError, safetensors_header
 from kvbench.inputs import tokens
 from kvbench.models import weights
 from kvbench.models.build import build

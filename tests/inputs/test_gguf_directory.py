@@ -5,7 +5,7 @@ import tiny_models
 import torch
 
 from kvbench.bench.quality.one_forward import cached_logits
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.inputs import gguf_directory
 from kvbench.inputs.gguf import byte_characters
 from kvbench.inputs.model_tokenizer import tokenize_as_model

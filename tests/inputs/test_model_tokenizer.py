@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.inputs.model_tokenizer import load, token_bytes, tokenize_as_model
 from kvbench.inputs.tokens import load_tokens, write_tokens
 

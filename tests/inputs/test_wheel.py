@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvbench import placeholder
+from kvbench.files import placeholder
 from kvbench.inputs.wheel import FetchError, fetch
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.plan import cells

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kvbench import placeholder
+from kvbench.files import placeholder
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account

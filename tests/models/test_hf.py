@@ -17,7 +17,7 @@ from kvbench.costs.layer_map import owners_in
 from kvbench.engine.backend import settle
 from kvbench.engine.generate import generate
 from kvbench.engine.static_step import StaticStep
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.models import export, hf_files
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from kvbench.caches import make
-from kvbench.foreign import safetensors_header
+from kvbench.files.foreign import safetensors_header
 from kvbench.models import weights
 from kvbench.models.build import build
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kvbench import placeholder
 from kvbench.bench.meters import machine
+from kvbench.files import placeholder
 from kvbench.models import weights
 from kvbench.records import provenance
 from kvbench.records.provenance import PARTS, stamp

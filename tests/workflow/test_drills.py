@@ -18,7 +18,7 @@ import torch
 from project import Running, command, copy, environment, snakemake, toy
 
 from kvbench.bench.meters import clock
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.inputs.tokens import load_tokens
 from kvbench.job.devices import lock_path
 from kvbench.models.weights import WeightsError, load, save

@@ -23,7 +23,7 @@ from kvbench.analysis.sentences import (
 )
 from kvbench.analysis.verdict_notes import at
 from kvbench.analysis.verdicts import judge
-from kvbench.names import cache_names
+from kvbench.records.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, is_error, measured
 from kvbench.records.store import RecordError, read_record

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kvbench.foreign import json_object
+from kvbench.files.foreign import json_object
 from kvbench.records.record import Record
 
 PEAKS = Path(__file__).with_name("datasheet.yaml")

@@ -18,8 +18,8 @@ from kvbench.bench.latency import one_run, summarise
 from kvbench.bench.setup import Setup, ready
 from kvbench.cell import Cell
 from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job.log import is_out_of_memory
-from kvbench.placeholder import NotMeasuredError
 
 
 def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:

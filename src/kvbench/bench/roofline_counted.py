@@ -8,7 +8,7 @@ from typing import Any
 from kvbench.bench.roofline import cell_cost
 from kvbench.bench.setup import cache_bytes
 from kvbench.cell import Cell
-from kvbench.foreign import FormatError, json_object
+from kvbench.files.foreign import FormatError, json_object
 from kvbench.ncu import NcuError, implausible
 
 _RATES = {"copy_gb_s", "read_gb_s", "reads_gb_s", "gemm_gflop_s", "gemms_gflop_s", "caches"}

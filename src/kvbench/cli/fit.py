@@ -31,7 +31,7 @@ def fit(
     from kvbench.costs.fit import fit as fitting
     from kvbench.costs.forward import ITEMSIZE, head_dim, weight_bytes
     from kvbench.costs.layer_map import owners_in
-    from kvbench.foreign import FormatError
+    from kvbench.files.foreign import FormatError
     from kvbench.plan.models import place_models
     from kvbench.stats.digits import short, size
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kvbench import placeholder
 from kvbench.caches import cache_class
 from kvbench.cell import Cell
+from kvbench.files import placeholder
 from kvbench.models.build import config_of
 from kvbench.records.store import read_record
 

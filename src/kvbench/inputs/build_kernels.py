@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvbench import placeholder
-from kvbench.files import write_text
+from kvbench.files import placeholder, write_text
 from kvbench.kernels.cpu import build, memory_account
 from kvbench.records.store import write_record
 

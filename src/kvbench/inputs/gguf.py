@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kvbench import placeholder
-from kvbench.foreign import reading
+from kvbench.files import placeholder
+from kvbench.files.foreign import reading
 from kvbench.models.weights import WeightsError
 
 if TYPE_CHECKING:

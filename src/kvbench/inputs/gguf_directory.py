@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kvbench.foreign import FormatError, reading
+from kvbench.files.foreign import FormatError, reading
 from kvbench.inputs.gguf import KEYS, NORMAL, field, floats, open_gguf
 from kvbench.models import export
 from kvbench.models.hf_files import TOKENIZER, ours

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvbench.foreign import reading
+from kvbench.files.foreign import reading
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.hf_files import GPT2_TOKENIZER
 

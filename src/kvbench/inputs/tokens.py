@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from kvbench import placeholder
-from kvbench.files import replacing
-from kvbench.foreign import FormatError, reading
-from kvbench.vocabularies import VOCABULARIES
+from kvbench.files import placeholder, replacing
+from kvbench.files.foreign import FormatError, reading
+from kvbench.inputs.vocabularies import VOCABULARIES
 
 if TYPE_CHECKING:
     import tiktoken

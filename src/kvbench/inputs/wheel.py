@@ -10,9 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import IO, Any
 
-from kvbench import placeholder as unavailable
+from kvbench.files import placeholder as unavailable
 from kvbench.files import replacing
-from kvbench.placeholder import NotMeasuredError, passed_on
+from kvbench.files.placeholder import NotMeasuredError, passed_on
 
 CHUNK_BYTES = 1 << 20
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from kvbench import nvml
+from kvbench.job import nvml
 from kvbench.job.log import tell
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

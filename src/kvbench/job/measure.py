@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.cell import Cell
+from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job import partners
 from kvbench.job.devices import one_device
 from kvbench.job.log import is_out_of_memory, logged
-from kvbench.placeholder import NotMeasuredError
 from kvbench.records.provenance import stamp
 from kvbench.records.store import write_record
 

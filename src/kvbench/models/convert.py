@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kvbench.foreign import FormatError, reading
+from kvbench.files.foreign import FormatError, reading
 from kvbench.models.weights import HEAD, UNTIED, WeightsError, save, to_our_names
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kvbench.costs.forward import head_dim
 from kvbench.files import replacing, write_text
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.models.build import DTYPES, build, config_of
 from kvbench.models.hf_config import DEFAULTS, read_shape, shape_of
 from kvbench.models.hf_files import CONFIG, HALVES, INDEX, SINGLE, THREE, TRANSPOSED, Part, ours

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kvbench.foreign import reading
+from kvbench.files.foreign import reading
 from kvbench.models.hf_keys import ConfigFileError, Keys, check_neutral
 from kvbench.models.hf_rope import FULL, SLIDING, rope_of
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kvbench.costs.forward import head_dim
-from kvbench.foreign import FormatError, reading, safetensors_header, unwrapped
+from kvbench.files.foreign import FormatError, reading, safetensors_header, unwrapped
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, GPT2_TOKENIZER = "tokenizer.json", ("vocab.json", "merges.txt")

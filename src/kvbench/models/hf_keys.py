@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 
 # Keys that change the mathematics wherever they stand, and the values that change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {

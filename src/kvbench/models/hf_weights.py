@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from kvbench.costs.forward import head_dim
-from kvbench.foreign import reading
+from kvbench.files.foreign import reading
 from kvbench.models.hf_files import HALVES, THREE, TRANSPOSED, Part, Stored, ours, problem, tensors
 from kvbench.models.weights import WeightsError, is_finite
 

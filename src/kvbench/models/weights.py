@@ -17,9 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kvbench import placeholder
-from kvbench.files import replacing
-from kvbench.foreign import ABOUT, FormatError, reading, safetensors_header, unwrapped
+from kvbench.files import placeholder, replacing
+from kvbench.files.foreign import ABOUT, FormatError, reading, safetensors_header, unwrapped
 
 STD = 0.02  # GPT-2's initialisation
 IGNORED = (".attn.bias", ".attn.masked_bias")  # causal masks of old Hugging Face files

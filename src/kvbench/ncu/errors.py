@@ -1,6 +1,6 @@
 """The one error this package raises for a file it cannot answer for."""
 
-from kvbench.foreign import printable
+from kvbench.files.foreign import printable
 
 
 class NcuError(ValueError):

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Iterable
 
-from kvbench import nvml
+from kvbench.job import nvml
 
 _VERSION = re.compile(r"Version (\d[\w.]*)")
 _PASSES = "profiler__replayer_passes"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.peers import PEERS
 from kvbench.plan.config_checks import check_together
 from kvbench.plan.models import CONTEXT, WINDOWS, place_models

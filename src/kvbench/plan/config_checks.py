@@ -9,7 +9,8 @@ from itertools import product
 from typing import Any
 
 from kvbench.analysis.datasheet import read_roofs
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
+from kvbench.inputs.vocabularies import VOCABULARIES
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
 from kvbench.plan.file_checks import check_caches, check_log_file, is_file
@@ -22,7 +23,6 @@ from kvbench.plan.study import (
     tokenizer_for,
     uses_cuda,
 )
-from kvbench.vocabularies import VOCABULARIES
 
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
 PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark

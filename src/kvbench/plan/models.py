@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kvbench.foreign import FormatError
+from kvbench.files.foreign import FormatError
 from kvbench.models.hf_config import read_shape
 from kvbench.models.hf_files import CONFIG, tokenizer_file
 from kvbench.presets import PRESETS

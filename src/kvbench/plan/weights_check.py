@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kvbench.foreign import FormatError, Header, reading, safetensors_header, unwrapped
+from kvbench.files.foreign import FormatError, Header, reading, safetensors_header, unwrapped
 from kvbench.models import hf_files
 
 TANH = ("gelu_new", "gelu_pytorch_tanh")  # names of one function

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kvbench import placeholder
-from kvbench.foreign import safetensors_header
+from kvbench.files import placeholder
+from kvbench.files.foreign import safetensors_header
 from kvbench.records.record import Record
 
 PARTS = ("code", "config", "weights", "data", "environment", "device")

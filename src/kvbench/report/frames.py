@@ -14,7 +14,7 @@ import pandas as pd
 
 from kvbench.analysis.regression import read_lines
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.names import cache_names
+from kvbench.records.names import cache_names
 from kvbench.records.read import each_cell
 from kvbench.records.record import Record, by, is_error, timing_key
 from kvbench.report.tables import ROWS, rows

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kvbench import nvml
-from kvbench.nvml import CounterError
+from kvbench.job import nvml
+from kvbench.job.nvml import CounterError
 
 POWERCAP = Path("/sys/class/powercap")
 IDLE_S = 1.0  # how long the idle device is watched

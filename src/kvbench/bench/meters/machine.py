@@ -14,8 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kvbench import nvml
-from kvbench.job import fork_server, isolation
+from kvbench.job import fork_server, isolation, nvml
 from kvbench.records.provenance import PROJECT
 
 CORES = Path("/sys/devices/system/cpu")

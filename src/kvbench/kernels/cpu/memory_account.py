@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from kvbench import placeholder
+from kvbench.files import placeholder
 from kvbench.kernels.cpu.build import find_compiler, run
 
 SOURCE = Path(__file__).with_suffix(".cpp")

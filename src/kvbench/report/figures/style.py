@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kvbench.files import replacing
-from kvbench.names import cache_names
+from kvbench.records.names import cache_names
 from kvbench.records.record import Record
 from kvbench.report.footer import footer
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kvbench.placeholder import NotMeasuredError
+from kvbench.files.placeholder import NotMeasuredError
 
 ABOUT = "kvbench"  # the key of a safetensors file's metadata that says what we know of it
 WORDS = {str: "text", dict: "an object", int: "a whole number above 0", float: "a number above 0"}
