@@ -56,7 +56,7 @@ def fit(
     for version, line in versions.VERSIONS.items():
         if not line["use_cache"] or line.get("weights_variant"):
             continue  # the same bytes as the version it is fitted for
-        stored = versions.cache_module(version)
+        stored = versions.storage(version)
         owner = owners_in(versions.layer_map(version), shape)
         layout = layout_of(stored, head_dim(shape), ITEMSIZE[dtype])
         found = fitting(shape, owner, dtype, layout, room, tokens, batch)

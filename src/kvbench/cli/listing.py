@@ -15,7 +15,7 @@ from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.cli import workflow
 from kvbench.costs.forward import n_params
-from kvbench.costs.layer_map import owners_in
+from kvbench.costs.layer_map import label, owners_in
 from kvbench.plan import own_caches, targets
 from kvbench.presets import PRESETS
 
@@ -70,7 +70,7 @@ def _caches() -> list[tuple[str, ...]]:
     own_caches.register({})
     head = [("name", "version", "layer map", "description")]
     return head + [
-        (versions.NAMES[v], v, versions.layer_map(v), line["description"])
+        (versions.NAMES[v], v, label(versions.layer_map(v)), line["description"])
         for v, line in versions.VERSIONS.items()
     ]
 

@@ -137,7 +137,7 @@ def _why_eager(cell: Cell) -> str | None:
         return LOOKED_INTO
     if not cell.use_cache:
         return NO_STEP
-    storage = cache_class(cell.cache)
+    storage = cache_class(cell.storage)
     return None if hasattr(storage, "rows") else NOT_ROWS
 
 
@@ -146,12 +146,12 @@ def _why_unfused(cell: Cell) -> str | None:
     config = config_of(cell.model_config, cell.layer_owner)
     if config.unfused:
         return f"the fused step has no {config.unfused}"
-    rings = getattr(cache_class(cell.cache), "window", 0) > 0
+    rings = getattr(cache_class(cell.storage), "window", 0) > 0
     return "the fused step reads no ring of rows" if rings else None
 
 
 def _coded_prompt(cell: Cell) -> bool:
     """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
-    storage = cache_class(cell.cache)
+    storage = cache_class(cell.storage)
     coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
     return cell.phase == "prefill" and coded and find_spec("triton") is not None
