@@ -148,7 +148,7 @@ class Codebook(Codec):
         levels = centroids(self.head_dim).to(x.device)
         norm = x.norm(dim=-1, keepdim=True)
         usable = (norm > 0) & (norm < torch.inf)
-        unit = torch.where(usable, x / norm, 0.0)
+        unit = torch.where(usable, x / norm, 0.0).contiguous()
         codes = torch.bucketize(unit, (levels[1:] + levels[:-1]) / 2)
         of_codes = levels[codes].norm(dim=-1)
         scale = (norm.squeeze(-1) / of_codes).to(DTYPES[self.part.scale_type])

@@ -125,22 +125,35 @@ class CodedRows(Described, RowCache):
         return ungrouped(self.turned_back(weigh(products.softmax(-1), rows[first:], of_v)), q)
 
 
-class ReadableRows(CodedRows):
-    """Rows of floats, or of codes with an fp32 scale, as they are: kernels can read them."""
+class NativeRows(CodedRows):
+    """Rows of floats, or of codes with an fp32 scale: kernels know the formats."""
 
-    def rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """K and V of one layer, and their scales where coded (`kvbench.engine.static_view`)."""
+    def stored(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """K and V of one layer, and their scales where coded."""
         (k, *k_scale), (v, *v_scale) = self.k[layer], self.v[layer]
         return k, v, k_scale[0] if k_scale else None, v_scale[0] if v_scale else None
+
+
+class ReadableRows(NativeRows):
+    """Such rows as they came: whoever reads them needs to know no more."""
+
+    rows = NativeRows.stored
+
+
+class TurnedRows(NativeRows):
+    """Such rows turned: kernels can read them, given turned queries."""
+
+    turned_rows = NativeRows.stored
 
 
 @cache
 def described(description: Description) -> type[Cache]:
     """The class of caches of a description."""
-    readable = description.rotate is not True and description.key_bias == "kept"
-    readable = readable and not (description.rotate and description.keys.coded)
-    for part in (description.keys, description.values):
-        readable = readable and codec(part, 64, torch.float32).native
-    base = ReadableRows if readable else CodedRows
+    parts = (description.keys, description.values)
+    native = all(codec(part, 64, torch.float32).native for part in parts)
+    base: type[CodedRows] = CodedRows
+    if native and description.key_bias == "kept":
+        turned = description.rotate is True or (description.rotate and description.keys.coded)
+        base = TurnedRows if turned else ReadableRows
     own = {"sinks": description.sinks, "window": description.window or 0}
     return by_layer(base, description, **own)
