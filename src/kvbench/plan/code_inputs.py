@@ -10,7 +10,9 @@ Standard library only; nothing is imported or run.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -48,7 +50,8 @@ def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Pat
     a listing that got lost makes no result look old.
     """
     path, files = listing(script, *modules), reachable(script, *modules, src=src)
-    text = "".join(_line(file, root) for file in files)
+    text = "".join(_line(file, root, *_state(file)) for file in files)
+    _parsed().keep()
     known = path.read_text() if path.exists() else None
     if text != known:
         with replacing(path) as temporary:
@@ -80,8 +83,7 @@ def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
         path = queue.pop()
         if path not in seen:
             seen.add(path)
-            stat = path.stat()
-            queue += _imported(path, src, stat.st_ctime_ns, stat.st_size)
+            queue += _imported(path, src, *_state(path))
     return sorted(seen)
 
 
@@ -93,9 +95,21 @@ def _files_of(name: str, src: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+def _state(file: Path) -> tuple[int, int]:
+    """What changes with a file's content: it is looked at anew only then."""
+    stat = file.stat()
+    return stat.st_ctime_ns, stat.st_size
+
+
 @cache
-def _imported(path: Path, src: Path, _ctime_ns: int, _size: int) -> list[Path]:
+def _imported(path: Path, src: Path, ctime_ns: int, size: int) -> list[Path]:
     """The files of the package that `path` imports, anywhere in its code."""
+    names = _parsed().names(path, src, _sha256(path, ctime_ns, size))
+    return list(dict.fromkeys(file for name in names for file in _files_of(name, src)))
+
+
+def _names(path: Path, src: Path) -> list[str]:
+    """The dotted names of the package that `path` imports, or may."""
     names: list[str] = []
     for node in _run(ast.parse(path.read_bytes(), filename=str(path))):
         if isinstance(node, ast.Import):
@@ -106,8 +120,7 @@ def _imported(path: Path, src: Path, _ctime_ns: int, _size: int) -> list[Path]:
                 package = path.relative_to(src).parent.parts
                 base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")])
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    ours = [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
-    return list(dict.fromkeys(file for name in ours for file in _files_of(name, src)))
+    return [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
@@ -119,12 +132,43 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
             yield from _run(child)
 
 
-def _line(file: Path, root: Path) -> str:
-    stat = file.stat()
-    shown = file.relative_to(root) if file.is_relative_to(root) else file.resolve()
-    return f"{_sha256(file, stat.st_ctime_ns, stat.st_size)}  {shown}\n"
-
-
 @cache  # a file is in as many listings as there are scripts that reach it
+def _line(file: Path, root: Path, ctime_ns: int, size: int) -> str:
+    shown = file.relative_to(root) if file.is_relative_to(root) else file.resolve()
+    return f"{_sha256(file, ctime_ns, size)}  {shown}\n"
+
+
+@cache
 def _sha256(path: Path, _ctime_ns: int, _size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class _Parsed:
+    """What was found in each file, kept from one run to the next: parsing all takes a second."""
+
+    def __init__(self) -> None:
+        parser = Path(__file__)
+        self.path = LISTINGS / f"imports-{_sha256(parser, *_state(parser))[:12]}.json"
+        self.changed = False
+        self.found: dict[str, tuple[str, list[str]]] = {}  # of a path: its sha256, what it imports
+        with contextlib.suppress(OSError, ValueError):
+            self.found = dict(json.loads(self.path.read_bytes()))
+
+    def names(self, path: Path, src: Path, sha256: str) -> list[str]:
+        """The dotted names of the package that a file of this content imports."""
+        known, names = self.found.get(str(path), ("", []))
+        if known != sha256:
+            names = _names(path, src)
+            self.found[str(path)] = sha256, names
+            self.changed = True
+        return names
+
+    def keep(self) -> None:
+        """Write down what was parsed anew."""
+        if self.changed:
+            self.changed = False
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(self.found))
+
+
+_parsed = cache(_Parsed)
