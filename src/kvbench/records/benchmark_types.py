@@ -99,8 +99,25 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         Maybe[dict[str, Any]],
         doc(
             "against v1, window by window: `delta_nll` and `kl` in nats a token, "
-            "`perplexity_ratio`, with 95 % intervals over documents, or blocks of windows where "
-            "there are few; `top1_agreement`, a share"
+            "`perplexity_ratio`, `flips` (share of tokens whose top guess is another) and "
+            "`delta_p` (root mean square change of the right token's probability), with 95 % "
+            "intervals over documents, or blocks of windows where there are few; `kl` also has "
+            "median, p95, p99, p99_9 and max over tokens, null where too few lie beyond; "
+            "`top1_agreement`, a share"
+        ),
+    ] = UNSET
+    noise_floor: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "of v1 alone: the same of v1 against itself, some windows fed whole through a fused "
+            "attention kernel, and in two forwards through plain operators"
+        ),
+    ] = UNSET
+    corrupted: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "second halves of a few windows after what the cache stored of the first halves was "
+            "reversed: `perplexity_ratio`, `kl` and `flips` against v1, null for no finite number"
         ),
     ] = UNSET
     divergence: Annotated[

@@ -12,7 +12,7 @@ from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import ROWS, LayerError, by_depth, compare
 from kvbench.bench.quality.one_forward import cached_logits
-from kvbench.bench.quality.perplexity import pair
+from kvbench.bench.quality.paired import pair
 from kvbench.caches import dense, make
 from kvbench.engine.generate import generate
 from kvbench.models.build import build
