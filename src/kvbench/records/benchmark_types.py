@@ -157,6 +157,34 @@ class Perplexity(Measured, frozen=True, kw_only=True):
     ] = UNSET
 
 
+class Scores(Struct, frozen=True, kw_only=True):
+    task: Annotated[str, doc("needle, multikey, variables or words")]
+    length: Annotated[Positive, doc("tokens of an item")]
+    item: Annotated[list[Count], doc("which items")]
+    rank: Annotated[
+        list[Positive], doc("of each item's answer among the candidates, by likelihood; 1 is right")
+    ]
+    margin: Annotated[
+        list[float],
+        doc("its log-probability less that of the likeliest distractor, nats"),
+    ]
+
+
+class Retrieval(Measured, frozen=True, kw_only=True):
+    lengths: Annotated[list[Positive], Meta(min_length=1), doc("tokens of the tasks")]
+    items: Annotated[Positive, doc("items of each task and length, the same for every version")]
+    candidates: Annotated[Positive, doc("answers of an item that are ranked, the right one too")]
+    scores: Annotated[list[Scores], Meta(min_length=1), doc("each task and length")]
+    noise_floor: Annotated[
+        Maybe[list[Scores]],
+        doc("of v1 alone: a few items again, through another exact path"),
+    ] = UNSET
+    corrupted: Annotated[
+        Maybe[list[Scores]],
+        doc("a few items again, after what the cache had stored of them was reversed"),
+    ] = UNSET
+
+
 class Roofline(Measured, frozen=True, kw_only=True):
     phase: Annotated[Phase, doc("the phase under the roof")]
     P: Annotated[Positive, doc("tokens of the prefill, or depth of the decode step")]
@@ -203,6 +231,7 @@ TYPES: dict[str, type[Measured]] = {
     "vram_vs_T": Memory,
     "phase": PhaseTimes,
     "perplexity": Perplexity,
+    "retrieval": Retrieval,
     "roofline": Roofline,
     "decode": Decode,
     "dispatch": Decode,
