@@ -186,7 +186,7 @@ def _shown(found: Sequence[Row]) -> list[Row]:
     shown: list[Row] = []
     for row in found:
         if "error" in row:
-            shown.append({"version": row["version"], "error": row["error"]})
+            shown.append({"version": row["version"], "right, %": row["error"]})
         elif row["task"] == ALL:
             shown.append(_whole(row, found))
     return shown
@@ -212,6 +212,6 @@ def _paired_words(row: Mapping[str, Any]) -> Row:
     return {
         "right, %": share,
         "flips": f"-{row['lost']} +{row['gained']}",
-        "p": short(row["p"], 2),
         "margin": change,
+        "p": short(row["p"], 1),
     }
