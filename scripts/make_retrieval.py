@@ -16,6 +16,6 @@ with logged(snakemake.log[0], snakemake.input.code), passed_on(snakemake.output[
     else:
         encode = model_tokenizer.encoder(ranks)
     lengths = [int(length) for length in asked.lengths.split("-")]
-    items = make_items(encode, lengths, int(asked.items), int(asked.seed))
+    items = make_items(encode, lengths, int(asked.number), int(asked.seed))
     print(f"{sum(len(one.ids) for one in items.values())} items")
     write_items(snakemake.output[0], items)

@@ -82,7 +82,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         {"version": "versions"},
         ("retrieval.lengths", "retrieval.items"),
         "quality.retrieval",
-        inputs=("weights", "items"),
+        inputs=("weights", "tasks"),
         timed=False,
         scored=True,
         figures=("retrieval",),

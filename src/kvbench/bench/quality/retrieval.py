@@ -26,12 +26,12 @@ AGAIN, CORRUPTED = 2, 1  # items of each task and length, at most
 QUESTION = 16  # last tokens, which are fed after the stored codes were corrupted
 
 
-def run(cell: Cell, weights: str | None, items: str) -> dict[str, Any]:
-    """One retrieval cell. `items` is a file of `kvbench.inputs.retrieval.write_items`.
+def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
+    """One retrieval cell. `tasks` is a file of `kvbench.inputs.retrieval.write_items`.
 
     Some items are read again with a corrupted cache, and by v1 through another exact path.
     """
-    every = load_items(items, cell.model_config["vocab_size"])
+    every = load_items(tasks, cell.model_config["vocab_size"])
     with ready(cell, weights) as setup:
         model = setup.model
         owns = len(model.config.owning_layers) == model.config.n_layer
