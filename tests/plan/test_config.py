@@ -64,6 +64,21 @@ def test_versions_by_name_are_the_versions_by_number():
         ({"batch_size": ["x"]}, "'batch_size", "whole numbers from 1"),
         ({"study": "a/b"}, "'study'", "letters, digits"),
         ({"perplexity": {"contxt": 3}}, "'perplexity.contxt'", "did you mean 'context'?"),
+        ({"retrieval": {"lengths": [100]}}, "'retrieval.lengths.0'", "from 256"),
+        ({"retrieval": {"items": 1}}, "'retrieval.items'", "from 2"),
+        (
+            {"benchmarks": ["retrieval"], "perplexity": {"presets": ["nano"]}},
+            "'retrieval.lengths' has 512",
+            "256, the block_size of nano",
+        ),
+        (
+            {
+                **{"benchmarks": ["retrieval"], "perplexity": {"presets": ["smollm2"]}},
+                "versions": ["v0", "v2"],
+            },
+            "'versions' lacks v1",
+            "add it",
+        ),
         ({"perplexity": {"context": 500}}, "'perplexity.context'", "256, the block_size of nano"),
         ({"perplexity": {"context": {"nano": 1}}}, "'perplexity.context.nano'", "from 2"),
         (

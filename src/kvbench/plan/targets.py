@@ -30,6 +30,7 @@ DERIVED_TABLES = {
     "depth": ["latency", "decode"],
     "batch": ["decode"],
     "attribution": ["dispatch"],
+    "retrieval": ["retrieval"],
 }
 
 
@@ -70,7 +71,7 @@ def presets_of(config: dict[str, Any], benchmark: str) -> list[str]:
     """The presets that a benchmark of this study measures; none where the study leaves it out."""
     if benchmark not in config["benchmarks"]:
         return []
-    return quality_presets(config) if benchmark == "perplexity" else config["pretrained"]
+    return quality_presets(config) if BENCHMARKS[benchmark].scored else config["pretrained"]
 
 
 def gathered(*benchmarks: str) -> list[str]:
