@@ -54,11 +54,11 @@ def notes(record: Record, records: Sequence[Record]) -> list[str]:
     names = cache_names({cell["version"]: cell for cell in records})
     text = [
         f"{PASS}: the whole {100 * LEVEL:.0f} % interval is within the margin; {FAIL}: all of it "
-        f"is beyond; else {INCONCLUSIVE}, which more text or items would settle. v1 itself: the "
-        "same figure of v1 read through two exact paths. Corrupted: the figure after every stored "
-        f"code was reversed; a gate that this would pass as well is {NOT_SENSITIVE}. False "
-        "failures: the share of texts, drawn again from these windows, on which v1 itself or a "
-        "cache just at the margin would fail."
+        f"is beyond; else {INCONCLUSIVE}, which more text or items would settle. v1: the same "
+        "figure of v1 read through two exact paths. corrupted: the figure after every stored code "
+        f"was reversed; a gate that this would pass as well is {NOT_SENSITIVE}. false: the share "
+        "of texts, drawn again from these windows, on which v1 itself, or a cache just at the "
+        "margin, fails."
     ]
     own = [row for row in record["rows"] if row["version"] == REFERENCE and row["word"] != PASS]
     text += [
@@ -79,13 +79,12 @@ def _shown(row: Row) -> Row:
     beyond = row.get("corrupted_beyond")
     return {
         "version": row["version"],
-        "gate": GATES[key].name,
+        "gate": f"{GATES[key].name} <= {_margin(row['margin'], key)}",
         "value": _spoken(row),
-        "margin": _margin(row["margin"], key),
         "word": row["word"],
-        "v1 itself": None if floor is None else _number(floor, key),
+        "v1": None if floor is None else _number(floor, key),
         "corrupted": _number(corrupted, key) if corrupted is not None else "none" * bool(beyond),
-        "false failures": None if rate is None else f"{100 * rate:.1f} %",
+        "false": None if rate is None else f"{100 * rate:.1f} %",
     }
 
 
