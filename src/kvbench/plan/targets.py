@@ -17,6 +17,7 @@ from kvbench.plan.study import known_presets, quality_presets
 ROOFS = "<results>/roofline/roofs.json"
 PAGE = "<results>/report.html"
 VERDICTS = "<results>/verdicts/{preset}.json"
+GATES = "<results>/gates/{preset}.json"
 # Every table of cells -> the benchmark whose cells it lists.
 TABLES = {
     table: benchmark
@@ -31,6 +32,7 @@ DERIVED_TABLES = {
     "batch": ["decode"],
     "attribution": ["dispatch"],
     "retrieval": ["retrieval"],
+    "gates": ["perplexity", "retrieval"],
 }
 
 
@@ -101,6 +103,12 @@ def timed_cells(config: dict[str, Any]) -> list[str]:
     return gathered(*(judged or ["latency"]))
 
 
+def scored_cells(config: dict[str, Any]) -> list[str]:
+    """The cells that quality is judged on, where the study measures them."""
+    judged = [b for b in DERIVED_TABLES["gates"] if b in config["benchmarks"]]
+    return gathered(*(judged or ["perplexity"]))
+
+
 def own_roofs(config: dict[str, Any]) -> list[str]:
     """This machine's roofs, where the study measures them."""
     return [ROOFS] if {"roofline", "decode"} & set(config["benchmarks"]) else []
@@ -116,7 +124,9 @@ def page_records(config: dict[str, Any]) -> list[str]:
     ]
     timed = {"latency", "decode"} & set(config["benchmarks"])
     judged = [VERDICTS.format(preset=preset) for preset in config["pretrained"] if timed]
-    return cells + judged + own_roofs(config)
+    scored = [preset for b in DERIVED_TABLES["gates"] for preset in presets_of(config, b)]
+    gates = [GATES.format(preset=preset) for preset in dict.fromkeys(scored)]
+    return cells + judged + gates + own_roofs(config)
 
 
 def compared_cells(config: dict[str, Any]) -> list[str]:

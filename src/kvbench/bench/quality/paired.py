@@ -9,9 +9,7 @@ import numpy as np
 
 from kvbench.bench.quality.logits import Comparison
 from kvbench.stats.order import tail
-from kvbench.stats.windows import WindowMean, block_bootstrap_mean, document_mean
-
-FEWEST_DOCUMENTS = 5  # whose differences tell more than blocks of windows do
+from kvbench.stats.windows import WindowMean, text_mean
 
 
 def pair(
@@ -29,7 +27,8 @@ def pair(
     weight = counts / counts.mean()  # so that the mean over windows is the mean over tokens
 
     def mean(values: list[Any]) -> WindowMean:
-        return _mean(weight * [float(one.mean()) for one in values], seed, of, documents)
+        by_window = weight * [float(one.mean()) for one in values]
+        return text_mean(by_window.tolist(), documents, seed=seed, of=of)
 
     delta_nll = vars(mean([one.nll_cached - one.nll_plain for one in found]))
     kl = vars(mean([one.kl for one in found]))
@@ -45,9 +44,3 @@ def pair(
         "delta_p": {"rms": squares.mean**0.5, "low": root[0], "high": root[1]},
         "top1_agreement": float(np.concatenate([one.agree for one in found]).mean()),
     }
-
-
-def _mean(values: Any, seed: int, of: int, documents: list[int] | None) -> WindowMean:
-    if documents and len(set(documents)) >= FEWEST_DOCUMENTS:
-        return document_mean(values, documents, seed=seed)
-    return block_bootstrap_mean(values, seed=seed, of=of)
