@@ -107,4 +107,4 @@ def test_a_package_brings_its_own_by_an_entry_point(registry, monkeypatch, tmp_p
     assert resolve({"versions": ["dense", "turbo"]}, load_schema())["versions"] == ["v1", "turbo"]
     assert own_caches.source("turbo.cache:Turbo") == str(package / "cache.py")
     model, _ = versions.load_model_for_version("turbo", "nano", "float32")
-    assert type(model.new_cache(1, 8)).__module__ == "kvbench.caches.int8"
+    assert type(model.new_cache(1, 8)).__module__ == "kvbench.caches.coded"
