@@ -105,6 +105,13 @@ class LanguageModel(nn.Module):
         """
         return None
 
+    def __call__(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
+        """As `forward`, by the cache's whole step of this model where it has one and T is 1."""
+        step = getattr(cache, "step", None)
+        if step is not None and step.model is self and idx.size(1) == 1:
+            return step(idx, cache)
+        return super().__call__(idx, cache, last_only)
+
     def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError
