@@ -2,7 +2,8 @@
 
 in    results/{study}/cells/{benchmark}_{preset}.jsonl, results/{study}/roofline/roofs.json
 out   results/{study}/verdicts/{preset}.json, results/{study}/controls/{preset}.json
-      results/{study}/tables/{verdicts,controls,depth,batch,attribution}_{preset}.md and .csv
+      results/{study}/gates/{preset}.json
+      results/{study}/tables/{verdicts,controls,depth,batch,attribution,retrieval,gates}_{preset}.md and .csv
 """
 
 # Intervals that decide when to stop are looked at many times: words are read at a stricter level.
@@ -107,6 +108,55 @@ rule attribution:
         "../envs/figures.yaml"
     params:
         analysis={"module": "kvbench.analysis.attribution"},
+    script:
+        "../scripts/analyse.py"
+
+
+rule judge_quality:
+    """Say which versions keep the quality that the study asks for, by the whole of their intervals."""
+    input:
+        code=code("analyse.py", "kvbench.analysis.gate_table"),
+        cells=targets.scored_cells(config),
+    output:
+        record="<results>/gates/{preset}.json",
+        md="<results>/tables/gates_{preset}.md",
+        csv=report(
+            "<results>/tables/gates_{preset}.csv",
+            caption="../report/gates.rst",
+            category="5 Quality",
+            labels={"model": "{preset}", "shows": "gates", "as": "table"},
+        ),
+    log:
+        "<logs>/gates/{preset}.log",
+    localrule: True
+    conda:
+        "../envs/figures.yaml"
+    params:
+        analysis={"module": "kvbench.analysis.gate_table", "margins": config["quality"]},
+    script:
+        "../scripts/analyse.py"
+
+
+rule compare_retrieval:
+    """Compare what each version still finds in its cache with what v1 finds, item by item."""
+    input:
+        code=code("analyse.py", "kvbench.analysis.retrieval"),
+        cells=gathered("retrieval"),
+    output:
+        md="<results>/tables/retrieval_{preset}.md",
+        csv=report(
+            "<results>/tables/retrieval_{preset}.csv",
+            caption="../report/retrieval.rst",
+            category="5 Quality",
+            labels={"model": "{preset}", "shows": "retrieval", "as": "table"},
+        ),
+    log:
+        "<logs>/retrieval/{preset}.log",
+    localrule: True
+    conda:
+        "../envs/figures.yaml"
+    params:
+        analysis={"module": "kvbench.analysis.retrieval"},
     script:
         "../scripts/analyse.py"
 

@@ -57,12 +57,21 @@ def tokens(split):
     )
 
 
+@cached_signature
+def retrieval_tasks(wildcards):
+    """The retrieval tasks of a preset's tokenizer."""
+    lengths = "-".join(map(str, config["retrieval"]["lengths"]))
+    made = f"{lengths}.n{config['retrieval']['items']}.s{config['seed']}"
+    return f"resources/retrieval/{tokenizer_for(config, wildcards.preset)}.{made}.npz"
+
+
 # What a measuring job reads besides its code, by the name that the registry calls it.
 INPUTS = {
     "weights": weights,
     "kernels": kernels,
     "reference": own_weights,
     "tokens": tokens(config["perplexity"]["split"]),
+    "tasks": retrieval_tasks,
 }
 
 

@@ -69,8 +69,9 @@ def own_cells(wildcards):
 
 
 def table_inputs(wildcards):
-    """The cells a table lists; shares of a roof need the roofs."""
-    return gathered(TABLES[wildcards.table]) + ([ROOFS] if wildcards.table == "roofline" else [])
+    """The cells a table lists; shares of a roof need the roofs, and words on quality the gates."""
+    further = {"roofline": [ROOFS], "perplexity": [targets.GATES]}
+    return gathered(TABLES[wildcards.table]) + further.get(wildcards.table, [])
 
 
 def table_settings(wildcards):

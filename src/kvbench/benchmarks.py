@@ -28,6 +28,7 @@ class Benchmark:
     in_all: bool = True  # whether the configuration key `benchmarks` may name it
     pooled: bool = False  # timed in several processes, interleaved over versions
     timed: bool = True  # an untimed job shares the CPU
+    scored: bool = False  # of presets with real weights, instead of those that are timed
     whole_steps: bool = False  # whole steps are timed: they may be captured or compiled
     figures: tuple[str, ...] = ()  # a figure of several benchmarks stands with each of them
     tables: tuple[str, ...] | None = None  # by default one, of the benchmark's name
@@ -72,7 +73,20 @@ BENCHMARKS: dict[str, Benchmark] = {
         "quality.perplexity",
         inputs=("weights", "reference", "tokens"),
         timed=False,
+        scored=True,
         figures=("perplexity", "degradation", "tradeoff"),
+        chapter="5 Quality",
+    ),
+    "retrieval": Benchmark(
+        "{version}",
+        {"version": "versions"},
+        ("retrieval.lengths", "retrieval.items"),
+        "quality.retrieval",
+        inputs=("weights", "tasks"),
+        timed=False,
+        scored=True,
+        figures=("retrieval",),
+        tables=(),
         chapter="5 Quality",
     ),
     "roofline": Benchmark(

@@ -78,6 +78,8 @@ class Cell:
     max_windows: int | None = None
     prompt: str = ""  # quantised or exact
     probes: int = 0
+    lengths: list[int] = field(default_factory=list)  # tokens of retrieval tasks
+    items: int = 0  # of each task and length
     divergence: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -130,6 +132,8 @@ class Cell:
         """The most tokens that the cell's cache holds."""
         if self.context:
             return self.context - 1
+        if self.lengths:
+            return max(self.lengths)
         if self.P:
             return self.P + 1
         reached = self.depth or self.prompt_length + self.T - 1

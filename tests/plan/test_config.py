@@ -64,6 +64,24 @@ def test_versions_by_name_are_the_versions_by_number():
         ({"batch_size": ["x"]}, "'batch_size", "whole numbers from 1"),
         ({"study": "a/b"}, "'study'", "letters, digits"),
         ({"perplexity": {"contxt": 3}}, "'perplexity.contxt'", "did you mean 'context'?"),
+        ({"retrieval": {"lengths": [100]}}, "'retrieval.lengths.0'", "from 256"),
+        ({"retrieval": {"items": 1}}, "'retrieval.items'", "from 2"),
+        ({"quality": {"max_ppl_ratio": 0.99}}, "'quality.max_ppl_ratio'", "from 1 to 1000"),
+        ({"quality": {"max_flips": 5}}, "'quality.max_flips'", "from 0 to 1"),
+        ({"quality": {"max_ppl": 1.1}}, "'quality.max_ppl'", "did you mean 'max_kl'?"),
+        (
+            {"benchmarks": ["retrieval"], "perplexity": {"presets": ["nano"]}},
+            "'retrieval.lengths' has 512",
+            "256, the block_size of nano",
+        ),
+        (
+            {
+                **{"benchmarks": ["retrieval"], "perplexity": {"presets": ["smollm2"]}},
+                "versions": ["v0", "v2"],
+            },
+            "'versions' lacks v1",
+            "add it",
+        ),
         ({"perplexity": {"context": 500}}, "'perplexity.context'", "256, the block_size of nano"),
         ({"perplexity": {"context": {"nano": 1}}}, "'perplexity.context.nano'", "from 2"),
         (

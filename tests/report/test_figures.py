@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from made_scores import retrieval
 from matplotlib import pyplot as plt
 
 from kvbench.analysis import answers, findings, verdicts
@@ -44,6 +45,7 @@ DRAWN = {
     "phase": lambda: lines("", "phase"),
     "perplexity": lambda: lines("", "perplexity", "smollm2"),
     "degradation": lambda: lines("quality"),
+    "retrieval": lambda: [retrieval("v1"), retrieval("v2"), retrieval("v5", losing=0.4)],
     "tradeoff": lambda: lines("", "latency_vs_T"),
     "roofline": lambda: [*lines("", "roofline"), roofs("gains")],
     "decode": lambda: judged(lines("depth_batch", "decode")),

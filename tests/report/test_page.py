@@ -349,7 +349,7 @@ def test_the_page_is_made_from_gathered_cells_without_their_samples(tmp_path):
     assert processes and {len(run) for p in processes for run in p["runs"]} == {1}  # its time
     paths = [path for path, _ in made.cells]
     cells = sorted(read.cells, key=lambda cell: paths.index(cell[0]))
-    again = Study("made", cells, made.verdicts, made.roofs)
+    again = Study("made", cells, made.verdicts, made.roofs, made.gates)
     assert html.render(again) == html.render(made)
 
 

@@ -4,6 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from kvbench.analysis.gates import DEFAULTS, SCORED
+from kvbench.analysis.gates import judge as judge_quality
 from kvbench.analysis.verdicts import judge
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.report.page.study import TIMED, Study
@@ -32,7 +34,12 @@ def study(records, roofs=None, name="made"):
         if record["benchmark_name"] in TIMED:
             timed.setdefault(record["pretrained"], []).append(record)
     verdicts = [judge(own, margin=0.02) for own in timed.values()]
-    return Study(name, cells, verdicts, roofs)
+    scored = {}
+    for _, record in cells:
+        if record["benchmark_name"] in SCORED:
+            scored.setdefault(record["pretrained"], []).append(record)
+    gates = [judge_quality(own, DEFAULTS) for own in scored.values()]
+    return Study(name, cells, verdicts, roofs, gates)
 
 
 def path_of(record, name):

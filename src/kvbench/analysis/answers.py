@@ -6,18 +6,20 @@ and the library say the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from kvbench.analysis.gates import DEFAULTS, SCORED, gates_of
+from kvbench.analysis.gates import judge as judge_quality
+from kvbench.analysis.quality_answers import quality_section, retrieval_section
 from kvbench.analysis.rounds import pairs
 from kvbench.analysis.sentences import (
     MEMORY,
-    QUALITY,
     SPEED,
     Answer,
+    Section,
     memory_sentence,
-    quality_sentence,
     speed_sentence,
     stored_sentence,
 )
@@ -25,27 +27,11 @@ from kvbench.analysis.verdict_notes import at
 from kvbench.analysis.verdicts import judge
 from kvbench.records.names import cache_names
 from kvbench.records.read import each_cell
-from kvbench.records.record import TIMED, Record, by, is_error, measured
+from kvbench.records.record import TIMED, Record, by, measured
 from kvbench.records.store import RecordError, read_record
 from kvbench.stats.decisions import FASTER
-from kvbench.stats.digits import short
 
 MANY = 4  # other batches and lengths, from which they are not all named
-
-
-@dataclass(frozen=True)
-class Section:
-    """The answers to one question on one preset; `about` says where and how they were measured."""
-
-    question: str
-    preset: str
-    about: str
-    answers: list[Answer]
-
-    @property
-    def title(self) -> str:
-        """What the answers are of, in one line."""
-        return f"{self.question} of {self.preset}: {self.about}"
 
 
 def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
@@ -63,10 +49,11 @@ def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
 
     verdicts = new(written("verdicts", "*.json"))
     read = new(written("cells", "vram_*.jsonl", "perplexity_*.jsonl"))
+    gates = [read_record(path) for path in written("gates", "*.json")]
     read += written("cells", "latency_*.jsonl", "decode_*.jsonl") if verdicts else []
     records = [cell for _, cell in each_cell(map(str, read))]
     closed = not written("cells", "vram_*.jsonl")
-    return sections([read_record(path) for path in verdicts], records, closed)
+    return sections([read_record(path) for path in verdicts], records, closed, gates)
 
 
 def ending(folder: str | Path, since: float = 0.0) -> str:
@@ -97,15 +84,21 @@ def of_records(records: Iterable[Record], margin: float) -> list[Section]:
     cells = list(records)
     timed = [cell for cell in cells if cell["benchmark_name"] in TIMED]
     verdicts = [judge(here, margin) for here in by(timed, "pretrained").values()]
-    return sections(verdicts, cells)
+    scored = [cell for cell in cells if cell["benchmark_name"] in SCORED]
+    kept = [judge_quality(here, DEFAULTS) for here in by(scored, "pretrained").values()]
+    return sections(verdicts, cells, gates=kept)
 
 
 def sections(
-    verdicts: Sequence[Record], cells: Sequence[Record], closed_form: bool = True
+    verdicts: Sequence[Record],
+    cells: Sequence[Record],
+    closed_form: bool = True,
+    gates: Sequence[Record] = (),
 ) -> list[Section]:
     """Each question that these records answer, speed first, one section a preset.
 
-    `verdicts` are records of `kvbench.analysis.verdicts.judge`, `cells` all cells of the study:
+    `verdicts` are records of `kvbench.analysis.verdicts.judge`, `gates` of that of
+    `kvbench.analysis.gates`, `cells` all cells of the study:
     timed ones give names and noise, those of memory and perplexity their own sections. Speed is
     that of the largest batch and T, and of the largest batch and depth; memory likewise, which by
     default is the closed form of the timed cells where nothing was weighed.
@@ -120,8 +113,15 @@ def sections(
     if not weighed and closed_form:
         timed = by([*kinds.get("decode", kinds.get("latency_vs_T", []))], "pretrained").values()
         found += map(stored_section, timed)
-    for make, own in ((memory_section, weighed), (quality_section, kinds.get("perplexity", []))):
-        found += [make(here) for here in by(own, "pretrained").values()]
+    found += [memory_section(here) for here in by(weighed, "pretrained").values()]
+    found += [
+        quality_section(here, gates_of(gates, preset))
+        for preset, here in by(kinds.get("perplexity", []), "pretrained").items()
+    ]
+    found += [
+        retrieval_section(here, gates_of(gates, preset))
+        for preset, here in by(kinds.get("retrieval", []), "pretrained").items()
+    ]
     return [section for section in found if section is not None]
 
 
@@ -187,45 +187,29 @@ def _with_others(answer: Answer, rows: Sequence[Record]) -> Answer:
 
 def memory_section(cells: Sequence[Record]) -> Section | None:
     """What the caches reserve at the largest batch and length, each against its baseline's."""
-    place = max(map(_place, cells))
-    here = {cell["version"]: cell for cell in cells if _place(cell) == place}
-    names = names_of(cells)
-    answers = [memory_sentence(here[a], here[b], names) for a, b in pairs(list(here))]
-    if not answers:
-        return None
-    first = next(iter(here.values()))
-    about = f"{at(first)} after a prompt of {first['prompt_length']}, {first['dtype']}"
-    return Section(MEMORY, first["pretrained"], about, answers)
+    return _memory(cells, memory_sentence, "{} after a prompt of {prompt_length}, {dtype}")
 
 
 def stored_section(cells: Sequence[Record]) -> Section | None:
     """What the caches of timed cells store, by the closed form, at the largest batch and length."""
-    place = max(map(_place, cells))
-    here = {cell["version"]: cell for cell in measured(cells) if _place(cell) == place}
+    about = "{}, {dtype}, by the closed form (benchmark vram weighs)"
+    return _memory(measured(cells), stored_sentence, about)
+
+
+def _memory(
+    cells: Sequence[Record],
+    sentence: Callable[[Record, Record, Mapping[str, str]], Answer],
+    about: str,
+) -> Section | None:
+    """A sentence for each version and its baseline at the largest batch and length of `cells`."""
+    place = max(map(_place, cells), default=None)
+    here = {cell["version"]: cell for cell in cells if _place(cell) == place}
     names = names_of(cells)
-    answers = [stored_sentence(here[a], here[b], names) for a, b in pairs(list(here))]
+    answers = [sentence(here[a], here[b], names) for a, b in pairs(list(here))]
     if not answers:
         return None
     first = next(iter(here.values()))
-    about = f"{at(first)}, {first['dtype']}, by the closed form (benchmark vram weighs)"
-    return Section(MEMORY, first["pretrained"], about, answers)
-
-
-def quality_section(cells: Sequence[Record]) -> Section | None:
-    """What reading K and V through each cache does to perplexity, against v1."""
-    names = names_of(cells)
-    kept = [c for c in cells if is_error(c) or c["version"] not in (c["against"], "v0")]
-    answers = [quality_sentence(cell, names) for cell in kept]
-    scored = measured(cells)
-    if not answers or not scored:
-        return None
-    first = scored[0]
-    plain = first["modes"]["teacher_forced"]["perplexity"]
-    about = (
-        f"perplexity {short(plain)} on {first['n_windows']} windows of {first['context']} tokens "
-        f"of {first['text']}"
-    )
-    return Section(QUALITY, first["pretrained"], about, answers)
+    return Section(MEMORY, first["pretrained"], about.format(at(first), **first), answers)
 
 
 def _place(row: Record) -> tuple[int, int]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
+from kvbench.analysis import gate_table
 from kvbench.costs.forward import head_dim, kept_bytes
 from kvbench.costs.layout import equal_rows
+from kvbench.records.names import cache_names
 from kvbench.records.record import Row, measured
 from kvbench.stats.digits import short, spoken
+from kvbench.stats.order import TAIL as PERCENTILES
+from kvbench.stats.order import median_interval
 
 ITEMSIZES = {"bf16": 2, "fp32": 4}  # the dense caches that compression is relative to
 DENSE = {"float32": "fp32", "bfloat16": "bf16"}  # dtype of a record -> of the dense cache
 # Perplexity of WikiText-2 raw's test set by model and stride, as published for a context of 1024.
 PUBLISHED = {("gpt2", 1024): 29.94, ("gpt2-large", 1024): 19.44, ("gpt2-large", 512): 16.44}
 WIKITEXT_TOKENS = 287_644
+TAIL = (*PERCENTILES, "max")
 MULTIPLIED = 2.0  # from this ratio on, a perplexity is said as a multiple and not in per cent
 CALIBRATED = 0.005  # a perplexity within half a per cent of the published one is the same
 TOO_WEAK = {
@@ -23,11 +27,22 @@ TOO_WEAK = {
 }
 
 
+def beside_noise(cells: Sequence[Row], gates: Row | None) -> list[Row]:
+    """The cells with the word of the gates, and with the noise floor that v1's cell has."""
+    floors = [cell["noise_floor"] for cell in cells if "noise_floor" in cell]
+    return [
+        cell
+        | {"gate": gate_table.said(gates, cell["version"]), "floor": floors[0] if floors else None}
+        for cell in cells
+    ]
+
+
 def row(cell: Row) -> Row:
-    """Numbers of one cell, for the CSV: against v1, with intervals."""
+    """Numbers of one cell, for the CSV: against v1, with intervals, beside the noise floor."""
     plain, paired = cell["modes"]["teacher_forced"], cell["paired"]
     delta, ratio, kl = paired["delta_nll"], paired["perplexity_ratio"], paired["kl"]
-    first, asked = cell["divergence"]["first"], cell["divergence"]["tokens"]
+    first, low, high = diverging(cell)
+    floor = cell.get("floor") or {}
     return {
         "sharing": sharing(cell),
         "text": cell["text"],
@@ -47,15 +62,40 @@ def row(cell: Row) -> Row:
         "kl_mean": kl["mean"],
         "kl_low": kl["low"],
         "kl_high": kl["high"],
-        "kl_p99": kl["p99"],
+        **{f"kl_{name}": kl.get(name) for name in TAIL},
         "top1_agreement": paired["top1_agreement"],
-        "first_divergence": median(asked if at is None else at for at in first),
-        "diverged": sum(at is not None for at in first),
-        "prompts": len(first),
+        **_columns("flips", "mean", paired.get("flips")),
+        **_columns("delta_p_rms", "rms", paired.get("delta_p")),
+        "ratio_floor": floor.get("perplexity_ratio", {}).get("ratio"),
+        "kl_mean_floor": floor.get("kl", {}).get("mean"),
+        "kl_max_floor": floor.get("kl", {}).get("max"),
+        "flips_floor": floor.get("flips", {}).get("mean"),
+        "delta_p_rms_floor": floor.get("delta_p", {}).get("rms"),
+        "gate": cell.get("gate"),
+        "first_divergence": first,
+        "first_divergence_low": low,
+        "first_divergence_high": high,
+        "diverged": sum(at is not None for at in cell["divergence"]["first"]),
+        "prompts": len(cell["divergence"]["first"]),
         **{name: probe["accuracy_cached"] for name, probe in cell["probes"].items()},
         "cache_bytes_per_token": cell["cache_bytes_per_token"],
         **{f"smaller_than_{name}": times for name, times in compression(cell).items()},
     }
+
+
+def diverging(cell: Row) -> tuple[float, float | None, float | None]:
+    """The median of the tokens before the first divergence, and its interval over prompts.
+
+    A prompt that never diverges counts as all tokens that were asked for.
+    """
+    asked = cell["divergence"]["tokens"]
+    return median_interval([asked if at is None else at for at in cell["divergence"]["first"]])
+
+
+def _columns(name: str, value: str, part: Row | None) -> Row:
+    """A figure and the ends of its interval; empty of a record that has none."""
+    keys = {name: value, f"{name}_low": "low", f"{name}_high": "high"}
+    return {column: (part or {}).get(key) for column, key in keys.items()}
 
 
 def readable(cell: Row) -> Row:
@@ -67,14 +107,24 @@ def readable(cell: Row) -> Row:
         "sharing": r["sharing"],
         "perplexity": short(r["perplexity"], 4),
         "change [95 %]": change_words(cell),
-        "mean KL": short(r["kl_mean"], 2),
-        "same top token": f"{100 * r['top1_agreement']:.2f} %",
+        "gate": (r["gate"] or "").partition(" by ")[0],
+        "KL mean": short(r["kl_mean"], 2),
+        "p99.9": None if r["kl_p99_9"] is None else short(r["kl_p99_9"], 2),
+        "flips": f"{100 * (1 - r['top1_agreement']):.2f} %",
+        "RMS dp": None if r["delta_p_rms"] is None else f"{100 * r['delta_p_rms']:.2f} %",
         "cache B/token": f"{r['cache_bytes_per_token']:,}",
         "smaller": None if smaller is None else f"{smaller:.2f}x",
-        "first divergence": f"{beyond}{r['first_divergence']:g} ({r['diverged']}/{r['prompts']})",
+        "first divergence": f"{beyond}{_tokens(r)} ({r['diverged']}/{r['prompts']})",
         **{name: f"{100 * r[name]:.0f} %" for name in cell["probes"]},
         "bits/byte": f"{r['bits_per_byte']:.4f}",
     }
+
+
+def _tokens(row: Row) -> str:
+    """A median with its interval, where there is one: whole tokens."""
+    low, high = row["first_divergence_low"], row["first_divergence_high"]
+    ends = "" if low is None else f" [{low:g}, {high:g}]"
+    return f"{row['first_divergence']:g}{ends}"
 
 
 def change_words(cell: Row, interval: bool = True) -> str:
@@ -120,7 +170,10 @@ def notes(records: Sequence[Row]) -> list[str]:
         "version's cache. Delta, KL and intervals are paired by window, over documents of the text "
         "(over blocks of windows where there are few); nats a token. First divergence: tokens of "
         "greedy decoding before the first that differs from "
-        f"v1's, median (prompts that diverge within {asked['tokens']} / all).",
+        f"v1's, median with its interval from six prompts on (prompts that diverge within "
+        f"{asked['tokens']} / all). flips: tokens whose most likely guess is not v1's. RMS dp: "
+        "root mean square change of the right token's probability.",
+        *_limits(cells),
         _probes_say(first),
     ]
     if any(sharing(cell) == "post hoc" for cell in cells):
@@ -130,6 +183,30 @@ def notes(records: Sequence[Row]) -> list[str]:
     said += calibration(cells)
     weak = TOO_WEAK.get(first["pretrained"])
     return [*said, weak] if weak else said
+
+
+def _limits(cells: Sequence[Row]) -> list[str]:
+    """What the figures cannot be trusted below, and whether corrupted codes moved them."""
+    said = []
+    if floor := next((c["noise_floor"] for c in cells if "noise_floor" in c), None):
+        kl, flips, dp = floor["kl"], 100 * floor["flips"]["mean"], 100 * floor["delta_p"]["rms"]
+        change = 100 * abs(floor["perplexity_ratio"]["ratio"] - 1)
+        said.append(
+            "Noise floor, v1 against itself through two exact paths over "
+            f"{floor['tokens']:,} tokens: change {short(change, 2)} %, KL mean "
+            f"{short(kl['mean'], 2)}, at most {short(kl['max'], 2)}, flips {short(flips, 2)} %, "
+            f"RMS dp {short(dp, 2)} %. What is no larger says nothing."
+        )
+    names = cache_names({cell["version"]: cell for cell in cells})
+    moved = [
+        f"{names[c['version']]} {'no number' if kl is None else short(kl, 2)}"
+        for c in cells
+        if "corrupted" in c
+        for kl in [c["corrupted"]["kl"]]
+    ]
+    if moved:
+        said.append(f"Control, KL once every stored code was reversed: {', '.join(moved)}.")
+    return said
 
 
 def calibration(cells: Sequence[Row]) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from kvbench.analysis import retrieval
+from kvbench.analysis.gate_table import said
+from kvbench.analysis.gates import LEVEL
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
 from kvbench.records.record import Record, is_error
@@ -14,6 +17,7 @@ from kvbench.stats.digits import short, size, spoken
 SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
+LOSES = "loses"
 CACHE = "cache_reserved_bytes"
 
 
@@ -39,9 +43,25 @@ class Answer:
     level: float | None
     text: str
     row: Record = field(repr=False, compare=False)
+    gate: str = ""  # of quality: PASS, FAIL, INCONCLUSIVE or not sensitive, and by which gates
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Section:
+    """The answers to one question on one preset; `about` says where and how they were measured."""
+
+    question: str
+    preset: str
+    about: str
+    answers: list[Answer]
+
+    @property
+    def title(self) -> str:
+        """What the answers are of, in one line."""
+        return f"{self.question} of {self.preset}: {self.about}"
 
 
 def stored_sentence(cell: Record, against: Record, names: Mapping[str, str]) -> Answer:
@@ -144,3 +164,22 @@ def quality_sentence(cell: Record, names: Mapping[str, str]) -> Answer:
         QUALITY, cell["version"], a, cell["against"], b, word, ratio, low, high,
         cell["paired"]["delta_nll"]["level"], text, cell,
     )  # fmt: skip
+
+
+def retrieval_sentence(cell: Record, reference: Record, names: Mapping[str, str]) -> Answer:
+    a, b = (names.get(one["version"], one["version"]) for one in (cell, reference))
+    lost = retrieval.lost(cell, reference) or {"value": None, "low": None, "high": None}
+    found = retrieval.pooled(cell, reference, retrieval.judged(reference))
+    word = None
+    if lost["value"] is not None:
+        word = LOSES if found["lost"] > found["gained"] and found["p"] < 1 - LEVEL else NOT_SHOWN
+    return Answer(
+        QUALITY, cell["version"], a, reference["version"], b, word, lost["value"], lost["low"],
+        lost["high"], LEVEL, retrieval.sentence(cell, reference, a, b), cell,
+    )  # fmt: skip
+
+
+def with_gate(answer: Answer, gates: Record | None) -> Answer:
+    """An answer on quality that also says the word of the gates."""
+    gate = said(gates, answer.version)
+    return replace(answer, gate=gate, text=f"{answer.text}; {gate}") if gate else answer

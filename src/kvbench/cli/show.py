@@ -76,7 +76,7 @@ def row(section: Any, answer: Any) -> dict[str, Any]:
     """One answer as a row: what it is of, its numbers, its sentence."""
     values = asdict(answer)
     place = {key: answer.row.get(key) for key in ("batch_size", "T", "depth")}
-    kept = ("word", "value", "low", "high", "level", "text")
+    kept = ("word", "value", "low", "high", "level", "gate", "text")
     return {
         "question": section.question,
         "model": section.preset,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,17 @@ def load(path: str | Path) -> Tokenizer:
     found.no_truncation()
     found.no_padding()
     return found
+
+
+def encoder(path: str | Path) -> Callable[[str], list[int]]:
+    """What gives the ids of a text, without the special tokens that a prompt begins with."""
+    tokenizer = load(path)
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    return encode
 
 
 def tokenize_as_model(text: str, path: str | Path) -> Tokens:

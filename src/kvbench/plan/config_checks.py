@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from kvbench.analysis.datasheet import read_roofs
+from kvbench.benchmarks import BENCHMARKS
 from kvbench.files.foreign import FormatError
 from kvbench.inputs.vocabularies import VOCABULARIES
 from kvbench.job.devices import DeviceError, names
@@ -76,10 +77,12 @@ def check_together(config: dict[str, Any]) -> None:
         block_size = shape_of(config, preset)["block_size"]
         ids = VOCABULARIES.get(tokenizer_for(config, preset), 0)  # a model's own are seen later
         size = shape_of(config, preset)["vocab_size"]
-        if "perplexity" in config["benchmarks"] and size < ids:
+        scored = [name for name in config["benchmarks"] if BENCHMARKS[name].scored]
+        if scored and size < ids:
             raise ConfigError(
-                f"config key 'benchmarks' has perplexity, but {preset} has {size:,} embeddings and "
-                f"its tokenizer {ids:,} ids; leave perplexity out, or give weights for those ids"
+                f"config key 'benchmarks' has {scored[0]}, but {preset} has {size:,} embeddings "
+                f"and its tokenizer {ids:,} ids; leave {scored[0]} out, or give weights for those "
+                "ids"
             )
         if context is not None and context > block_size:
             raise ConfigError(
@@ -88,6 +91,17 @@ def check_together(config: dict[str, Any]) -> None:
             )
         if "perplexity" in config["benchmarks"]:
             _check_windows(config, preset, context or block_size, block_size)
+        longest = max(config["retrieval"]["lengths"])
+        if "retrieval" in config["benchmarks"] and longest > block_size:
+            raise ConfigError(
+                f"config key 'retrieval.lengths' has {longest}; allowed: whole numbers from 256 to "
+                f"{block_size}, the block_size of {preset}"
+            )
+    if "retrieval" in config["benchmarks"] and "v1" not in config["versions"]:
+        raise ConfigError(
+            "config key 'benchmarks' has retrieval, which pairs every version with v1, but "
+            "'versions' lacks v1: add it, or leave retrieval out"
+        )
 
 
 def _check_windows(config: dict[str, Any], preset: str, context: int, block_size: int) -> None:

@@ -46,6 +46,8 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     if cell.context:  # perplexity: both readings of each window, and its probes
         windows = cell.max_windows or 64
         return START_S + 3 * windows * seconds(0, cell.context)
+    if cell.lengths:
+        return START_S + 4 * cell.items * sum(seconds(0, length) for length in cell.lengths)
     cached = cell.P or cell.depth or cell.prompt_length
     steps = cell.steps or cell.T or 1
     filled = bool(cell.depth) or cell.phase == "decode"  # with random rows, not by a prefill
@@ -104,7 +106,7 @@ class Forecast:
 
 
 # What a record does not repeat of its cell, and what that is where it is not asked for.
-NOT_IN_RECORDS = {
+NOT_IN_RECORDS: dict[str, Any] = {
     **dict.fromkeys(("T", "depth", "P", "steps", "context", "energy_s"), 0),
     **{
         "run_budget_s": None,
@@ -112,6 +114,7 @@ NOT_IN_RECORDS = {
         "max_windows": None,
         "num_warmup_runs": 1,
         "yardstick": False,
+        "lengths": [],
     },
 }
 

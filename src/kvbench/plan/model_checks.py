@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from kvbench.benchmarks import BENCHMARKS
 from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners_in
 from kvbench.plan import weights_check
@@ -27,7 +28,8 @@ def check_models(config: dict[str, Any]) -> None:
             raise ConfigError(
                 f"config key 'weights.{preset}' is unknown: presets: {', '.join(known)}"
             )
-    scored = config["perplexity"]["presets"] if "perplexity" in config["benchmarks"] else []
+    asked = any(BENCHMARKS[name].scored for name in config["benchmarks"])
+    scored = config["perplexity"]["presets"] if asked else []
     for preset in dict.fromkeys([*config["pretrained"], *scored]):
         _check_weights(config, preset)
         _check_head_size(config, preset)
@@ -87,10 +89,11 @@ def _check_directory(config: dict[str, Any], preset: str, folder: str) -> None:
     shape, tokenizer = shape_of(config, preset), config["models"][preset]["tokenizer"]
     if why := weights_check.directory_problem(folder, shape, config["dtype"]):
         raise ConfigError(f"config key 'pretrained': {why}")
-    if "perplexity" in config["benchmarks"] and tokenizer is None:
+    scored = [name for name in config["benchmarks"] if BENCHMARKS[name].scored]
+    if scored and tokenizer is None:
         raise ConfigError(
-            f"config key 'benchmarks' has perplexity, but {folder} holds neither "
-            "tokenizer.json nor vocab.json and merges.txt; leave perplexity out, or add these"
+            f"config key 'benchmarks' has {scored[0]}, but {folder} holds neither "
+            f"tokenizer.json nor vocab.json and merges.txt; leave {scored[0]} out, or add these"
         )
 
 

@@ -78,7 +78,7 @@ def _nothing(name: str, config: dict[str, Any]) -> str | None:
         return f"{says}; add {name}"
     if name in ("figures", "tables", "page") and not measured:
         return f"{says}; name those that are wanted"
-    if name in ("perplexity", "layers") and not quality_presets(config):
+    if name in ("perplexity", "retrieval", "layers") and not quality_presets(config):
         return "no preset of this study has weights to score: see pretrained, perplexity.presets"
     if name == "peers" and not config["peers"]:
         return "config key 'peers' is empty; name a runner"

@@ -17,6 +17,7 @@ from kvbench.plan.study import known_presets, quality_presets
 ROOFS = "<results>/roofline/roofs.json"
 PAGE = "<results>/report.html"
 VERDICTS = "<results>/verdicts/{preset}.json"
+GATES = "<results>/gates/{preset}.json"
 # Every table of cells -> the benchmark whose cells it lists.
 TABLES = {
     table: benchmark
@@ -30,6 +31,8 @@ DERIVED_TABLES = {
     "depth": ["latency", "decode"],
     "batch": ["decode"],
     "attribution": ["dispatch"],
+    "retrieval": ["retrieval"],
+    "gates": ["perplexity", "retrieval"],
 }
 
 
@@ -70,7 +73,7 @@ def presets_of(config: dict[str, Any], benchmark: str) -> list[str]:
     """The presets that a benchmark of this study measures; none where the study leaves it out."""
     if benchmark not in config["benchmarks"]:
         return []
-    return quality_presets(config) if benchmark == "perplexity" else config["pretrained"]
+    return quality_presets(config) if BENCHMARKS[benchmark].scored else config["pretrained"]
 
 
 def gathered(*benchmarks: str) -> list[str]:
@@ -100,6 +103,12 @@ def timed_cells(config: dict[str, Any]) -> list[str]:
     return gathered(*(judged or ["latency"]))
 
 
+def scored_cells(config: dict[str, Any]) -> list[str]:
+    """The cells that quality is judged on, where the study measures them."""
+    judged = [b for b in DERIVED_TABLES["gates"] if b in config["benchmarks"]]
+    return gathered(*(judged or ["perplexity"]))
+
+
 def own_roofs(config: dict[str, Any]) -> list[str]:
     """This machine's roofs, where the study measures them."""
     return [ROOFS] if {"roofline", "decode"} & set(config["benchmarks"]) else []
@@ -115,7 +124,9 @@ def page_records(config: dict[str, Any]) -> list[str]:
     ]
     timed = {"latency", "decode"} & set(config["benchmarks"])
     judged = [VERDICTS.format(preset=preset) for preset in config["pretrained"] if timed]
-    return cells + judged + own_roofs(config)
+    scored = [preset for b in DERIVED_TABLES["gates"] for preset in presets_of(config, b)]
+    gates = [GATES.format(preset=preset) for preset in dict.fromkeys(scored)]
+    return cells + judged + gates + own_roofs(config)
 
 
 def compared_cells(config: dict[str, Any]) -> list[str]:

@@ -99,8 +99,25 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         Maybe[dict[str, Any]],
         doc(
             "against v1, window by window: `delta_nll` and `kl` in nats a token, "
-            "`perplexity_ratio`, with 95 % intervals over documents, or blocks of windows where "
-            "there are few; `top1_agreement`, a share"
+            "`perplexity_ratio`, `flips` (share of tokens whose top guess is another) and "
+            "`delta_p` (root mean square change of the right token's probability), with 95 % "
+            "intervals over documents, or blocks of windows where there are few; `kl` also has "
+            "median, p95, p99, p99_9 and max over tokens, null where too few lie beyond; "
+            "`top1_agreement`, a share"
+        ),
+    ] = UNSET
+    noise_floor: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "of v1 alone: the same of v1 against itself, some windows fed whole through a fused "
+            "attention kernel, and in two forwards through plain operators"
+        ),
+    ] = UNSET
+    corrupted: Annotated[
+        Maybe[dict[str, Any]],
+        doc(
+            "second halves of a few windows after what the cache stored of the first halves was "
+            "reversed: `perplexity_ratio`, `kl` and `flips` against v1, null for no finite number"
         ),
     ] = UNSET
     divergence: Annotated[
@@ -137,6 +154,34 @@ class Perplexity(Measured, frozen=True, kw_only=True):
     window_kl: Annotated[Maybe[list[float]], doc("mean KL of each window")] = UNSET
     window_agreement: Annotated[
         Maybe[list[float]], doc("share of tokens of each window with v1's top guess")
+    ] = UNSET
+
+
+class Scores(Struct, frozen=True, kw_only=True):
+    task: Annotated[str, doc("needle, multikey, variables or words")]
+    length: Annotated[Positive, doc("tokens of an item")]
+    item: Annotated[list[Count], doc("which items")]
+    rank: Annotated[
+        list[Positive], doc("of each item's answer among the candidates, by likelihood; 1 is right")
+    ]
+    margin: Annotated[
+        list[float],
+        doc("its log-probability less that of the likeliest distractor, nats"),
+    ]
+
+
+class Retrieval(Measured, frozen=True, kw_only=True):
+    lengths: Annotated[list[Positive], Meta(min_length=1), doc("tokens of the tasks")]
+    items: Annotated[Positive, doc("items of each task and length, the same for every version")]
+    candidates: Annotated[Positive, doc("answers of an item that are ranked, the right one too")]
+    scores: Annotated[list[Scores], Meta(min_length=1), doc("each task and length")]
+    noise_floor: Annotated[
+        Maybe[list[Scores]],
+        doc("of v1 alone: a few items again, through another exact path"),
+    ] = UNSET
+    corrupted: Annotated[
+        Maybe[list[Scores]],
+        doc("a few items again, after what the cache had stored of them was reversed"),
     ] = UNSET
 
 
@@ -186,6 +231,7 @@ TYPES: dict[str, type[Measured]] = {
     "vram_vs_T": Memory,
     "phase": PhaseTimes,
     "perplexity": Perplexity,
+    "retrieval": Retrieval,
     "roofline": Roofline,
     "decode": Decode,
     "dispatch": Decode,

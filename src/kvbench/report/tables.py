@@ -13,7 +13,7 @@ from kvbench.analysis.roofline import plausible, point, ratios
 from kvbench.analysis.table import Table
 from kvbench.cell import PHASES
 from kvbench.files import write_text
-from kvbench.records.record import Row, is_error
+from kvbench.records.record import Row, apart, is_error
 from kvbench.report.footer import footer
 from kvbench.report.markdown import WIDTH, readable
 from kvbench.report.selection import evenly_spaced
@@ -171,13 +171,15 @@ NOTES = {"perplexity": quality.notes, "energy": energy_notes, "roofline": roofli
 
 
 def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:
-    """The table of one benchmark's cells; roofs among `records` give shares of them.
+    """The table of one benchmark's cells; roofs among `records` give shares, gates their words.
 
     `columns` are the record's keys to show, for a benchmark that has no row function here.
     """
     roofs = next((r for r in records if r.get("benchmark_name") == "roofs"), None)
-    cells = [record for record in records if record is not roofs]
+    cells, gates = apart([record for record in records if record is not roofs], "gates")
     row_of = ROWS.get(kind) or _row_of(columns)
+    if kind == "perplexity":
+        cells = quality.beside_noise(cells, next(iter(gates), None))
     return Table(
         f"{kind.capitalize()} of {cells[0]['pretrained']}",
         rows(cells, row_of, roofs),

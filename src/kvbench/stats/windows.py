@@ -10,6 +10,7 @@ from kvbench.stats.paired import check_share
 from kvbench.stats.samples import as_samples
 
 DRAWN_AT_ONCE = 1 << 22  # block starts held in memory
+FEWEST_DOCUMENTS = 5  # whose differences tell more than blocks of windows do
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class WindowMean:
     windows: int
     block: int
     reason: str | None = None
+
+
+def text_mean(
+    values: Sequence[float], documents: Sequence[int] | None, *, seed: int, of: int | None = None
+) -> WindowMean:
+    """Mean of per-window values, by documents where there are enough of them, else by blocks."""
+    if documents is not None and len(set(documents)) >= FEWEST_DOCUMENTS:
+        return document_mean(values, documents, seed=seed)
+    return block_bootstrap_mean(values, seed=seed, of=of)
 
 
 def block_bootstrap_mean(

@@ -1,65 +1,31 @@
 """What a cache does to a model is seen: token by token, by layer, by depth, and by probes."""
 
-import sys
-from types import ModuleType
-
+import broken_caches
 import numpy as np
 import pytest
 import torch
+from broken_caches import POSITIONS, TOKENS
 
 from kvbench.analysis.quality import calibration
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import ROWS, LayerError, by_depth, compare
 from kvbench.bench.quality.one_forward import cached_logits
-from kvbench.bench.quality.perplexity import pair
-from kvbench.caches import dense, make
+from kvbench.bench.quality.paired import pair
+from kvbench.caches import make
 from kvbench.engine.generate import generate
 from kvbench.models.build import build
 
 SHAPE = {"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 32, "block_size": 96}
 SHAPE |= {"vocab_size": 61}
-POSITIONS, TOKENS, BACK = 96, 40, 47  # of the copier: it says what stood BACK tokens before
 
 
 def random_model(layer_map="own"):
     return build(SHAPE, layer_map, "float32", device="cpu")
 
 
-def broken(monkeypatch, attend):
-    """A dense cache whose attention reads through `attend(k, v, layer)`, by the name `broken`."""
-
-    class KVCache(dense.KVCache):
-        def attend(self, layer, q):
-            kept = self.k[layer], self.v[layer]
-            self.k[layer], self.v[layer] = attend(kept[0].clone(), kept[1].clone(), layer)
-            y = super().attend(layer, q)
-            self.k[layer], self.v[layer] = kept
-            return y
-
-    module = ModuleType("kvbench.caches.broken")
-    module.KVCache = KVCache
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    return "broken"
-
-
-@pytest.fixture
-def copier():
-    """One layer by hand: position p attends to p - BACK and says its token. A perfect copy head."""
-    width = POSITIONS + TOKENS
-    shape = {"arch": "gpt2", "n_layer": 1, "n_head": 1, "n_embd": width, "vocab_size": TOKENS}
-    model = build(shape | {"block_size": POSITIONS}, "own", "float32", device="cpu")
-    for name, parameter in model.named_parameters():
-        parameter.fill_(1.0 if ".ln_" in name and name.endswith("weight") else 0.0)
-    position, token = torch.eye(width).split([POSITIONS, TOKENS])
-    model.get_parameter("transformer.wpe.weight").copy_(position)
-    model.get_parameter("transformer.wte.weight").copy_(token)
-    q, k, v = model.get_parameter("transformer.h.0.attn.c_attn.weight").split(width)
-    q[: POSITIONS - BACK, BACK:POSITIONS] = 10 * torch.eye(POSITIONS - BACK)
-    k[:POSITIONS, :POSITIONS] = torch.eye(POSITIONS)
-    v[POSITIONS:, POSITIONS:] = torch.eye(TOKENS)
-    model.get_parameter("transformer.h.0.attn.c_proj.weight").copy_(10 * torch.eye(width))
-    return model
+copier = pytest.fixture(broken_caches.copier)
+broken = broken_caches.broken
 
 
 def copy_accuracy(model, cache_name):

@@ -39,6 +39,31 @@ def cached_logits(
     return torch.cat(logits, 1)
 
 
+@torch.inference_mode()
+def logits_in_two(
+    model: LanguageModel, cache_name: str, ids: Tensor, first: int, corrupt: bool = False
+) -> Tensor:
+    """Logits (B, T, vocab_size) after each of `ids` (B, T): `first` are fed, then the rest.
+
+    The rest attends to the first through what the cache stored of them. With `corrupt` that is
+    corrupted between the two forwards.
+    """
+    B, T = ids.shape
+    cache = make(cache_name, model.config, B, T, model.lm_head.weight)
+    before = model(ids[:, :first], cache, last_only=False)
+    if corrupt:
+        reverse_stored(cache)
+    return torch.cat([before, model(ids[:, first:], cache, last_only=False)], 1)
+
+
+def reverse_stored(cache: Cache) -> None:
+    """Reverse every stored tensor along its last axis: a row's codes, or the scales of all rows."""
+    for stored in {tensor.data_ptr(): tensor for tensor in cache.storages()}.values():
+        if stored.ndim:
+            codes = stored.view(torch.uint8) if stored.itemsize == 1 else stored
+            codes.copy_(codes.flip(-1))
+
+
 class ExactPrompt(CacheWrapper):
     """An empty cache in whose first forward queries attend to K and V before they are stored.
 

@@ -20,17 +20,16 @@ from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
 from kvbench.bench.quality.logits import Comparison, LayerError, by_depth, compare
 from kvbench.bench.quality.one_forward import cached_logits
+from kvbench.bench.quality.paired import pair
+from kvbench.bench.quality.sensitivity import Readings
 from kvbench.bench.setup import ready
 from kvbench.cell import Cell
 from kvbench.inputs.tokens import load_tokens
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 from kvbench.models.rotation import unfolded
-from kvbench.stats.samples import summary
-from kvbench.stats.windows import WindowMean, block_bootstrap_mean, document_mean
 
 Span = tuple[int, int, int]
-FEWEST_DOCUMENTS = 5  # whose differences tell more than blocks of windows do
 
 
 def windows(n_tokens: int, context: int, stride: int) -> list[Span]:
@@ -82,9 +81,11 @@ def run(
         spans = evenly(every, cell.max_windows)
         setup.begin()
         found, layers = [], LayerError()
-        for span in spans:
+        readings = Readings(plain, model, cache_name, len(spans))
+        for n, span in enumerate(spans):
             ids = torch.from_numpy(token_ids[slice(*span[:2])].astype(np.int64)).to(setup.device)
-            found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers))
+            readings.window = n
+            found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers, readings))
         asked = probes.probes(token_ids, cell.probes, cell.context, cell.seed)
         sums = {
             "teacher_forced": [float(one.nll_plain.sum()) for one in found],
@@ -108,6 +109,7 @@ def run(
             modes=modes,
             against="v1",
             paired=paired,
+            **readings.record(cell.seed, len(every), documents),
             divergence=_divergence(cell, plain, model, token_ids, spans),
             probes=probes.run(plain, model, cache_name, asked),
             by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
@@ -127,6 +129,7 @@ def _compared(
     ids: Tensor,
     scored: int,
     layers: LayerError,
+    readings: Readings,
 ) -> Comparison:
     """One window (T,) read both ways; v0 is v1's plain forward, so one reading does for both.
 
@@ -143,7 +146,9 @@ def _compared(
         outputs["plain"] = [y[:, :, prompt:] for y in outputs["plain"]]
         got = read[0, scored - 1 :]
     layers.add(outputs["plain"], [unfolded(y, cell.fold) for y in outputs["cached"]])
-    return compare(expected, got, ids[scored:])
+    found = compare(expected, got, ids[scored:])
+    readings.add(ids, scored, expected)
+    return found
 
 
 def _divergence(
@@ -171,34 +176,3 @@ def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, fl
         "perplexity": math.exp(total / n_tokens),
         "bits_per_byte": total / math.log(2) / n_bytes,
     }
-
-
-def pair(
-    found: list[Comparison], seed: int, of: int, documents: list[int] | None = None
-) -> dict[str, Any]:
-    """The version against v1, with intervals over windows, spread over `of`.
-
-    By `documents`, that of each window, where these tell how documents differ; else by blocks of
-    consecutive windows. delta_nll and kl in nats a token, the ratio of perplexities exp(delta_nll),
-    the share of tokens whose top guess is the same. kl.p99 is over tokens, None below 1000.
-    """
-    counts = np.array([len(one.kl) for one in found])
-    weight = counts / counts.mean()  # so that the mean over windows is the mean over tokens
-    delta = weight * [float((one.nll_cached - one.nll_plain).mean()) for one in found]
-    kl = weight * [float(one.kl.mean()) for one in found]
-    every_kl = np.concatenate([one.kl for one in found])
-    delta_nll, divergence = (vars(_mean(x, seed, of, documents)) for x in (delta, kl))
-    ends = [delta_nll[end] for end in ("low", "high")]
-    low, high = (None if end is None else math.exp(end) for end in ends)
-    return {
-        "delta_nll": delta_nll,
-        "perplexity_ratio": {"ratio": math.exp(delta_nll["mean"]), "low": low, "high": high},
-        "kl": divergence | {"p99": summary(every_kl.tolist())["p99"]},
-        "top1_agreement": float(np.concatenate([one.agree for one in found]).mean()),
-    }
-
-
-def _mean(values: Any, seed: int, of: int, documents: list[int] | None) -> WindowMean:
-    if documents and len(set(documents)) >= FEWEST_DOCUMENTS:
-        return document_mean(values, documents, seed=seed)
-    return block_bootstrap_mean(values, seed=seed, of=of)

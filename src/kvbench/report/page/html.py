@@ -17,6 +17,7 @@ from kvbench.analysis.sentences import (
     EQUAL,
     HIGHER,
     LARGER,
+    LOSES,
     LOWER,
     MEMORY,
     NOT_SHOWN,
@@ -41,6 +42,7 @@ MARKS = {
     **{FASTER: "▲", SLOWER: "▼", EQUIVALENT: "=", INCONCLUSIVE: "?"},
     **{SMALLER: "▼", LARGER: "▲", EQUAL: "="},
     **{HIGHER: "▲", LOWER: "▼", UNCHANGED: "=", NOT_SHOWN: "?"},
+    LOSES: "▼",
 }
 FIRST = 4  # answers of a question that stand in sight; the others are one click away
 

@@ -12,7 +12,7 @@ from kvbench.records.record import Record, Row, is_error, measured, timing_key
 from kvbench.report.selection import evenly_spaced
 
 TIMED = ("latency_vs_T", "decode")
-NOT_CELLS = ("verdicts", "controls", "roofs")
+NOT_CELLS = ("verdicts", "controls", "gates", "roofs")
 RAW = (  # keys of raw samples
     *("step_ms_median", "repeats", "plain_runs_ms", "by_depth", "by_layer"),
     *("window_tokens", "window_nll", "window_kl", "window_agreement"),
@@ -57,6 +57,7 @@ class Study:
     cells: Sequence[tuple[str, Record]]
     verdicts: Sequence[Record]
     roofs: Record | None = None
+    gates: Sequence[Record] = ()
 
     @cached_property
     def records(self) -> list[Record]:
@@ -72,7 +73,7 @@ class Study:
     @cached_property
     def sections(self) -> list[Section]:
         """The answers, as the terminal has them."""
-        return sections(self.verdicts, self.records)
+        return sections(self.verdicts, self.records, gates=self.gates)
 
     @cached_property
     def places(self) -> list[Place]:
@@ -153,7 +154,8 @@ def read_study(name: str, paths: Iterable[str]) -> Study:
             found[record["benchmark_name"]].append(record)
         else:
             cells.append((path, _slim(record)))
-    return Study(name, cells, found["verdicts"], next(iter(found["roofs"]), None))
+    roofs = next(iter(found["roofs"]), None)
+    return Study(name, cells, found["verdicts"], roofs, found["gates"])
 
 
 def _slim(record: Record) -> Record:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kvbench.analysis.gate_table import said
+from kvbench.analysis.gates import gates_of
 from kvbench.analysis.quality import TOO_WEAK, change_words
 from kvbench.records.record import Record, Row, is_error
 from kvbench.report.page.study import (
@@ -104,7 +106,7 @@ def _line(
             _speedup(row, study),
             _milliseconds(cell) if timed else Field(MISSING),
             _bytes(cell, study, place),
-            _quality(scored.get(version)),
+            _quality(scored.get(version), gates_of(study.gates, preset or "")),
             Field(_word(row) or ("baseline" if timed else MISSING)),
             Field("; ".join(_remarks(row, cell))),
         ],
@@ -150,13 +152,13 @@ def _bytes(cell: Record, study: Study, place: Place | None) -> Field:
     return Field(size(kept) if kept else "none", smaller, kept)
 
 
-def _quality(cell: Record | None) -> Field:
+def _quality(cell: Record | None, gates: Record | None) -> Field:
     if cell is None or is_error(cell):
         return Field(MISSING)
     if cell["version"] == cell["against"]:
         return Field("reference", f"{short(cell['perplexity'])}", 0.0)
     change = 100 * (cell["paired"]["perplexity_ratio"]["ratio"] - 1)
-    return Field(change_words(cell), "", change)
+    return Field(change_words(cell), said(gates, cell["version"]), change)
 
 
 def _remarks(row: Row, cell: Record) -> Iterator[str]:

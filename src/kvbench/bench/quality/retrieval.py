@@ -1,0 +1,99 @@
+"""Retrieval: how often a version finds what stands in its cache, by length.
+
+Each item is read once, through the very cache that is timed, and the logits after it rank its
+answer among the distractors. Versions read the same items, so that an analysis pairs them; v1's
+cell says what v1 itself can do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from kvbench.bench.quality.one_forward import reverse_stored
+from kvbench.bench.quality.sensitivity import places
+from kvbench.bench.setup import ready
+from kvbench.caches import make
+from kvbench.cell import Cell
+from kvbench.inputs.retrieval import CANDIDATES, Items, load_items
+from kvbench.models.base import LanguageModel
+
+AGAIN, CORRUPTED = 2, 1  # items of each task and length, at most
+QUESTION = 16  # last tokens, which are fed after the stored codes were corrupted
+
+
+def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
+    """One retrieval cell. `tasks` is a file of `kvbench.inputs.retrieval.write_items`.
+
+    Some items are read again with a corrupted cache, and by v1 through another exact path.
+    """
+    every = load_items(tasks, cell.model_config["vocab_size"])
+    with ready(cell, weights) as setup:
+        model = setup.model
+        owns = len(model.config.owning_layers) == model.config.n_layer
+        reference = owns and cell.cache == "dense" and not cell.fold
+        setup.begin()
+        scores, again, corrupted = [], [], []
+        for (task, length), asked in every.items():
+            where = {"task": task, "length": length}
+            some = places(len(asked.ids), AGAIN), places(len(asked.ids), CORRUPTED)
+            scores.append(where | score(model, cell.cache, asked))
+            if reference:
+                with sdpa_kernel(SDPBackend.MATH):
+                    again.append(where | score(model, cell.cache, asked, some[0], length // 2))
+            if cell.use_cache:
+                first = length - QUESTION
+                read = score(model, cell.cache, asked, some[1], first, corrupt=True)
+                corrupted.append(where | read)
+        return setup.record(
+            lengths=cell.lengths,
+            items=cell.items,
+            candidates=CANDIDATES,
+            scores=scores,
+            **({"noise_floor": again} if again else {}),
+            **({"corrupted": corrupted} if corrupted else {}),
+        )
+
+
+@torch.inference_mode()
+def score(
+    model: LanguageModel,
+    cache_name: str,
+    asked: Items,
+    some: set[int] | None = None,
+    first: int = 0,
+    corrupt: bool = False,
+) -> dict[str, Any]:
+    """Ranks and margins of the items, or of those at `some` places; `item` are these places.
+
+    rank: 1 where the answer is likelier than every distractor. margin: the answer's log-probability
+    less that of the likeliest distractor, in nats. `first` tokens are fed before the others, with
+    `corrupt` to a cache whose stored codes are corrupted then.
+    """
+    shown = sorted(range(len(asked.ids)) if some is None else some)
+    ranks, margins = [], []
+    for n in shown:
+        candidates = torch.from_numpy(asked.candidates[n])
+        logits = _last_logits(model, cache_name, asked.ids[n], first, corrupt)
+        answer, *others = logits.float().cpu()[candidates].double().tolist()
+        ranks.append(1 + sum(not answer > other for other in others))
+        margins.append(answer - max(others))
+    return {"item": shown, "rank": ranks, "margin": margins}
+
+
+def _last_logits(
+    model: LanguageModel, cache_name: str, ids: np.ndarray, first: int, corrupt: bool
+) -> Tensor:
+    """Logits (vocab_size,) after the last of `ids` (T,)."""
+    like = model.lm_head.weight
+    fed = torch.from_numpy(ids)[None].to(like.device)
+    cache = make(cache_name, model.config, 1, fed.size(1), like)
+    if first:
+        model(fed[:, :first], cache)
+    if corrupt:
+        reverse_stored(cache)
+    return model(fed[:, first:], cache)[0, -1]
