@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NO_STEP = "recomputing has no two steps of one shape"
 ONE_FORMAT = "the fused step reads K and V of one format in all layers: floats, int8 or int4"
 NOT_ROWS = "this cache does not keep one row a token"
+TURNED = "this cache turns rows, which no step of one piece does"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 # By name: code of CPUs alone.
 NATIVE = "kvbench.kernels.cpu.library"
@@ -147,7 +148,15 @@ def _why_eager(cell: Cell) -> str | None:
     if not cell.use_cache:
         return NO_STEP
     storage = cache_class(cell.storage)
-    return None if hasattr(storage, "rows") else NOT_ROWS
+    if hasattr(storage, "rows"):
+        return None
+    described = getattr(storage, "description", None)
+    if described is None or described.module != "coded":
+        return NOT_ROWS
+    if described.rotate:
+        return TURNED
+    said = f"K {described.keys.word()}, V {described.values.word()}"
+    return f"no kernel reads {said}" + ", less their bias" * (described.key_bias == "split")
 
 
 def _why_unfused(cell: Cell) -> str | None:

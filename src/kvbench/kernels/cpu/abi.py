@@ -10,6 +10,7 @@ class Cache(ctypes.Structure):
     _fields_ = [("format", I32), ("threads", I32), ("batch", I64), ("kv_heads", I64)]
     _fields_ += [("group", I64), ("size", I64), ("capacity", I64)]
     _fields_ += [("k", PTR), ("v", PTR), ("k_scale", PTR), ("v_scale", PTR), ("scale", F32)]
+    _fields_ += [("v_format", I32)]
 
 
 class Rows(ctypes.Structure):

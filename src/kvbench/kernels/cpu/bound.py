@@ -13,7 +13,14 @@ from torch import Tensor
 
 from kvbench.kernels.cpu import abi
 
-FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # uint8: two int4
+FORMATS = {
+    torch.float32: 0,
+    torch.bfloat16: 1,
+    torch.int8: 2,
+    torch.uint8: 3,  # two int4
+    torch.float8_e4m3fn: 4,
+    torch.float8_e5m2: 5,
+}
 FLOATS = (torch.float32, torch.bfloat16)
 MAX_HEAD_SIZE = 512
 STREAMS = (1, 8, 16)  # in which the plain read may go
@@ -22,9 +29,9 @@ STREAMS = (1, 8, 16)  # in which the plain read may go
 class Attention:
     """Decode attention over one bound cache: `attention(q, n, out)`.
 
-    k, v: (B, Hkv, S, D) contiguous, fp32 or bf16; or int8 codes; or uint8 (B, Hkv, S, D/2) holding
-    two int4. Codes need fp32 scales (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default.
-    Raises ValueError where a tensor does not fit.
+    k, v: (B, Hkv, S, D) contiguous, each fp32 or bf16; or int8 or fp8 codes; or uint8
+    (B, Hkv, S, D/2) holding two int4. Codes need fp32 scales (B, Hkv, S). `scale` is the softmax's,
+    1/sqrt(D) by default. Raises ValueError where a tensor does not fit.
     """
 
     def __init__(
@@ -39,15 +46,20 @@ class Attention:
     ) -> None:
         self.size = _head_size("k", k)
         _check("k", k, tuple(FORMATS), k.shape)
-        _check("v", v, (k.dtype,), k.shape)
+        _check("v", v, tuple(FORMATS), v.shape)
+        if v.shape[:3] != k.shape[:3] or _head_size("v", v) != self.size:
+            raise ValueError(
+                f"v: expected the batch, heads, positions and head size of k, {tuple(k.shape)} of "
+                f"{k.dtype}, got {tuple(v.shape)} of {v.dtype}"
+            )
         _check_scale("k_scale", k_scale, k)
-        _check_scale("v_scale", v_scale, k)
+        _check_scale("v_scale", v_scale, v)
         self.tensors = k, v, k_scale, v_scale  # kept alive: the library is given their addresses
         self.capacity = k.shape[2]
         self.cache = abi.Cache(
             FORMATS[k.dtype], threads, k.shape[0], k.shape[1], 0, self.size, self.capacity,
             *(t if t is None else t.data_ptr() for t in self.tensors),
-            self.size**-0.5 if scale is None else scale,
+            self.size**-0.5 if scale is None else scale, FORMATS[v.dtype],
         )  # fmt: skip
         self.address, self.kernel = ctypes.addressof(self.cache), kernels.attention
         self.shape = torch.Size()  # of the last query; the heads that share K/V follow from it
@@ -84,8 +96,8 @@ class Attention:
 class Append:
     """Writes rows into one bound cache: `append(x, at)`. Codes are bit for bit the reference's.
 
-    rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8; or uint8 (B, H, S, D/2) holding two
-    int4. scale: fp32 (B, H, S).
+    rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8 or fp8; or uint8 (B, H, S, D/2)
+    holding two int4. scale: fp32 (B, H, S).
     """
 
     def __init__(self, kernels: abi.Kernels, rows: Tensor, scale: Tensor | None = None) -> None:

@@ -29,6 +29,42 @@ inline void encode(const float* x, int size, int limit, int8_t* codes, float* sc
   }
 }
 
+// The nearest fp8 code of |x| up to the format's largest, ties to even, with `kept` bits of mantissa
+// and a least exponent of `least`: below it steps are all alike.
+inline I fp8_code(F x, int kept, int least) {
+  const I u = bits<I>(x), magnitude = u & 0x7fffffff;
+  const int drop = 23 - kept;
+  const I rounded = (magnitude + ((1 << (drop - 1)) - 1) + ((magnitude >> drop) & 1)) >> drop;
+  const I normal = rounded - ((least + 126) << kept);
+  const float steps = bits<float>((127 + kept - least) << 23);
+  const I small = to_int(nearest(bits<F>(magnitude) * steps));
+  const I below = magnitude < ((least + 127) << 23);
+  return (below ? small : normal) | ((u >> 24) & 0x80);
+}
+
+inline void encode_fp8(const float* x, int size, bool e4m3, int8_t* codes, float* scale) {
+  I most = {};
+  for (int i = 0; i < size; i += W) {
+    I magnitude = load<I>(x + i) & 0x7fffffff;
+    most = magnitude > most ? magnitude : most;
+  }
+  int32_t top = most[0];
+  for (int i = 1; i < W; ++i) top = most[i] > top ? most[i] : top;
+  const float limit = e4m3 ? 448.0f : 57344.0f;
+  *scale = bits<float>(top) / limit;
+  const bool usable = *scale > 0.0f && *scale < __builtin_inff();
+  for (int i = 0; i < size; i += W) {
+    I c = {};
+    if (usable) {
+      F step = load<F>(x + i) / *scale;
+      step = step > limit ? F{} + limit : step;
+      step = step < -limit ? F{} - limit : step;
+      c = fp8_code(step, e4m3 ? 3 : 2, e4m3 ? -6 : -14);
+    }
+    for (int j = 0; j < W; ++j) codes[i + j] = static_cast<int8_t>(c[j]);
+  }
+}
+
 void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
                   int64_t x_head, int64_t x_row, int64_t at) {
   alignas(64) float row[kMaxSize];
@@ -40,7 +76,10 @@ void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64
       const int64_t from = bh / to->heads * x_batch + bh % to->heads * x_head + t * x_row;
       const int64_t position = bh * to->capacity + at + t;
       for (int64_t i = 0; i < size; ++i) row[i] = read(x, from + i, io);
-      encode(row, static_cast<int>(size), pairs ? 7 : 127, code, to->scale + position);
+      if (to->format == kE4m3 || to->format == kE5m2)
+        encode_fp8(row, static_cast<int>(size), to->format == kE4m3, code, to->scale + position);
+      else
+        encode(row, static_cast<int>(size), pairs ? 7 : 127, code, to->scale + position);
       if (pairs)
         for (int64_t i = 0; i < bytes; ++i)
           code[i] = static_cast<int8_t>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
