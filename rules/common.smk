@@ -91,6 +91,7 @@ SOURCE = roofline_source(config)
 
 # What a measuring job loads by name for the device it runs on.
 KERNEL_CODE = [f"kvbench.kernels.cpu.{name}" for name in ("library", "memory_account")]
+KERNEL_CODE += ["kvbench.engine.native_step"]
 if uses_cuda(config):
     KERNEL_CODE = ["kvbench.engine.tuning"]
 

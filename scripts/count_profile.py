@@ -3,7 +3,7 @@
 from kvbench.bench import roofline_counted
 from kvbench.cell import Cell
 from kvbench.job.log import logged
-from kvbench.ncu import NcuError, parse
+from kvbench.ncu import parse
 from kvbench.records.provenance import stamp
 from kvbench.records.store import read_record, write_record
 
@@ -11,10 +11,7 @@ with logged(snakemake.log[0], snakemake.input.code):
     inputs, params = snakemake.input, snakemake.params
     calibration, run = inputs.get("calibration"), inputs.get("run")
     worth = read_record(calibration)["flop_per_tensor_inst"] if calibration else None
-    try:
-        counted = parse(inputs.csv, flop_per_tensor_inst=worth, families=True)
-    except NcuError as error:
-        raise NcuError(f"{inputs.csv}: {error}") from None
+    counted = parse(inputs.csv, flop_per_tensor_inst=worth, families=True)
     ran = roofline_counted.read_run(run) if run else None
     roofs, cell = read_record(inputs.roofs), Cell.of(params.cell)
     record = roofline_counted.run(cell, counted, roofs, params.source, ran)

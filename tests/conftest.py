@@ -13,6 +13,7 @@ import pytest
 import torch
 from fake_gpu import Driver
 
+from kvbench.engine.backend import Choice
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels.cpu.build import ISAS, CompilerError, find_compiler, source_sha256
 from kvbench.kernels.cpu.library import load
@@ -65,6 +66,12 @@ def isa(request, library):
         if request.param == "portable":
             raise
         pytest.skip(str(error).removeprefix(f"{library} "))
+
+
+@pytest.fixture
+def choice(isa, library):
+    """What `settle` finds for a CPU with a compiler, for each instruction set in turn."""
+    return Choice("eager", "native", "panels", native=load(library, isa))
 
 
 @pytest.fixture

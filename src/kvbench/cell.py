@@ -21,7 +21,7 @@ AXES = (
     "context",
 )  # where a cell lies in its benchmark
 PHASES = ("prefill", "decode")
-EXECUTIONS = ("auto", "eager", "graph", "compile")  # as a study asks
+EXECUTIONS = ("auto", "eager", "step", "graph", "compile")  # as a study asks
 KERNELS = ("auto", "native", "triton", "torch")
 FLAGS = ("use_cache", "kv_cache_quant", "cross_layer_sharing")
 

@@ -282,6 +282,17 @@ def test_caches_are_compared_where_the_same_kernels_read_them():
     assert "--config kernel=torch" in rows["v4"]["remark"]
 
 
+def test_a_whole_native_step_is_compared_with_recomputing_but_not_with_a_step_of_many_calls():
+    how = {"kernel": "native", "linear": "panels"}
+    v0 = cell("v0", 300, **how, execution="eager", decode_attention=None, use_cache=False)
+    v1 = cell("v1", 100, **how, execution="step", decode_attention="native")
+    v2 = cell("v2", 150, **how, execution="eager", decode_attention="native")
+    rows = {row["version"]: row for row in judge([v0, v1, v2], 0.02)["rows"]}
+    assert rows["v1"]["verdict"] == "faster" and rows["v1"]["remark"] is None
+    assert rows["v2"]["verdict"] == "implementations differ"
+    assert "execution eager against step" in rows["v2"]["remark"]
+
+
 def test_the_table_says_what_it_can_see_alone_and_as_a_family_and_what_would_halve_it():
     cells = [cell(v, 100, 3, T) for v in ("v1", "v2", "v3") for T in (8, 16, 32, 64)]
     record = judge(cells, 0.02)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from project import copy, environment
 
@@ -407,10 +408,7 @@ def test_a_run_says_its_plan_measures_and_ends_with_the_answers(tmp_path):
     path = {"PYTHONPATH": str(folder / "src")}
 
     def kvbench(*words, status=0):
-        command = [sys.executable, "-m", "kvbench", *words]
-        done = subprocess.run(
-            command, cwd=folder, env=environment(folder) | path, capture_output=True, text=True
-        )
+        done = forked.python("kvbench", *words, folder=folder, env=environment(folder) | path)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 

@@ -19,7 +19,6 @@ from kvbench.engine.fast_cache import (
 from kvbench.engine.generate import generate
 from kvbench.engine.packed_linear import PanelEmbedding, TwoFormLinear, copied_bytes, pack
 from kvbench.files.placeholder import MARK
-from kvbench.kernels.cpu.library import load
 from kvbench.models import gpt2, llama
 from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
@@ -33,11 +32,6 @@ STUDY = {
     "device": "cpu",
     "roofline": {"P": 20},
 }
-
-
-@pytest.fixture
-def choice(isa, library):
-    return Choice("eager", "native", "panels", native=load(library, isa))
 
 
 @pytest.fixture(params=[False, True], ids=["no matrix units", "matrix units"])
@@ -170,7 +164,7 @@ def test_peak_memory_reconciles_to_the_byte(
 def test_records_say_what_ran(library):
     native = latency.run(cell_of("latency", "v2", T=3), None, str(library))
     assert (native["execution"], native["kernel"], native["linear"]) == (
-        "eager",
+        "step",
         "native",
         "panels",
     )

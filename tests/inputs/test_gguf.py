@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,6 +76,16 @@ def test_weights_are_dequantised_under_our_names(made, tmp_path):
     weights.save(tmp_path / "gguf.safetensors", ours, source="gguf")
     model = build(SHAPE, "pairs", "float32", str(tmp_path / "gguf.safetensors"), device="cpu")
     assert torch.equal(model.lm_head.weight, ours["transformer.wte.weight"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [np.nan, np.inf])
+def test_a_scale_that_is_no_number_reaches_the_check_of_weights_without_a_warning(scale):
+    kind = gguf.GGMLQuantizationType.Q8_0
+    blocks = gguf.quants.quantize(np.ones((1, 64), np.float32), kind)
+    blocks[:, :2] = np.array([scale], np.float16).view(np.uint8)
+    read = gguf_model.floats(SimpleNamespace(data=blocks, tensor_type=kind))
+    assert not read[0, :32].isfinite().all() and read[0, 32:].isfinite().all()
 
 
 def test_a_model_of_another_shape_is_refused(made):

@@ -84,6 +84,8 @@ def test_a_job_ends_with_the_status_of_its_fork(call, server):
         _, wrong = job.communicate()
         assert job.returncode == status
         assert ("ValueError: why" in wrong) == (function == "fails")
+    _, wrong = call("ends", "a reason").communicate()  # as the interpreter says it
+    assert wrong.strip() == "a reason"
     job = call("dies", int(signal.SIGKILL))  # as the kernel does where memory runs out
     _, wrong = job.communicate()
     assert job.returncode == 137 and "was killed" in wrong

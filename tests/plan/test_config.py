@@ -130,9 +130,11 @@ def test_versions_by_name_are_the_versions_by_number():
         ({"weights": {"nano": "gguf"}}, "'weights'", "smollm2"),
         ({"top_k": 5}, "'top_k'", "temperature above 0"),
         ({"dtype": "float16", "device": "cpu"}, "'dtype'", "needs a GPU"),
-        ({"execution": "graph", "device": "cpu"}, "'execution'", "auto, eager, compile"),
+        ({"execution": "graph", "device": "cpu"}, "'execution'", "auto, eager, step, compile"),
         ({"kernel": "triton", "device": "cpu"}, "'kernel'", "auto, native, torch"),
         ({"kernel": "native", "device": "cuda"}, "'kernel'", "auto, triton, torch"),
+        ({"execution": "step", "device": "cuda"}, "'execution'", "auto or native, device cpu"),
+        ({"execution": "step", "kernel": "torch"}, "'execution'", "auto or native, device cpu"),
         ({"kernel": "native", "device": "cpu", "execution": "compile"}, "'kernel'", "auto, torch"),
     ],
 )

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import forked
+
 from perf.copied import ROOT as ROOT
 from perf.copied import copy
 
@@ -77,13 +79,8 @@ def environment(folder):
 
 def snakemake(folder, *arguments, check=True, cores=1, brief=False):
     """Run Snakemake there to its end; what it said."""
-    done = subprocess.run(
-        command(*arguments, cores=cores, brief=brief),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=environment(folder),
-    )
+    words = command(*arguments, cores=cores, brief=brief)[2:]
+    done = forked.python(*words, folder=folder, env=environment(folder))
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import forked
 import pytest
 from project import ROOT, copy, environment
 
@@ -73,12 +74,24 @@ def empty(tmp_path_factory):
     return folder
 
 
+def run(command, folder, env):
+    """A command to its end, a module of Python's in a fork."""
+    if command[:2] == (sys.executable, "-m"):
+        return forked.python(*command[2:], folder=folder, env=env)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
+
+
 def said(folder, *command, code=0):
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=600
-    )
+    done = run(command, folder, environment(folder))
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def forget(folder):
+    """What Snakemake knew of a folder, but for what was parsed, which is kept by content."""
+    shutil.rmtree(folder / ".snakemake/metadata", ignore_errors=True)
+    for path in (folder / ".snakemake/code").glob("*.sha256"):
+        path.unlink()
 
 
 @pytest.mark.parametrize("command", SNAKEMAKE)
@@ -93,7 +106,7 @@ def test_snakemake_plans_it_at_once(empty, command):
         pytest.skip("needs Snakemake's plugin for Slurm")
     if "--default-resources" in words:
         words = words[: words.index("--default-resources")]
-    shutil.rmtree(empty / ".snakemake", ignore_errors=True)
+    forget(empty)
     ask = [sys.executable, "-m", "snakemake", *words[1:], "--dry-run"]
     if "source: ncu" in command and not shutil.which("ncu"):
         assert "there is no ncu on PATH" in said(empty, *ask, code=1)
@@ -147,14 +160,9 @@ def test_the_command_takes_it(empty, command):
     (empty / "my_cache.py").unlink(missing_ok=True)
     if words[0] != "new-cache":
         (empty / "my_cache.py").write_text(BEGINNING.format(title="mine"))
-    shutil.rmtree(empty / ".snakemake", ignore_errors=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "kvbench", *words],
-        cwd=empty,
-        env=environment(empty) | {"PYTHONPATH": str(empty / "src")},
-        capture_output=True,
-        text=True,
-    )
+    forget(empty)
+    path = {"PYTHONPATH": str(empty / "src")}
+    done = forked.python("kvbench", *words, folder=empty, env=environment(empty) | path)
     if words[0] in ("show", "compare") and "published" not in command:
         assert done.returncode == 2 and "no results" in done.stderr and done.stderr.count("\n") == 1
     else:
@@ -177,11 +185,6 @@ def test_our_own_programs_take_it(command, tmp_path):
         options = [options[0], "--help"]
     else:
         options = ["--help"]
-    done = subprocess.run(
-        [sys.executable, *program, *options],
-        cwd=ROOT,
-        env=environment(tmp_path) | {"PYTHONPATH": "src"},
-        capture_output=True,
-        text=True,
-    )
+    env = environment(tmp_path) | {"PYTHONPATH": "src"}
+    done = run((sys.executable, *program, *options), ROOT, env)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ and the library say the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,28 +187,29 @@ def _with_others(answer: Answer, rows: Sequence[Record]) -> Answer:
 
 def memory_section(cells: Sequence[Record]) -> Section | None:
     """What the caches reserve at the largest batch and length, each against its baseline's."""
-    place = max(map(_place, cells))
-    here = {cell["version"]: cell for cell in cells if _place(cell) == place}
-    names = names_of(cells)
-    answers = [memory_sentence(here[a], here[b], names) for a, b in pairs(list(here))]
-    if not answers:
-        return None
-    first = next(iter(here.values()))
-    about = f"{at(first)} after a prompt of {first['prompt_length']}, {first['dtype']}"
-    return Section(MEMORY, first["pretrained"], about, answers)
+    return _memory(cells, memory_sentence, "{} after a prompt of {prompt_length}, {dtype}")
 
 
 def stored_section(cells: Sequence[Record]) -> Section | None:
     """What the caches of timed cells store, by the closed form, at the largest batch and length."""
-    place = max(map(_place, cells))
-    here = {cell["version"]: cell for cell in measured(cells) if _place(cell) == place}
+    about = "{}, {dtype}, by the closed form (benchmark vram weighs)"
+    return _memory(measured(cells), stored_sentence, about)
+
+
+def _memory(
+    cells: Sequence[Record],
+    sentence: Callable[[Record, Record, Mapping[str, str]], Answer],
+    about: str,
+) -> Section | None:
+    """A sentence for each version and its baseline at the largest batch and length of `cells`."""
+    place = max(map(_place, cells), default=None)
+    here = {cell["version"]: cell for cell in cells if _place(cell) == place}
     names = names_of(cells)
-    answers = [stored_sentence(here[a], here[b], names) for a, b in pairs(list(here))]
+    answers = [sentence(here[a], here[b], names) for a, b in pairs(list(here))]
     if not answers:
         return None
     first = next(iter(here.values()))
-    about = f"{at(first)}, {first['dtype']}, by the closed form (benchmark vram weighs)"
-    return Section(MEMORY, first["pretrained"], about, answers)
+    return Section(MEMORY, first["pretrained"], about.format(at(first), **first), answers)
 
 
 def _place(row: Record) -> tuple[int, int]:

@@ -179,8 +179,14 @@ def uses_yardstick(a: Record, b: Record, of: dict[Work, Exponents]) -> bool:
 
 
 def _work(cell: Record) -> Work:
-    """What makes the readings of two cells the same work."""
-    return (cell["benchmark_name"], *(cell.get(key) for key in SAME))
+    """What makes the readings of two cells the same work.
+
+    A yardstick's steps are run operator by operator where the version's are one native call.
+    """
+    same = {key: cell.get(key) for key in SAME}
+    if same["execution"] == "step":
+        same["execution"] = "eager"
+    return (cell["benchmark_name"], *same.values())
 
 
 def where(cell: Record) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, make, sdpa_backend
 from kvbench.cell import Cell
 from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes, weight_bytes
-from kvbench.engine.backend import PLAIN, Choice, settle
+from kvbench.engine.backend import NATIVE_STEP, PLAIN, Choice, settle
 from kvbench.engine.fast_cache import decode_kernel, with_fast_attention
 from kvbench.engine.generate import Pick, Sampler, generate, greedy
 from kvbench.engine.packed_linear import copied_bytes, pack
@@ -61,6 +62,11 @@ class Setup:
         batch = batch or len(self.prompt)
         cache = make(self.cell.cache, self.model.config, batch, tokens, like)
         cache = with_fast_attention(cache, self.choice)
+        if self.choice.execution == "step":
+            assert self.choice.native is not None
+            bind = import_module(NATIVE_STEP).bind
+            if reason := bind(self.model, cache, self.choice.native):
+                self.choice = replace(self.choice, execution="eager", reason=reason)
         self.decode_attention = decode_kernel(cache) if self.cell.use_cache else None
         return cache
 

@@ -26,17 +26,19 @@ NOT_ROWS = "this cache does not keep one row a token"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 # By name: code of CPUs alone.
 NATIVE = "kvbench.kernels.cpu.library"
+NATIVE_STEP = "kvbench.engine.native_step"
 
 
 @dataclass(frozen=True)
 class Choice:
     """What really runs, for the record, and why it is not the fastest where auto fell back.
 
+    execution: `step` is the native kernels' whole decode step (`kvbench.engine.native_step`).
     linear: `plain` is F.linear; `prepacked` oneDNN's weights; `panels` the native kernels'.
     widened: whether bfloat16 rows are read in fp32, where torch alone is there to read them.
     """
 
-    execution: str  # eager | graph | compile
+    execution: str  # eager | step | graph | compile
     kernel: str  # torch | native | triton
     linear: str = "plain"
     reason: str | None = None
@@ -58,7 +60,7 @@ class Choice:
     @property
     def static(self) -> bool:
         """Whether steps are those of `kvbench.engine.static_step`, the same work at every depth."""
-        return self.execution != "eager" or self.kernel == "triton"
+        return self.execution in ("graph", "compile") or self.kernel == "triton"
 
 
 PLAIN = Choice("eager", "torch")  # operators as torch has them, one by one: how the seed measured
@@ -71,6 +73,8 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
     where what is asked for by name is not to be had.
     """
     execution, kernel = cell.execution, cell.kernel
+    if execution == "step" and (device == "cuda" or kernel in ("torch", "triton")):
+        raise RuntimeError("execution: step is one of kernel: native on a CPU; use auto")
     if device == "cuda" or execution in ("graph", "compile") or kernel == "triton":
         execution, kernel, reason = settle_step(cell, device)
         return Choice(execution, kernel, reason=reason)
@@ -78,16 +82,19 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
         return PLAIN
     if library is None or (reason := placeholder.reason(library)):
         reason = reason if library else "no library of native kernels was given"
-        if kernel == "native":
-            raise RuntimeError(f"kernel: native, but {reason}; use auto or torch")
+        if kernel == "native" or execution == "step":
+            asked = "kernel: native" if kernel == "native" else "execution: step"
+            raise RuntimeError(f"{asked}, but {reason}; use auto or torch")
         linear = "prepacked" if can_prepack(cell.dtype) else "plain"
         return Choice("eager", "torch", linear, reason, widened=cell.dtype == "bfloat16")
     build = read_record(Path(library).with_suffix(".json"))
     if hashlib.sha256(Path(library).read_bytes()).hexdigest() != build["sha256"]:
         raise RuntimeError(f"{library} is not the library that was built: delete it and run again")
     native = import_module(NATIVE).load(Path(library), threads=cell.threads)
-    facts = ("compiler", "version", "flags", "sha256")
-    return Choice("eager", "native", "panels", None, native, {key: build[key] for key in facts})
+    facts = {key: build[key] for key in ("compiler", "version", "flags", "sha256")}
+    reason = None if execution == "eager" else _why_eager(cell)
+    execution = "eager" if execution == "eager" or reason else "step"
+    return Choice(execution, "native", "panels", reason, native, facts)
 
 
 def can_prepack(dtype: str) -> bool:

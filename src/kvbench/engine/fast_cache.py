@@ -13,6 +13,7 @@ from kvbench.engine.static_view import rows_of
 from kvbench.kernels.reference import decode_attention
 
 if TYPE_CHECKING:
+    from kvbench.engine.native_step import NativeStep
     from kvbench.kernels.cpu.library import Native
 
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
@@ -26,6 +27,7 @@ class NativeCache(CacheWrapper):
     """
 
     decode_kernel = "native"
+    step: NativeStep | None = None  # of a whole model over this cache
 
     def __init__(self, cache: Cache, native: Native) -> None:
         super().__init__(cache)

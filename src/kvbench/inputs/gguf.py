@@ -128,4 +128,5 @@ def floats(tensor: gguf.ReaderTensor) -> Tensor:
     """A tensor's numbers in fp32, whatever its storage format."""
     import gguf
 
-    return torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
+    with np.errstate(all="ignore"):  # a scale that is no number is refused with the weights
+        return torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())

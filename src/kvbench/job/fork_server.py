@@ -57,7 +57,7 @@ def run(function: Callable[[Any], None], job: Any) -> None:
         return function(job)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the fork is interrupted, and says so
     with connection:
-        _ask(connection, function, job)
+        send(connection, request(function, job), [1, 2])
         status = connection.recv(4)
     if not status:
         print("the process that measured was killed", file=sys.stderr)
@@ -90,8 +90,9 @@ def _connect() -> socket.socket | None:
     return connection
 
 
-def _ask(connection: socket.socket, function: Callable[[Any], None], job: Any) -> None:
-    request = {
+def request(function: Callable[[Any], None], job: Any) -> dict[str, Any]:
+    """What a server is asked for: `function(job)` in this process's environment and folder."""
+    return {
         "function": (function.__module__, function.__name__),
         "job": pickle.dumps(job),
         "environ": dict(os.environ),
@@ -99,9 +100,12 @@ def _ask(connection: socket.socket, function: Callable[[Any], None], job: Any) -
         "path": sys.path,
         "argv": sys.argv,
     }
-    body = pickle.dumps(request)
-    outputs = array.array("i", [1, 2])
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, outputs)]
+
+
+def send(connection: socket.socket, asked: dict[str, Any], outputs: Sequence[int]) -> None:
+    """Ask a server, with the descriptors of standard output and standard error."""
+    body = pickle.dumps(asked)
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", outputs))]
     connection.sendmsg([len(body).to_bytes(8, "little")], ancillary)
     connection.sendall(body)
 
@@ -131,7 +135,7 @@ def serve(address: str, preloaded: Sequence[str]) -> None:
 def _keep(connection: socket.socket) -> None:
     """In a process of its own: fork the job, wait for its end, tell its status; never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.close(0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     header, outputs, _, _ = socket.recv_fds(connection, 8, 2)
     body = b""
     while len(body) < int.from_bytes(header, "little"):
@@ -160,7 +164,7 @@ def _keep(connection: socket.socket) -> None:
     os._exit(0)
 
 
-def _become(request: dict[str, Any], outputs: list[int], keeper: int) -> None:
+def _become(asked: dict[str, Any], outputs: list[int], keeper: int) -> None:
     """In the fork: take the job's place and run its function; never returns."""
     global _forked
     _forked = True
@@ -174,14 +178,16 @@ def _become(request: dict[str, Any], outputs: list[int], keeper: int) -> None:
     code = 1
     try:
         os.environ.clear()
-        os.environ.update(request["environ"])
-        os.chdir(request["folder"])
-        sys.path[:], sys.argv[:] = request["path"], request["argv"]
-        module, name = request["function"]
-        getattr(import_module(module), name)(pickle.loads(request["job"]))
+        os.environ.update(asked["environ"])
+        os.chdir(asked["folder"])
+        sys.path[:], sys.argv[:] = asked["path"], asked["argv"]
+        module, name = asked["function"]
+        getattr(import_module(module), name)(pickle.loads(asked["job"]))
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else bool(end.code)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()

@@ -90,6 +90,13 @@ class LanguageModel(nn.Module):
             raise ValueError("this model was not loaded as a version: give the cache to use")
         return make(self.storage, self.config, batch, tokens, self.lm_head.weight)
 
+    def __call__(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
+        """As `forward`, by the cache's whole step of this model where it has one and T is 1."""
+        step = getattr(cache, "step", None)
+        if step is not None and step.model is self and idx.size(1) == 1:
+            return step(idx, cache)
+        return super().__call__(idx, cache, last_only)
+
     def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
         """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
         raise NotImplementedError

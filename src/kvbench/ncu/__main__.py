@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         result = parse(args.file, flop_per_tensor_inst=args.flop_per_tensor_inst, progress=True)
     except (NcuError, OSError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        print(f"kvbench.ncu: {args.file}: {reason}", file=sys.stderr)
+        said = f"{args.file}: {error.strerror or error}" if isinstance(error, OSError) else error
+        print(f"kvbench.ncu: {said}", file=sys.stderr)
         return 1
     try:
         print(json.dumps(result, indent=2), flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kvbench.ncu.accounts import Accounts
 from kvbench.ncu.checks import is_tensor_gemm, read_plus_write
-from kvbench.ncu.errors import NcuError
+from kvbench.ncu.errors import NcuError, naming
 from kvbench.ncu.metrics import QUANTITIES, RELATED, WANTED
 from kvbench.ncu.profile import Profile, read
 from kvbench.ncu.remarks import PERMISSION
@@ -53,19 +53,20 @@ def launches(
     a summary's row), and dram_bytes, l2_bytes, l1_bytes, time_ns, core_flop, tensor_flop as
     floats or None. Raises like `parse`.
     """
-    profile = read(path, progress)
-    _known(profile)
-    for table, locale, _ in profile.locales():
-        accounts = Accounts(table, locale, flop_per_tensor_inst)
-        for process, key, index in table.each():
-            found = accounts.launch(index)
-            yield {
-                "process": process,
-                "id": key if isinstance(key, int) else None,
-                "name": table.kernels[table.kernel[index]],
-                "launches": table.invocations[index],
-                **{quantity: found.get(quantity) for quantity in QUANTITIES},
-            }
+    with naming(path):
+        profile = read(path, progress)
+        _known(profile)
+        for table, locale, _ in profile.locales():
+            accounts = Accounts(table, locale, flop_per_tensor_inst)
+            for process, key, index in table.each():
+                found = accounts.launch(index)
+                yield {
+                    "process": process,
+                    "id": key if isinstance(key, int) else None,
+                    "name": table.kernels[table.kernel[index]],
+                    "launches": table.invocations[index],
+                    **{quantity: found.get(quantity) for quantity in QUANTITIES},
+                }
 
 
 class _Report:
@@ -197,10 +198,17 @@ def parse(
     Units: bytes, ns, FLOP (a multiply-add is two). A quantity the file does not tell for every
     launch is None and named in "missing". `flop_per_tensor_inst` is the calibrated FLOP of one
     tensor instruction, for V100 and T4. `families` adds "core_flop_by", FLOP of the CUDA cores by
-    fp32, fp64 and packed fp16. Raises NcuError, one line, for a file that has no
-    totals or cannot be trusted, OSError for one that cannot be read.
+    fp32, fp64 and packed fp16. Raises NcuError, one line that names the file, for one that has
+    no totals or cannot be trusted, OSError for one that cannot be read.
     """
-    profile = read(path, progress)
+    with naming(path):
+        return totals_of(read(path, progress), flop_per_tensor_inst, families)
+
+
+def totals_of(
+    profile: Profile, flop_per_tensor_inst: float | None = None, families: bool = False
+) -> dict:
+    """What `parse` says of an export, of one that was read. Raises NcuError."""
     _known(profile)
     report = _Report(profile, flop_per_tensor_inst)
     if not report.all.rows:

@@ -17,8 +17,9 @@ from kvbench.files import replacing, write_text
 from kvbench.ncu import facts
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
+from kvbench.ncu.profile import read
 from kvbench.ncu.remarks import PERMISSION
-from kvbench.ncu.report import launches, parse
+from kvbench.ncu.report import launches, parse, totals_of
 
 FOLDERS = (
     "/usr/local/cuda/bin",
@@ -172,7 +173,7 @@ def export(ncu: str, report: Path, csv: Path) -> None:
     with replacing(csv) as temporary:
         _refuse(_raw_page(ncu, report, temporary))
         # Instructions of V100 and T4 count as 1 here: only whether the table is whole matters.
-        totals = parse(temporary, flop_per_tensor_inst=1.0)
+        totals = totals_of(read(temporary), flop_per_tensor_inst=1.0)
         if totals["missing"]:
             raise NcuError(f"the export has no {', '.join(totals['missing'])} of every kernel")
         failed = [one["name"] for one in launches(temporary) if one["time_ns"] is None]

@@ -190,7 +190,8 @@ def modes(config: dict[str, Any]) -> list[str]:
         return config["executions"]
     if on_cuda(config["device"]):
         return ["eager-torch", "graph-torch", "graph-triton"]
-    return ["eager-torch", "eager-native"] if has_compiler() else ["eager-torch", "compile-torch"]
+    native = ["eager-native", "step-native"]
+    return ["eager-torch", *(native if has_compiler() else ["compile-torch"])]
 
 
 def execution_study(config: dict[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,11 @@ Standard library only; nothing is imported or run.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -47,14 +49,15 @@ def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Pat
     It is written only where it would change. A new one is dated as the newest file in it, so that
     a listing that got lost makes no result look old.
     """
-    path, files = listing(script, *modules), reachable(script, *modules, src=src)
-    text = "".join(_line(file, root) for file in files)
+    path, files = listing(script, *modules), _reachable(script, modules, src)
+    text = "".join(_line(file, root, *_state(file)) for file in files)
+    _parsed().keep()
     known = path.read_text() if path.exists() else None
     if text != known:
         with replacing(path) as temporary:
             temporary.write_text(text)
             if known is None:
-                newest = max(file.stat().st_mtime_ns for file in files)
+                newest = max(os.stat(file).st_mtime_ns for file in files)
                 os.utime(temporary, ns=(newest, newest))
     return path
 
@@ -66,48 +69,66 @@ def reachable(script: Path, *modules: str, src: Path = SRC) -> list[Path]:
     static reading can see, or files outside the package (`mine.py`), of which their imports of the
     package count as well. Raises FileNotFoundError for one that does not exist.
     """
-    seen: set[Path] = set()
-    queue = [Path(script)]
+    return [Path(file) for file in _reachable(script, modules, src)]
+
+
+def _reachable(script: Path, modules: Sequence[str], src: Path) -> list[str]:
+    """Paths as text, of which a plan looks at ten thousand."""
+    seen: set[str] = set()
+    queue, folder = [str(script)], str(src)
     for name in modules:
         if _is_file(name):
-            queue.append(Path(name))
+            queue.append(name)
             continue
-        files = _files_of(name, src)
-        if not files or name.split(".")[-1] not in files[-1].with_suffix("").parts[-2:]:
+        files = _files_of(name, folder)
+        if not files or name.split(".")[-1] not in Path(files[-1]).with_suffix("").parts[-2:]:
             raise FileNotFoundError(f"no module {name!r} under {src}")
         queue += files
     while queue:
-        path = queue.pop()
-        if path not in seen:
-            seen.add(path)
-            stat = path.stat()
-            queue += _imported(path, src, stat.st_ctime_ns, stat.st_size)
+        file = queue.pop()
+        if file not in seen:
+            seen.add(file)
+            queue += _imported(file, folder, *_state(file))
     return sorted(seen)
 
 
-def _files_of(name: str, src: Path) -> list[Path]:
+def _files_of(name: str, src: str) -> list[str]:
     """The files that importing the dotted `name` runs: every package above it, then its module."""
-    parts = name.split(".")
-    files = [src.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
-    files.append(src.joinpath(*parts).with_suffix(".py"))
-    return [file for file in files if file.is_file()]
+    files, folder = [], src
+    for part in name.split("."):
+        module, folder = f"{folder}/{part}.py", f"{folder}/{part}"
+        files.append(f"{folder}/__init__.py")
+    return [file for file in [*files, module] if os.path.isfile(file)]
+
+
+def _state(file: str) -> tuple[int, int]:
+    """What changes with a file's content: it is looked at anew only then."""
+    stat = os.stat(file)
+    return stat.st_ctime_ns, stat.st_size
 
 
 @cache
-def _imported(path: Path, src: Path, _ctime_ns: int, _size: int) -> list[Path]:
-    """The files of the package that `path` imports, anywhere in its code."""
+def _imported(file: str, src: str, ctime_ns: int, size: int) -> list[str]:
+    """The files of the package that a file imports, anywhere in its code."""
+    names = _parsed().names(file, src, _sha256(file, ctime_ns, size))
+    return list(dict.fromkeys(path for name in names for path in _files_of(name, src)))
+
+
+def _names(file: str, src: str) -> list[str]:
+    """The dotted names of the package that a file imports, or may."""
     names: list[str] = []
-    for node in _run(ast.parse(path.read_bytes(), filename=str(path))):
+    for node in _run(ast.parse(Path(file).read_bytes(), filename=file)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:  # relative: resolve against the package that holds this file
-                package = path.relative_to(src).parent.parts
-                base = ".".join([*package[: len(package) - node.level + 1], *base.split(".")])
+                package = Path(file).relative_to(src).parent.parts
+                base = ".".join(
+                    [*package[: len(package) - node.level + 1], *([base] if base else [])]
+                )
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    ours = [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
-    return list(dict.fromkeys(file for name in ours for file in _files_of(name, src)))
+    return [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
 
 
 def _run(node: ast.AST) -> Iterator[ast.AST]:
@@ -119,12 +140,44 @@ def _run(node: ast.AST) -> Iterator[ast.AST]:
             yield from _run(child)
 
 
-def _line(file: Path, root: Path) -> str:
-    stat = file.stat()
-    shown = file.relative_to(root) if file.is_relative_to(root) else file.resolve()
-    return f"{_sha256(file, stat.st_ctime_ns, stat.st_size)}  {shown}\n"
-
-
 @cache  # a file is in as many listings as there are scripts that reach it
-def _sha256(path: Path, _ctime_ns: int, _size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _line(file: str, root: Path, ctime_ns: int, size: int) -> str:
+    path = Path(file)
+    shown = path.relative_to(root) if path.is_relative_to(root) else path.resolve()
+    return f"{_sha256(file, ctime_ns, size)}  {shown}\n"
+
+
+@cache
+def _sha256(file: str, _ctime_ns: int, _size: int) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+class _Parsed:
+    """What was found in each file, kept from one run to the next: parsing all takes a second."""
+
+    def __init__(self) -> None:
+        parser = _sha256(__file__, *_state(__file__))
+        self.path = LISTINGS / f"imports-{parser[:12]}.json"
+        self.changed = False
+        self.found: dict[str, tuple[str, list[str]]] = {}  # of a path: its sha256, what it imports
+        with contextlib.suppress(OSError, ValueError):
+            self.found = dict(json.loads(self.path.read_bytes()))
+
+    def names(self, file: str, src: str, sha256: str) -> list[str]:
+        """The dotted names of the package that a file of this content imports."""
+        known, names = self.found.get(file, ("", []))
+        if known != sha256:
+            names = _names(file, src)
+            self.found[file] = sha256, names
+            self.changed = True
+        return names
+
+    def keep(self) -> None:
+        """Write down what was parsed anew."""
+        if self.changed:
+            self.changed = False
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(self.found))
+
+
+_parsed = cache(_Parsed)

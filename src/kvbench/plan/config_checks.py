@@ -146,7 +146,12 @@ def _check_execution(config: dict[str, Any]) -> None:
     if execution == "graph" and not cuda:
         raise ConfigError(
             "config key 'execution' is graph, a captured CUDA graph, which needs a GPU; "
-            "allowed here: auto, eager, compile"
+            "allowed here: auto, eager, step, compile"
+        )
+    if execution == "step" and (cuda or kernel in ("torch", "triton")):
+        raise ConfigError(
+            "config key 'execution' is step, a decode step as one call of the native kernels, "
+            "which are code for a CPU; allowed with them: kernel auto or native, device cpu"
         )
     if kernel == "triton" and not cuda:
         raise ConfigError(

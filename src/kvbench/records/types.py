@@ -171,7 +171,7 @@ class Measured(Record, frozen=True, kw_only=True):
         Maybe[CacheLayout],
         doc("bytes of a token's K and V in one head, and when they change"),
     ] = UNSET
-    execution: Annotated[str, doc("what really ran: eager, graph or compile")]
+    execution: Annotated[str, doc("what really ran: eager, step, graph or compile")]
     kernel: Annotated[str, doc("kernels in use: torch, native or triton")]
     decode_attention: Annotated[
         Maybe[str | None],

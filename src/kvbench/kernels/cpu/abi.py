@@ -22,9 +22,28 @@ class Weights(ctypes.Structure):
     _fields_ += [("panels", PTR), ("bias", PTR), ("gelu", I32)]
 
 
+class Norm(ctypes.Structure):
+    _fields_ = [("weight", PTR), ("bias", PTR), ("eps", F32), ("mean", I32)]
+
+
+class Layer(ctypes.Structure):
+    _fields_ = [("norm_1", Norm), ("norm_2", Norm)]
+    _fields_ += [(name, PTR) for name in ("qkv", "proj", "up", "down", "gate", "k", "v", "cache")]
+    _fields_ += [("first", I64), ("newest", I64)]
+
+
+class Step(ctypes.Structure):
+    _fields_ = [("format", I32), ("batch", I64), ("width", I64), ("size", I64)]
+    _fields_ += [(name, I64) for name in ("q_heads", "kv_heads", "layers", "pairs")]
+    _fields_ += [(name, PTR) for name in ("layer", "embedding", "positions", "speed")]
+    _fields_ += [("norm", Norm), ("head", PTR)]
+    _fields_ += [(name, PTR) for name in ("x", "y", "heads", "mixed", "up", "gate", "wide", "turn")]
+
+
 class Kernels(ctypes.Structure):
     _fields_ = [("attention", CFUNCTYPE(None, PTR, I32, PTR, I64, I64, I64, PTR))]
     _fields_ += [("append", CFUNCTYPE(None, PTR, I32, I64, PTR, I64, I64, I64, I64))]
     _fields_ += [("pack", CFUNCTYPE(I32, PTR, PTR))]
     _fields_ += [("linear", CFUNCTYPE(I32, PTR, I64, PTR, PTR))]
-    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64, I64, I32)), ("panel", I32)]
+    _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64, I64, I32))]
+    _fields_ += [("step", CFUNCTYPE(I32, PTR, PTR, I64, PTR)), ("panel", I32)]

@@ -18,6 +18,7 @@ MOST = 4  # batches that are drawn
 WAYS = {  # what asked for it: colour and marker
     "eager-torch": ("#6b6b6b", "o"),
     "eager-native": ("#009E73", "s"),
+    "step-native": ("#0072B2", "P"),
     "eager-triton": ("#56B4E9", "X"),
     "compile-torch": ("#CC79A7", "D"),
     "graph-torch": ("#E69F00", "^"),

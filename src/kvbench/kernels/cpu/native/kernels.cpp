@@ -2,8 +2,9 @@
 #include "append.h"
 #include "attention.h"
 #include "linear.h"
+#include "step.h"
 
 extern "C" {
 extern const Kernels KVBENCH_TABLE;
-const Kernels KVBENCH_TABLE = {attention, append, pack, linear, read_sum, kPanel};
+const Kernels KVBENCH_TABLE = {attention, append, pack, linear, read_sum, step, kPanel};
 }

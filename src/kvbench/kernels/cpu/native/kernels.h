@@ -57,12 +57,51 @@ typedef int32_t Linear(const Weights* weights, int64_t rows, const void* x, void
 // It reads in 1, 8 or 16 streams: a cache answers one fastest, memory several.
 typedef float ReadSum(const float* x, int64_t count, int64_t times, int32_t streams);
 
+// LayerNorm, or RMSNorm where `mean` is 0. weight and bias as the model's numbers are, bias or null.
+struct Norm {
+  const void *weight, *bias;
+  float eps;
+  int32_t mean;
+};
+
+// One block. A layer that reads another's rows has no k and v of its own, and its qkv gives q alone;
+// `cache` is whose it reads. Rows are a ring of the first `first` and the newest `newest` tokens, or
+// all where newest is 0. Without `gate`, `up` ends in its GELU; with it, up is times SiLU of gate.
+struct Layer {
+  Norm norm_1, norm_2;
+  const Weights *qkv, *proj, *up, *down, *gate;
+  const Rows *k, *v;
+  const Cache* cache;
+  int64_t first, newest;
+};
+
+// A whole decode step. The embedding is `embedding` (vocabulary, width), or the head's own panels
+// where that is null. Learned positions (context, width), or, where they are null, `pairs` channel
+// pairs of each head of q and k turn by `speed` radians a position. Buffers hold `batch` rows of x
+// and y (width), heads (q, k and v), mixed (q), up and gate (the feed-forward); wide one of floats.
+struct Step {
+  int32_t format;
+  int64_t batch, width, size, q_heads, kv_heads, layers, pairs;
+  const Layer* layer;
+  const void *embedding, *positions;
+  const float* speed;
+  Norm norm;
+  const Weights* head;
+  void *x, *y, *heads, *mixed, *up, *gate;
+  float *wide, *turn;  // turn: cosines, then sines, of the pairs
+};
+
+// Logits (batch, vocabulary) of one token a sequence at `position`, whose K and V it appends. Returns 0,
+// 1 without memory, or 2 for a token that the vocabulary does not have.
+typedef int32_t RunStep(const Step* step, const int64_t* tokens, int64_t position, void* logits);
+
 struct Kernels {
   Attention* attention;
   Append* append;
   Pack* pack;
   Linear* linear;
   ReadSum* read_sum;
+  RunStep* step;
   int32_t panel;  // P: outputs in a panel
 };
 }

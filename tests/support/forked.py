@@ -1,0 +1,75 @@
+"""Commands of Python modules, each in a fork of a process that has imported Snakemake.
+
+A test waits for what the command does, not for the second that its imports take. The server is the
+project's own, of `kvbench.job.fork_server`; each fork takes `kvbench` from its own folder.
+"""
+
+import atexit
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import tempfile
+from functools import cache
+
+from kvbench.job import fork_server
+
+IMPORTED = ("snakemake.cli", "snakemake.report", "msgspec", "typer", "rich.progress")
+
+
+def python(module, *words, folder, env, timeout=600):
+    """`python -m module words` in a folder and environment; a completed process with its output."""
+    server = _server()
+    if server is None:
+        command = [sys.executable, "-m", module, *words]
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    own = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    request = fork_server.request(main, (module, [module, *words], own + _path()))
+    request |= {"environ": env, "folder": str(folder), "path": sys.path}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect("\0" + server)
+            fork_server.send(connection, request, [out.fileno(), err.fileno()])
+            status = connection.recv(4)
+        said = [file.seek(0) or file.read().decode() for file in (out, err)]
+    assert status, f"{module} was killed: {said}"
+    return subprocess.CompletedProcess(words, int.from_bytes(status, "little"), *said)
+
+
+def main(job):
+    """In the fork: what `python -m` does."""
+    module, sys.argv[:], sys.path[:] = job
+    for name in [name for name in sys.modules if name.partition(".")[0] == "kvbench"]:
+        del sys.modules[name]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # a fork ends without
+
+
+@cache
+def _server():
+    """The address of this process's server, which ends with it."""
+    before = os.environ.get(fork_server.SERVER)
+    started = fork_server.start(IMPORTED)
+    address = os.environ.pop(fork_server.SERVER, None)
+    if before is not None:
+        os.environ[fork_server.SERVER] = before
+    if started is not None:
+        atexit.register(_stop, started)
+    return address
+
+
+def _stop(server):
+    server.communicate()  # it ends where its input does
+
+
+@cache
+def _path():
+    """Where a fresh interpreter looks for modules."""
+    command = [sys.executable, "-P", "-c", "import json, sys; print(json.dumps(sys.path))"]
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return json.loads(subprocess.run(command, env=env, capture_output=True, check=True).stdout)
