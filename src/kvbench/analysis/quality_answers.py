@@ -45,7 +45,8 @@ def retrieval_section(cells: Sequence[Record], gates: Record | None = None) -> S
     others = [cell for cell in scored if cell["version"] not in (REFERENCE, "v0")]
     if reference is None or not others:
         return None
-    answers = [with_gate(retrieval_sentence(cell, reference, names), gates) for cell in others]
+    key = "max_retrieval_lost"
+    answers = [with_gate(retrieval_sentence(cell, reference, names), gates, key) for cell in others]
     lengths = ", ".join(map(str, reference["lengths"]))
     about = f"retrieval, {reference['items']} items a task of {lengths} tokens"
     return Section(QUALITY, reference["pretrained"], about, answers)

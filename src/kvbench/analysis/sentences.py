@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from kvbench.analysis import retrieval
-from kvbench.analysis.gate_table import said
+from kvbench.analysis.gate_table import said, said_of
 from kvbench.analysis.gates import LEVEL
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
@@ -179,7 +179,7 @@ def retrieval_sentence(cell: Record, reference: Record, names: Mapping[str, str]
     )  # fmt: skip
 
 
-def with_gate(answer: Answer, gates: Record | None) -> Answer:
-    """An answer on quality that also says the word of the gates."""
-    gate = said(gates, answer.version)
+def with_gate(answer: Answer, gates: Record | None, key: str = "") -> Answer:
+    """An answer on quality that also says the word of all gates, or of the one of a `key`."""
+    gate = said_of(gates, answer.version, key) if key else said(gates, answer.version)
     return replace(answer, gate=gate, text=f"{answer.text}; {gate}") if gate else answer
