@@ -27,8 +27,7 @@ def cells(benchmark, preset, name="made"):
 @pytest.fixture
 def both():
     scored = cells("perplexity", "smollm2")
-    timed = [*cells("latency_vs_T", "gpt2"), *cells("decode", "gpt2")]
-    return [*timed, *scored, gates.judge(scored, gates.DEFAULTS)]
+    return [*cells("latency_vs_T", "gpt2"), *scored, gates.judge(scored, gates.DEFAULTS)]
 
 
 def point(**axes):
@@ -49,9 +48,7 @@ def test_a_difference_within_an_interval_beats_nobody():
 
 
 def test_time_is_of_decode_steps_at_depth_where_they_were_measured(both):
-    decode = [r for r in both if r["benchmark_name"] == "decode"]
-    generations = [r for r in both if r["benchmark_name"] != "decode"]
-    found = tradeoff.joined(generations)
+    found = tradeoff.joined(both)
     assert not found.stepped and found.place.startswith("batch 1, T ")
     points = tradeoff.values(found)
     cell = next(c for c in found.timed if c["version"] == "v2")
@@ -59,8 +56,12 @@ def test_time_is_of_decode_steps_at_depth_where_they_were_measured(both):
     first = points["v2"]["prefill"]
     assert first.low < first.at < first.high
     assert first.at == pytest.approx(cell["ttft_ms_median"], rel=0.05)
-    if decode:
-        assert tradeoff.joined(both).stepped
+    lines = (FOLDER / "depth_batch/results.jsonl").read_text().splitlines()
+    steps = [r for r in map(json.loads, lines) if r["benchmark_name"] == "decode"]
+    found = tradeoff.joined([*both, *steps])
+    assert found.place == "batch 32, depth 224"
+    cell = next(c for c in found.stepped if c["version"] == "v2")
+    assert tradeoff.values(found)["v2"]["time"].at == cell["tpot_ms_median"]
 
 
 def test_the_unbeaten_stand_first_with_their_gates(both, tmp_path):
