@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kvbench.bench.meters import machine
 from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
-from kvbench.caches import Cache, layout_of, make, sdpa_backend
+from kvbench.caches import Cache, layout_of, sdpa_backend
 from kvbench.cell import Cell
 from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes, weight_bytes
 from kvbench.engine.backend import NATIVE_STEP, PLAIN, Choice, settle
@@ -58,9 +58,7 @@ class Setup:
 
     def cache(self, tokens: int, batch: int | None = None) -> Cache:
         """The version's cache, empty, with room for `tokens` tokens."""
-        like = self.model.lm_head.weight
-        batch = batch or len(self.prompt)
-        cache = make(self.cell.cache, self.model.config, batch, tokens, like)
+        cache = self.model.cache_of(self.cell.storage, batch or len(self.prompt), tokens)
         cache = with_fast_attention(cache, self.choice)
         if self.choice.execution == "step":
             assert self.choice.native is not None
@@ -147,7 +145,7 @@ def cache_bytes(cell: Cell) -> dict[str, Any]:
     Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.
     """
     shape, tokens = cell.model_config, cell.max_cached_tokens()
-    layout = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
+    layout = layout_of(cell.storage, head_dim(shape), ITEMSIZE[cell.dtype])
     per_token = round(kept_bytes(shape, cell.layer_owner, 1, layout, tokens) / tokens)
     return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
 
@@ -155,7 +153,7 @@ def cache_bytes(cell: Cell) -> dict[str, Any]:
 def least_bytes(cell: Cell) -> tuple[int, int]:
     """Bytes of a cell's weights, and of its cache as filled as the cell fills it."""
     shape, owner = cell.model_config, cell.layer_owner
-    kept = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
+    kept = layout_of(cell.storage, head_dim(shape), ITEMSIZE[cell.dtype])
     cache = kept_bytes(shape, owner, cell.batch_size, kept, cell.max_cached_tokens())
     return weight_bytes(shape, owner, cell.dtype), cache
 
