@@ -56,6 +56,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any]:
     loaded = (
         "kvbench.bench.latency",
         "kvbench.kernels.cpu.library",
+        "kvbench.engine.native_step",
         f"kvbench.caches.{one.cache}",
         f"kvbench.models.{one.model_config['arch']}",
     )
