@@ -196,8 +196,8 @@ class Measured(Record, frozen=True, kw_only=True):
     decode_kernels: Annotated[
         Maybe[dict[str, str] | None],
         doc(
-            "of `keys` and of `values`: whose kernels read them in a decode step, and the format, as "
-            "`native int8`; null where no step reads a cache, or its format is not described"
+            "of `keys` and of `values`: whose kernels read them in a decode step, and the format, "
+            "as `native int8`; null where no step reads a cache, or its format is not described"
         ),
     ] = UNSET
     sdpa_backend: Annotated[
