@@ -117,8 +117,10 @@ def test_rows_that_the_kernels_do_not_read_and_many_sequences_run_in_many_calls(
     model = small_model(n_head=4)  # heads of 16: an int4 row is too short
     pack(model, choice)
     like = model.lm_head.weight
-    cache = with_native_attention(make("int4", model.config, 2, 30, like), choice.native)
-    assert "do not read" in native_step.bind(model, cache, choice.native)
+    turned = {"keys": "int8", "values": "int8", "rotate": True}
+    for storage, reason in ((stored("int4"), "do not read"), (turned, "rotation of rows")):
+        cache = with_native_attention(make(storage, model.config, 2, 30, like), choice.native)
+        assert reason in native_step.bind(model, cache, choice.native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     model = packed(small_model(n_head=2, dtype=torch.bfloat16), choice)
     like = model.lm_head.weight

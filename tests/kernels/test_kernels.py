@@ -138,7 +138,7 @@ def test_large_and_tiny_magnitudes_keep_their_softmax(native, kind):
 @pytest.mark.parametrize("size", [64, 128])
 @pytest.mark.parametrize("large", [1.0, 1e3, 1e30])
 def test_scores_of_int8_keys_are_within_the_bound_that_the_kernels_state(native, size, large):
-    """One channel of the query is large, of which no key has any: others' steps grow with it."""
+    """One channel of the query is large, of which no key has any: all steps grow with it."""
     torch.manual_seed(3)
     (k, k_scale), (v, v_scale) = map(reference.quantise_int8, torch.randn(2, 1, 2, 600, size))
     q = torch.randn(1, 2, 1, size)
