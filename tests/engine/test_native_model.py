@@ -208,10 +208,12 @@ def test_what_was_asked_for_by_name_is_what_runs(library):
 
 
 @pytest.mark.parametrize("rotate", [True, "folded"])
-@pytest.mark.parametrize("parts", [("int8", "int4"), ("int4", "dense"), ("fp8_e4m3", "fp8_e5m2")])
-def test_rows_that_are_stored_turned_are_read_natively(choice, rotate, parts):
+@pytest.mark.parametrize("layers", [[], [-1]], ids=str)
+@pytest.mark.parametrize("parts", [("int8", "int4"), ("q4_0", "dense"), ("fp8_e4m3", "fp8_e5m2")])
+def test_rows_that_are_stored_turned_are_read_natively(choice, rotate, layers, parts):
     plain = small_model(n_head=2)
     written = {"keys": parts[0], "values": parts[1], "rotate": rotate}
+    written["dense_layers"] = layers
     theirs = plain.cache_of(written, 2, 30)
     ours = with_native_attention(plain.cache_of(written, 2, 30), choice.native)
     assert ours.decode_kernel == "native"

@@ -21,6 +21,7 @@ BOTH = pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 FORMATS = {
     "k8v4": {"keys": "int8", "values": "int4", "dense_layers": [0]},
     "fp8": {"keys": "fp8_e4m3", "values": "dense"},
+    "q8_0, groups": {"keys": "q8_0", "values": {"type": "int4", "group": 32, "scale_type": "fp16"}},
 }
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from kvbench.caches.attending import grouped, ungrouped
+from kvbench.caches.codecs import codec, scores, weigh
+from kvbench.costs.description import BLOCKS, Part
 from kvbench.files import placeholder
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
@@ -103,6 +106,40 @@ def test_keys_and_values_of_two_formats_are_read_apart(native, k_kind, v_kind):
         q = torch.randn(batch, group * kv_heads, size)
         out, expected = both(native, q, n, k, v, k_scale, v_scale)
         torch.testing.assert_close(out, expected, **CLOSE[FP32])
+
+
+GROUPED = (
+    Part("int8", group=32, scale_type="fp16"),
+    Part("int8", scale_type="fp16"),
+    Part("int4", group=64),
+    Part("int4", group=32, scale_type="fp16"),
+    Part("fp8_e4m3", group=32),
+    Part("q8_0"),
+    Part("q4_0"),
+)
+
+
+@pytest.mark.parametrize("k_part", GROUPED, ids=Part.word)
+@pytest.mark.parametrize("size", [64, 128, 192])
+def test_scales_of_groups_are_written_and_read_as_the_codec_does(native, k_part, size):
+    torch.manual_seed(5)
+    batch, heads, group, n = 2, 2, 3, 531
+    q = torch.randn(batch, heads * group, 1, size)
+    x = torch.randn(batch, heads, 600, size) * torch.logspace(-6, 3, 600)[:, None]
+    x[0, 0, 3] = 0
+    for v_part in (*GROUPED, Part("dense"), Part("int8")):
+        of_k, of_v = (codec(part, size, FP32) for part in (k_part, v_part))
+        k, v = of_k.encode(torch.randn_like(x)), of_v.encode(torch.randn_like(x))
+        scales = k[1], v[1] if len(v) > 1 else None
+        out = native.attention(k[0], v[0], *scales)(q, n, torch.empty_like(q))
+        seen = [[t[:, :, :n] for t in stored] for stored in (k, v)]
+        p = scores(grouped(q, heads), seen[0], of_k).softmax(-1)
+        expected = ungrouped(weigh(p, seen[1], of_v), q)
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=2e-5)
+    codes, scale = of_k.encode(x)
+    stored = torch.zeros_like(codes), torch.zeros_like(scale)
+    native.append(*stored, blocks=k_part.type in BLOCKS)(x, 0)
+    assert torch.equal(stored[0].float(), codes.float()) and torch.equal(stored[1], scale)
 
 
 @pytest.mark.parametrize("kind", ["fp32", "bf16", "int8"])

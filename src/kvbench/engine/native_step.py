@@ -35,7 +35,7 @@ def why_not(model: LanguageModel, cache: Cache) -> str | None:
         return MISSING.format(model.config.unfused)
     if not isinstance(cache, NativeCache):
         return "the native kernels do not read what this cache stores"
-    if cache.turning is not None:
+    if any(own.description.rotate for own in cache.turning.values()):
         return MISSING.format("rotation of rows")
     linears = [m for m in model.modules() if isinstance(m, nn.Linear | PanelLinear)]
     plain = {m.plain for m in linears if isinstance(m, TwoFormLinear)}

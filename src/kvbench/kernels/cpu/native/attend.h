@@ -101,13 +101,14 @@ inline void attend_each_apart(const Cache& c, const Query& y) {
 
 void attention(const Cache* cache, int32_t io, const void* q, int64_t q_batch, int64_t q_head,
                int64_t n, void* out) {
-  auto run = cache->format != cache->v_format ? attend_each_apart
-             : cache->format == kFp32         ? attend_all<Fp32Row>
-             : cache->format == kBf16         ? attend_all<Bf16Row>
-             : cache->format == kInt8         ? attend_all<Int8Row>
-             : cache->format == kInt4         ? attend_all<Int4Row>
-             : cache->format == kE4m3         ? attend_all<E4m3Row>
-                                              : attend_all<E5m2Row>;
+  const bool apart = cache->format != cache->v_format || cache->k_shared || cache->v_shared;
+  auto run = apart                    ? attend_each_apart
+             : cache->format == kFp32 ? attend_all<Fp32Row>
+             : cache->format == kBf16 ? attend_all<Bf16Row>
+             : cache->format == kInt8 ? attend_all<Int8Row>
+             : cache->format == kInt4 ? attend_all<Int4Row>
+             : cache->format == kE4m3 ? attend_all<E4m3Row>
+                                      : attend_all<E5m2Row>;
   run(*cache, {io, q, q_batch, q_head, n, out});
 }
 

@@ -74,6 +74,27 @@ inline uint16_t narrow(float x) {
   return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
+// fp16 to float and back, ties to even.
+inline float widen_half(uint16_t h) {
+  const uint32_t rest = static_cast<uint32_t>(h & 0x7fff) << 13;
+  const float x = (h & 0x7c00) == 0x7c00 ? bits<float>(rest | 0x7f800000) : bits<float>(rest) * 0x1p112f;
+  return h & 0x8000 ? -x : x;
+}
+
+inline uint16_t narrow_half(float x) {
+  const uint32_t u = bits<uint32_t>(x), sign = (u >> 16) & 0x8000, a = u & 0x7fffffff;
+  uint32_t h = (a + 0xfff + ((a >> 13) & 1)) >> 13;
+  if (a > 0x7f800000)
+    h = 0x7e00;
+  else if (a >= 0x47800000)
+    h = 0x7c00;
+  else if (a >= 0x38800000)
+    h -= 112 << 10;
+  else  // below 2^-14 steps are all 2^-24
+    h = static_cast<uint32_t>((bits<float>(a) * 0x1p24f + 12582912.0f) - 12582912.0f);
+  return static_cast<uint16_t>(sign | h);
+}
+
 // Sums of the lanes that share their place in a group of four.
 inline F4 fold(F v) {
   F4 s[W / 4];
