@@ -71,6 +71,16 @@ def test_the_table_says_what_was_lost_and_what_could_have_been_seen(tmp_path):
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 3 * (4 * 2 + 2) + 1
 
 
+def test_a_margin_of_no_number_is_a_wrong_answer_and_no_change():
+    broken = made("v5")
+    for one in broken["scores"]:
+        one |= {"rank": [8] * 20, "margin": [None] * 20}
+    found = retrieval.pooled(broken, CELLS[0], retrieval.judged(CELLS[0]))
+    assert found["right"] == 0 and found["lost"] == 90 and found["margin_change"] is None
+    assert "of no number" in retrieval.sentence(broken, CELLS[0], "int4", "dense")
+    assert check_record(broken, "made").benchmark_name == "retrieval"
+
+
 def test_without_v1_nothing_is_paired_and_the_table_says_so():
     table = retrieval.table(CELLS[1:])
     assert not any(row.get("judged") for row in table.rows)
