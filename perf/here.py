@@ -8,6 +8,7 @@ import torch
 
 from kvbench.bench import roofs
 from kvbench.bench.meters import machine as facts
+from kvbench.cli.doctor import cpu_flags, has
 
 KEPT = (
     "device_name",
@@ -33,4 +34,6 @@ def machine(settings: dict[str, Any]) -> dict[str, Any]:
     source = torch.rand(roofs.BUFFER_BYTES[device] // 4, device=device)
     reads = roofs.read_times(source, device, settings["library"], SECONDS)
     best = min(min(times) for times in reads.values())
-    return {key: known[key] for key in KEPT} | {"read_gb_s": source.nbytes / best / 1e9}
+    extensions = [name for name, there in has(cpu_flags()).items() if there]
+    read = source.nbytes / best / 1e9
+    return {key: known[key] for key in KEPT} | {"cpu_extensions": extensions, "read_gb_s": read}

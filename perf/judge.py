@@ -12,6 +12,7 @@ from typing import Any
 from kvbench.stats.paired import compare, interval
 from perf.targets import AT_MOST, EXACTLY, Target
 
+FORBIDDEN = "forbidden by its bound"
 Sample = dict[str, Any]  # what a measuring function returns
 Point = dict[str, Any]  # measured, low, high; low and high None where one process tells no spread
 
@@ -35,11 +36,12 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
             k: dict.fromkeys(("measured", "low", "high"), v) for k, v in samples[0]["exact"].items()
         }
     where = worst(target, points)
+    bound = bound_of(target, samples, where, "device" if clock == "device" else "wall")
     return {
         **about(name, target),
         **points[where],
-        "bound": bound_of(target, samples, where, "device" if clock == "device" else "wall"),
-        **verdict(target, points[where]),
+        "bound": bound,
+        **verdict(target, points[where], bound),
         "at": where or None,
         "points": points if len(points) > 1 else None,
         "clock": clock,
@@ -113,10 +115,11 @@ def worst(target: Target, points: dict[str, Point]) -> str:
     return (max if most else min)(ends, key=lambda at: ends[at])
 
 
-def verdict(target: Target, point: Point) -> dict[str, Any]:
+def verdict(target: Target, point: Point, bound: float | None = None) -> dict[str, Any]:
     """`passed`, and the word: met, missed, or inconclusive where the interval holds the target.
 
-    Without a target, and without an interval, there is no verdict.
+    What is not met is forbidden where the row's own bound lies short of the target. Without a
+    target, and without an interval, there is no verdict.
     """
     reach = target.reach
     if reach is None or point["low"] is None:
@@ -128,6 +131,9 @@ def verdict(target: Target, point: Point) -> dict[str, Any]:
     if target.sense == AT_MOST:
         low, high = -high, -low
     word = "met" if low >= 0 else "missed" if high < 0 else "inconclusive"
+    if word != "met" and bound is not None:
+        short = bound > reach if target.sense == AT_MOST else bound < reach
+        word = FORBIDDEN if short else word
     return {"passed": word == "met", "verdict": word}
 
 

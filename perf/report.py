@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kvbench.files import write_text
-from perf.targets import TARGETS
+from perf.targets import AT_LEAST, EXACTLY, TARGETS
 
 Row = dict[str, Any]
 KEYS = ("target", "bound", "measured", "low", "high", "passed", "machine")  # of every row
@@ -33,6 +34,37 @@ def read(path: str | Path) -> list[Row]:
     return rows
 
 
+def processor(row: Row) -> tuple[str, ...]:
+    """What makes numbers of two rows comparable: the GPU, or the CPU and the vectors it has."""
+    machine = row["machine"]
+    if machine["device_name"] != machine["cpu_name"]:
+        return (machine["device_name"],)
+    return (machine["cpu_name"], machine["cpu_capability"])
+
+
+def before(row: Row, paths: Iterable[str | Path]) -> Row | None:
+    """The same row as last measured on the same processor: in the first of the files to have it."""
+    for path in paths:
+        for old in read(path):
+            same = old["row"] == row["row"] and processor(old) == processor(row)
+            if same and old["measured"] is not None:
+                kept = {key: old[key] for key in ("measured", "low", "high")}
+                return kept | {"commit": old["machine"].get("commit")}
+    return None
+
+
+def change(row: Row) -> str:
+    """How a row compares with the last one of its processor, in words; nothing without one."""
+    if not (old := row.get("before")):
+        return ""
+    word = "as before"
+    if None not in (old["low"], row["low"]) and row["sense"] != EXACTLY:
+        up, down = row["low"] > old["high"], row["high"] < old["low"]
+        if up or down:
+            word = "better than" if up == (row["sense"] == AT_LEAST) else "worse than"
+    return f"; {word} {old['measured']:.3f}" if word != "as before" else f"; {word}"
+
+
 def merge(path: str | Path, row: Row) -> None:
     """Put one row into the file, atomically; rows of targets that are no more go."""
     rows = {old["row"]: old for old in read(path)} | {row["row"]: row}
@@ -51,7 +83,7 @@ def line(row: Row) -> str:
     bound = "" if row["bound"] is None else f"{row['bound']:.2f}"
     at = f" ({row['at']})" if row["at"] else ""
     measured = f"{row['measured']:.3f} {row['unit']}"
-    word = f"{row['verdict'] or ''}{at}"
+    word = f"{row['verdict'] or ''}{at}{change(row)}"
     return f"{row['row']:20} {measured:>9} {span:>17} {target:>15} {bound:>6}  {word}"
 
 

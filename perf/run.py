@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from kvbench.files.placeholder import NotMeasuredError
@@ -16,6 +17,7 @@ from perf.choice import chosen
 from perf.targets import EXACTLY, TARGETS, Target, small
 
 LIBRARY = "resources/kernels/kvbench.so"
+PUBLISHED = sorted(Path(__file__).parents[1].glob("published/*/bench/speed.json"))
 WEIGHTS = "resources/weights/gpt2/random-42.safetensors"
 
 
@@ -74,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(report.markdown(known), end="")
         return 0
     print(report.HEAD, flush=True)
-    failed = 0
+    failed, first = 0, True
     for name in names:
         target = small(TARGETS[name]) if asked.small else TARGETS[name]
         if asked.processes and target.sense != EXACTLY:
@@ -89,6 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name:20} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             failed += 1
             continue
+        row["before"] = report.before(row, [asked.output, *PUBLISHED]) if not asked.small else None
         report.merge(asked.output, row)
+        if first:
+            print(f"on {', '.join((*report.processor(row), *row['machine']['cpu_extensions']))}")
+            first = False
         print(report.line(row), flush=True)
     return 1 if failed else 0

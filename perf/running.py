@@ -57,6 +57,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any]:
     loaded = (
         "kvbench.bench.latency",
         "kvbench.kernels.cpu.library",
+        "kvbench.engine.native_step",
         f"kvbench.caches.{cache_module(one.version)}",
         f"kvbench.models.{one.model_config['arch']}",
     )

@@ -94,24 +94,27 @@ def over_v1(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def bandwidth(settings: dict[str, Any]) -> dict[str, Any]:
-    """The time that v1's compulsory bytes take at the read bandwidth, over the time of its step.
-
-    The bandwidth is that of the way to read that was fastest in this process.
-    """
+    """The time that v1's compulsory bytes take at the read bandwidth, over the time of its step."""
     with ready(cell(settings), tensors(settings), settings["library"]) as setup:
-        source = torch.rand(roofs.BUFFER_BYTES[setup.device] // 4, device=setup.device)
-        ways = roofs.ways_to_read(source, setup.device, settings["library"])
-        reads = {way: repeated(read, setup.device) for way, read in ways.items()}
-        samples = alternate(
-            {"step": step(setup, settings), **reads}, settings["seconds"], setup.device
-        )
-        best = min(ways, key=lambda way: median(samples.times[way]["wall"]))
-        share = cost(setup, settings["batches"][0], settings["depths"][0]).bytes / source.nbytes
-        floor = {
-            clock: [share * ms for ms in times] for clock, times in samples.times[best].items()
-        }
-        pair = {"above": floor, "below": samples.times["step"]}
-        return {"pairs": {"": pair}, "ran": setup.choice.facts() | {"read_by": best}, **by(samples)}
+        least = cost(setup, settings["batches"][0], settings["depths"][0]).bytes
+        found = over_read(step(setup, settings), least, settings, setup.device)
+        return found | {"ran": setup.choice.facts() | found["ran"]}
+
+
+def over_read(work: Turn, least: int, settings: dict[str, Any], device: str) -> dict[str, Any]:
+    """The time that `least` bytes take at the read bandwidth, over that of what has to read them.
+
+    The bandwidth is that of the way to read that was fastest in this process, turn by turn with it.
+    """
+    source = torch.rand(roofs.BUFFER_BYTES[device] // 4, device=device)
+    ways = roofs.ways_to_read(source, device, settings["library"])
+    reads = {way: repeated(read, device) for way, read in ways.items()}
+    samples = alternate({"work": work, **reads}, settings["seconds"], device)
+    best = min(ways, key=lambda way: median(samples.times[way]["wall"]))
+    share = least / source.nbytes
+    floor = {clock: [share * ms for ms in times] for clock, times in samples.times[best].items()}
+    pair = {"above": floor, "below": samples.times["work"]}
+    return {"pairs": {"": pair}, "ran": {"read_by": best}, **by(samples)}
 
 
 @contextmanager

@@ -72,6 +72,7 @@ TARGETS: dict[str, Target] = {
     "both-deep-fp32":     Target("v4 over v1, batch 16, depth 4096, float32", 1.6, "steps.over_v1", _deep("v4", FP32), processes=3),
     "attention-fp32":     Target("INT8 decode attention over torch's fused attention, float32", 7.5, "attention.over_sdpa", _step(dtype=FP32, batch=4, depth=1024)),
     "attention-bf16":     Target("INT8 decode attention over torch's fused attention, bfloat16", 22.0, "attention.over_sdpa", _step(batch=4, depth=1024)),
+    "attention-int8":     Target("bytes a second of INT8 decode attention over the read bandwidth", 0.85, "attention.bandwidth", _step(dtype=FP32, batch=16, depth=1024), 1.0),
     "no-compiler-bf16":   Target("v1 without a compiler over its own eager step, bfloat16", 2.0, "steps.over_eager", _step(compiler=False)),
     "no-compiler-fp32":   Target("v1 without a compiler over its own eager step, float32", 2.0, "steps.over_eager", _step(dtype=FP32, compiler=False)),
     "cache-bytes":        Target("bytes of the caches' storages over the closed form, v1-v4", 1.0, "accounts.cache_bytes", _step(batch=2, depth=128), 1.0, EXACTLY, processes=1),

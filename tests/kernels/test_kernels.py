@@ -28,8 +28,9 @@ FLAGS = {  # of /proc/cpuinfo, that an instruction set's code needs
     "portable": set(),
     "avx2": {"avx2", "fma"},
     "avx512": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
-    "avx512_bf16": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"},
 }
+FLAGS["avx512_vnni"] = FLAGS["avx512"] | {"avx512_vnni"}
+FLAGS["avx512_bf16"] = FLAGS["avx512_vnni"] | {"avx512_bf16"}
 
 
 @pytest.fixture
@@ -75,6 +76,8 @@ SHAPES = [
     (3, 2, 4, 64, 17, 17),
     (1, 1, 9, 96, 600, 531),
     (2, 2, 2, 256, 1100, 1024),
+    (2, 3, 1, 64, 1100, 1027),
+    (3, 2, 1, 192, 600, 67),
 ]
 
 
@@ -118,6 +121,25 @@ def test_large_and_tiny_magnitudes_keep_their_softmax(native, kind):
         out, expected = both(native, torch.randn(1, 2, 64), 700, *stored)
         # a score of 1e5 has fp32 steps of 0.01, and its exponential as many percent
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=max(1e-5, 1e-6 * magnitude))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("large", [1.0, 1e3, 1e30])
+def test_scores_of_int8_keys_are_within_the_bound_that_the_kernels_state(native, size, large):
+    """One channel of the query is large, of which no key has any: all steps grow with it."""
+    torch.manual_seed(3)
+    (k, k_scale), (v, v_scale) = map(reference.quantise_int8, torch.randn(2, 1, 2, 600, size))
+    q = torch.randn(1, 2, 1, size)
+    k[..., 0], q[..., 0] = 0, large
+    out = torch.empty_like(q)
+    native.attention(k, v, k_scale, v_scale)(q, 600, out)
+    keys, values = (x.double() * s.double()[..., None] for x, s in ((k, k_scale), (v, v_scale)))
+    exact = (q.double() @ keys.mT * size**-0.5).softmax(-1) @ values
+    off = (
+        2**-22 * large * keys.abs().sum(-1).max() * size**-0.5
+    )  # of a score, and of what sums round
+    most = values.abs().max()
+    assert (out - exact).abs().max() <= most * min(2.0, (2 * off + 2**-18).exp() - 1 + 2**-18)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])

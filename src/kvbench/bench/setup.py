@@ -19,6 +19,7 @@ from kvbench.bench.meters import machine
 from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
 from kvbench.caches import Cache, layout_of, sdpa_backend
 from kvbench.cell import Cell
+from kvbench.costs.description import Description
 from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes, weight_bytes
 from kvbench.engine.backend import NATIVE_STEP, PLAIN, Choice, settle
 from kvbench.engine.fast_cache import decode_kernel, with_fast_attention
@@ -130,6 +131,7 @@ class Setup:
             **cache_bytes(self.cell),
             **self.choice.facts(),
             "decode_attention": self.decode_attention,
+            "decode_kernels": decode_kernels(self.cell, self.decode_attention),
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
             **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),
@@ -137,6 +139,20 @@ class Setup:
             **results,
             "machine_state": {**self.watch.report(), **self.held.facts()},
         }
+
+
+def decode_kernels(cell: Cell, kernel: str | None) -> dict[str, str] | None:
+    """Whose kernels read keys, and values, in a decode step, and in which format.
+
+    None where no step reads a cache, or its format is not described.
+    """
+    if kernel is None or not (cell.cache_format or cell.cache == "dense"):
+        return None
+    described = Description.of(cell.cache_format)
+    layers = ", ".join(map(str, described.dense_layers))
+    apart = f"; dense in layers {layers}" if layers else ""
+    parts = {"keys": described.keys, "values": described.values}
+    return {name: f"{kernel} {part.word()}{apart}" for name, part in parts.items()}
 
 
 def cache_bytes(cell: Cell) -> dict[str, Any]:

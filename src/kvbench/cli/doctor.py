@@ -131,9 +131,14 @@ def _will_run(flags: set[str]) -> Iterator[tuple[str, str]]:
         kernels = "Triton's kernels in a captured graph" if find_spec("triton") else "torch's own"
         yield "will run", f"on the GPU: {kernels}"
     elif has_compiler():
-        isa = "avx512_bf16" if "avx512_bf16" in flags else "avx512" if found["AVX-512"] else ""
-        isa = isa or ("avx2" if found["avx2"] else "portable")
+        isa = "avx2" if found["avx2"] else "portable"
+        if found["AVX-512"]:
+            isa = next((isa for isa in ("avx512_bf16", "avx512_vnni") if isa in flags), "avx512")
         yield "will run", f"native kernels, compiled by the workflow, {isa} code"
+        yield (
+            "",
+            "a decode step is one native call (execution: step) where its parts allow",
+        )
     else:
         yield "will run", "torch's own operators: there is no compiler for the native kernels"
     slow = not found["bf16"] and not torch.cuda.is_available()

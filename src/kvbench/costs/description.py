@@ -126,12 +126,13 @@ class Description:
             if all(getattr(part, key) != value for part in parts.values()):
                 raise DescriptionError(key, f"is {value!r}, which neither keys nor values take")
         window, sinks = given.get("window"), given.get("sinks")
+        sinks = (SINKS if window else 0) if sinks is None else sinks
         found = cls(
             **parts,
             rotate=_one_of("rotate", given.get("rotate", False), (False, True, "folded")),
-            dense_layers=_layers(given.get("dense_layers") or ()),
+            dense_layers=_layers(given.get("dense_layers")),
             window=None if window is None else _count("window", window, 1),
-            sinks=_count("sinks", SINKS if sinks is None and window else sinks or 0, 0),
+            sinks=_count("sinks", sinks, 0),
             centred=_one_of("centred", given.get("centred", False), (False, True)),
             key_bias=_one_of("key_bias", given.get("key_bias", "kept"), ("kept", "split")),
         )
@@ -293,6 +294,8 @@ def _count(key: str, value: Any, least: int) -> int:
 
 
 def _layers(given: Any) -> tuple[int, ...]:
+    if given is None:
+        return ()
     whole = isinstance(given, list | tuple) and all(
         isinstance(layer, int) and not isinstance(layer, bool) for layer in given
     )

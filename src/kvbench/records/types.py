@@ -193,6 +193,13 @@ class Measured(Record, frozen=True, kw_only=True):
             "its rows to the kernels in use; null where no step reads a cache"
         ),
     ] = UNSET
+    decode_kernels: Annotated[
+        Maybe[dict[str, str] | None],
+        doc(
+            "of `keys` and of `values`: whose kernels read them in a decode step, and the format, "
+            "as `native int8`; null where no step reads a cache, or its format is not described"
+        ),
+    ] = UNSET
     sdpa_backend: Annotated[
         Maybe[SdpaBackend | None],
         doc(

@@ -2,10 +2,9 @@
 // online, so that no buffer grows with the depth. Integer codes are never dequantised: a key's scale
 // multiplies its score, a value's scale its probability.
 #pragma once
-#include <unistd.h>
-
 #include "kernels.h"
 #include "parallel.h"
+#include "rows.h"
 #include "vec.h"
 
 namespace {
@@ -13,79 +12,6 @@ namespace {
 constexpr int kBlock = 512;    // keys in a block: its K and V stay in L2 for a group's heads
 constexpr int kHeads = 8;      // query heads that share one pass; larger groups take several
 constexpr int kMaxSize = 512;  // head size
-
-// A format: how W of a row's numbers become floats. Vector i holds columns i * W ..., as they are;
-// `shared` neighbouring vectors come from the same bytes.
-struct PlainRow {
-  static constexpr bool scaled = false;
-  static constexpr int shared = 1;
-  static int column(int i, int lane) { return i * W + lane; }
-  static float unit(int) { return 1.0f; }
-};
-
-struct Fp32Row : PlainRow {
-  static int64_t bytes(int64_t size) { return 4 * size; }
-  static F at(const char* row, int i) { return load<F>(row + 4 * W * i); }
-};
-
-struct Bf16Row : PlainRow {
-  static int64_t bytes(int64_t size) { return 2 * size; }
-  static F at(const char* row, int i) { return load_bf16(row + 2 * W * i); }
-};
-
-struct Int8Row : PlainRow {
-  static constexpr bool scaled = true;
-  static int64_t bytes(int64_t size) { return size; }
-  static F at(const char* row, int i) { return to_float(load_i8(row + W * i)); }
-};
-
-// Two codes in a byte, the even column low. Even vectors hold even columns, odd vectors odd ones. One
-// operation isolates a code: shifted up the low one weighs 2^28, masked the high one 16. Queries
-// and outputs are laid out to match and carry the inverse.
-struct Int4Row {
-  static constexpr bool scaled = true;
-  static constexpr int shared = 2;
-  static int64_t bytes(int64_t size) { return size / 2; }
-  static F at(const char* row, int i) {
-    I b = load_i8(row + W * (i / 2));
-    return to_float(i % 2 ? b & ~15 : b << 28);
-  }
-  static int column(int i, int lane) { return i / 2 * 2 * W + 2 * lane + i % 2; }
-  static float unit(int i) { return i % 2 ? 1.0f / 16 : 1.0f / (1 << 28); }
-};
-
-// The block that is read after the one at hand, or none. Its bytes are asked for in four streams. That
-// pays where memory is what is waited for: floats do, codes wait for their conversion.
-struct Next {
-  const char* at;
-  int64_t bytes;
-
-  // As many of its bytes as [from, to) of the block at hand. Inlined, since GCC drops calls of a
-  // function that only prefetches.
-  __attribute__((always_inline)) inline void fetch(int64_t from, int64_t to) const {
-    if (!at) return;
-    to = to < bytes ? to : bytes;
-    for (int64_t i = (from + 255) / 256 * 256; i < to; i += 256)
-      for (int s = 0; s < 4; ++s) __builtin_prefetch(at + s * (bytes / 4) + i / 4, 0, 2);
-  }
-};
-
-// Bytes of the second level's cache; 1 MiB where the system does not tell.
-inline int64_t cache_bytes() {
-#if defined(_SC_LEVEL2_CACHE_SIZE)
-  static const int64_t size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  if (size > 0) return size;
-#endif
-  return 1 << 20;
-}
-
-// Asks for what comes 2 KiB after these bytes, unless they were asked for a block ago. With numbers to
-// widen, the processor's own prefetching falls behind; plain fp32 it reads faster undisturbed.
-template <class Row>
-__attribute__((always_inline)) inline void prefetch(const char* p, int64_t bytes, Next next) {
-  if (Row::bytes(1) < 4 && !next.at)
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + 2048 + i);
-}
 
 // s[g][j] = q[g] . k[j] for G = 1 or 4 heads; rows past the last repeat it.
 template <class Row, int G>
@@ -114,6 +40,16 @@ void scores(const float* q, const char* k, int keys, int size, Next next, float*
   }
 }
 
+// The largest of `keys` numbers and what follows up to a multiple of 16.
+inline float largest(const float* s, int keys) {
+  F most = load<F>(s);
+  for (int j = W; j < keys; j += W) {
+    F x = load<F>(s + j);
+    most = x > most ? x : most;
+  }
+  return max(most);
+}
+
 struct Softmax {
   float top, total;
   float unit = 1.0f;  // what acc is of, where its sums would not fit a float
@@ -127,12 +63,7 @@ __attribute__((noinline)) void softmax(float* s, int keys, const float* k_scale,
   if (k_scale)
     for (int j = 0; j < keys; ++j) s[j] *= k_scale[j];
   for (int j = keys; j < padded; ++j) s[j] = -__builtin_inff();
-  F most = load<F>(s);
-  for (int j = W; j < padded; j += W) {
-    F x = load<F>(s + j);
-    most = x > most ? x : most;
-  }
-  float top = max(most);
+  float top = largest(s, keys);
   top = top > state->top ? top : state->top;
   F total = {};
   for (int j = 0; j < padded; j += W) {
@@ -154,12 +85,7 @@ constexpr float kLarge = 0x1p76f, kSmaller = 0x1p-48f;
 
 inline void fit(float* s, int keys, Softmax* state, float* acc, int size) {
   const int padded = (keys + 15) / 16 * 16;
-  F most = load<F>(s);
-  for (int j = W; j < padded; j += W) {
-    F x = load<F>(s + j);
-    most = x > most ? x : most;
-  }
-  if (state->unit == 1.0f && max(most) > kLarge) {
+  if (state->unit == 1.0f && largest(s, keys) > kLarge) {
     state->unit = kSmaller;
     for (int i = 0; i < size; i += W) store(acc + i, load<F>(acc + i) * kSmaller);
   }
@@ -213,74 +139,6 @@ inline void write(void* p, int64_t i, int32_t io, float x) {
     static_cast<uint16_t*>(p)[i] = narrow(x);
   else
     static_cast<float*>(p)[i] = x;
-}
-
-// Up to kHeads query heads from `head` on, G at a time, over the K/V head they share.
-template <class Row, int G>
-void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int heads) {
-  alignas(64) float q[kHeads * kMaxSize], acc[kHeads * kMaxSize], s[G * kBlock];
-  Softmax state[kHeads];
-  const int size = static_cast<int>(c.size), padded = (heads + G - 1) / G * G;
-  for (int h = 0; h < padded; ++h) {
-    state[h] = {-__builtin_inff(), 0.0f};
-    const int64_t at = batch * y.batch + (head + (h < heads ? h : 0)) * y.head;
-    for (int i = 0; i < size; ++i) {
-      acc[h * size + i] = 0.0f;
-      q[h * size + i] = read(y.q, at + Row::column(i / W, i % W), y.io) * c.scale *
-                        Row::unit(i / W);
-    }
-  }
-  const int64_t bytes = Row::bytes(size);
-  const int64_t first = (batch * c.kv_heads + head / c.group) * c.capacity, end = first + y.n;
-  const bool far = !Row::scaled && c.batch * c.kv_heads * y.n * bytes > cache_bytes();
-  for (int64_t j = first; j < end; j += kBlock) {
-    const int keys = static_cast<int>(end - j < kBlock ? end - j : kBlock);
-    const int64_t after = j + keys < end ? j + keys : first + c.capacity;  // or the next head's
-    for (int h = 0; h < padded; h += G) {
-      float* a = acc + h * size;
-      const bool ask = far && h == 0;
-      const Next v_next = {ask ? c.v + j * bytes : nullptr, keys * bytes};
-      const Next k_next = {ask ? c.k + after * bytes : nullptr, keys * bytes};
-      scores<Row, G>(q + h * size, c.k + j * bytes, keys, size, v_next, s);
-      for (int g = 0; g < G; ++g)
-        softmax(s + g * kBlock, keys, Row::scaled ? c.k_scale + j : nullptr,
-                Row::scaled ? c.v_scale + j : nullptr, state + h + g, a + g * size, size);
-      if (Row::scaled)
-        for (int g = 0; g < G; ++g)
-          fit(s + g * kBlock, keys, state + h + g, a + g * size, size);
-      constexpr int N = G > 1 ? 2 : W == 16 ? 4 : 8;
-      int i = 0;
-      for (; i + N <= size / W; i += N) values<Row, G, N>(s, c.v + j * bytes, keys, size, i, k_next, a);
-      for (; i < size / W; i += Row::shared)
-        values<Row, G, Row::shared>(s, c.v + j * bytes, keys, size, i, k_next, a);
-    }
-  }
-  for (int h = 0; h < heads; ++h) {
-    const int64_t at = (batch * c.kv_heads * c.group + head + h) * size;
-    for (int i = 0; i < size; ++i)
-      write(y.out, at + Row::column(i / W, i % W), y.io,
-            acc[h * size + i] / state[h].total * (Row::unit(i / W) / state[h].unit));
-  }
-}
-
-template <class Row> void attend_all(const Cache& c, const Query& y) {
-  parallel(c.batch * c.kv_heads, c.threads, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i)
-      for (int64_t g = 0; g < c.group; g += kHeads) {
-        const int heads = static_cast<int>(c.group - g < kHeads ? c.group - g : kHeads);
-        const int64_t head = i % c.kv_heads * c.group + g;
-        (heads == 1 ? attend<Row, 1> : attend<Row, 4>)(c, y, i / c.kv_heads, head, heads);
-      }
-  });
-}
-
-void attention(const Cache* cache, int32_t io, const void* q, int64_t q_batch, int64_t q_head,
-               int64_t n, void* out) {
-  auto run = cache->format == kFp32   ? attend_all<Fp32Row>
-             : cache->format == kBf16 ? attend_all<Bf16Row>
-             : cache->format == kInt8 ? attend_all<Int8Row>
-                                      : attend_all<Int4Row>;
-  run(*cache, {io, q, q_batch, q_head, n, out});
 }
 
 }  // namespace

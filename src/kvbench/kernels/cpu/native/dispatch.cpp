@@ -6,7 +6,8 @@
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 extern "C" {
-extern const Kernels kvbench_portable, kvbench_avx2, kvbench_avx512, kvbench_avx512_bf16;
+extern const Kernels kvbench_portable, kvbench_avx2, kvbench_avx512, kvbench_avx512_vnni,
+    kvbench_avx512_bf16;
 }
 
 namespace {
@@ -31,7 +32,11 @@ const Entry* table() {
 #endif
   static const Entry entries[] = {
 #if defined(KVBENCH_AVX512_BF16)
-      {"avx512_bf16", &kvbench_avx512_bf16, avx512 && __builtin_cpu_supports("avx512bf16")},
+      {"avx512_bf16", &kvbench_avx512_bf16,
+       avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16")},
+#endif
+#if defined(KVBENCH_AVX512_VNNI)
+      {"avx512_vnni", &kvbench_avx512_vnni, avx512 && __builtin_cpu_supports("avx512vnni")},
 #endif
 #if defined(KVBENCH_AVX512)
       {"avx512", &kvbench_avx512, avx512},

@@ -1,6 +1,6 @@
 // One instruction set's kernels. Compiled once for each, KVBENCH_TABLE naming the result.
 #include "append.h"
-#include "attention.h"
+#include "attend.h"
 #include "linear.h"
 #include "step.h"
 

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "append.h"
-#include "attention.h"
+#include "attend.h"
 #include "kernels.h"
 #include "linear.h"
 
