@@ -7,6 +7,8 @@ from made_scores import retrieval as made
 
 from kvbench.analysis import retrieval
 from kvbench.records.check import check_record
+from kvbench.records.store import write_lines
+from kvbench.report.frames import read_results
 from kvbench.report.tables import publish
 
 CELLS = [made("v1"), made("v2"), made("v5", losing=0.4)]
@@ -85,3 +87,11 @@ def test_without_v1_nothing_is_paired_and_the_table_says_so():
     table = retrieval.table(CELLS[1:])
     assert not any(row.get("judged") for row in table.rows)
     assert any("No v1" in note for note in table.notes)
+
+
+def test_a_library_reads_retrieval_as_a_frame(tmp_path):
+    write_lines(tmp_path / "results.jsonl", [cell | {"complete": True} for cell in CELLS])
+    frame = read_results(tmp_path / "results.jsonl").retrieval
+    assert len(frame) == 3 * (4 * 2 + 2) and len(frame.records) == 3
+    here = frame[(frame["cache"] == "int4") & (frame["task"] == retrieval.ALL)]
+    assert list(here["lost"]) == [18, 27] and set(frame["model"]) == {"smollm2"}

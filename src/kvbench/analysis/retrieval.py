@@ -32,17 +32,22 @@ def table(records: Sequence[Record]) -> Table:
 
 def rows(records: Sequence[Record]) -> list[Row]:
     """Each version's row for every task and length, and for all judged tasks of each length."""
-    cells = measured(records)
-    reference = next((cell for cell in cells if cell["version"] == REFERENCE), None)
-    found: list[Row] = []
-    for cell in records:
-        row = {"version": cell["version"]}
-        if is_error(cell):
-            found.append(row | {"error": cell["error"]})
-            continue
-        found += [row | pooled(cell, reference, [place]) for place in scores(cell)]
-        found += [row | pooled(cell, reference, judged(reference, n)) for n in cell["lengths"]]
-    return found
+    reference = reference_of(records)
+    return [row for cell in records for row in rows_of(cell, reference)]
+
+
+def reference_of(records: Sequence[Record]) -> Record | None:
+    """v1's cell among these; None where it was not measured."""
+    return next((cell for cell in measured(records) if cell["version"] == REFERENCE), None)
+
+
+def rows_of(cell: Record, reference: Record | None) -> list[Row]:
+    """The rows of one cell; of one that was not measured, why."""
+    row = {"version": cell["version"]}
+    if is_error(cell):
+        return [row | {"error": cell["error"]}]
+    found = [row | pooled(cell, reference, [place]) for place in scores(cell)]
+    return found + [row | pooled(cell, reference, judged(reference, n)) for n in cell["lengths"]]
 
 
 def scores(cell: Record, key: str = "scores") -> dict[Place, Record]:
@@ -166,7 +171,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         "against v1, by item, of the answer's log-probability less that of the likeliest "
         "distractor, nats."
     ]
-    reference = next((cell for cell in cells if cell["version"] == REFERENCE), None)
+    reference = reference_of(cells)
     if reference is None:
         return [*said, "No v1: nothing is paired or judged; add it to the key `versions`."]
     if found := floor(reference):
