@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stored import stored
 from test_generate import prompts, small_model
 from test_native_model import APART, cell_of, packed
 
@@ -17,11 +18,21 @@ from kvbench.models import gpt2, llama
 BOTH = pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 
 
+FORMATS = {
+    "k8v4": {"keys": "int8", "values": "int4", "dense_layers": [0]},
+    "fp8": {"keys": "fp8_e4m3", "values": "dense"},
+    "q8_0, groups": {"keys": "q8_0", "values": {"type": "int4", "group": 32, "scale_type": "fp16"}},
+}
+
+
 def caches(model, choice, name, batch, tokens=40):
     """The same cache twice: read by steps in many calls, and in one."""
     like = model.lm_head.weight
     many, one = (
-        with_native_attention(make(name, model.config, batch, tokens, like), choice.native)
+        with_native_attention(
+            make(FORMATS.get(name) or stored(name), model.config, batch, tokens, like),
+            choice.native,
+        )
         for _ in "ab"
     )
     assert native_step.bind(model, one, choice.native) is None
@@ -30,7 +41,7 @@ def caches(model, choice, name, batch, tokens=40):
 
 @BOTH
 @pytest.mark.parametrize("dtype", APART, ids=str)
-@pytest.mark.parametrize("cache_name", ["dense", "int8", "int4", "window"])
+@pytest.mark.parametrize("cache_name", ["dense", "int8", "int4", "window", *FORMATS])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_one_call_gives_the_logits_of_many(choice, arch, dtype, cache_name, batch):
     heads = {"n_kv_head": 1} if arch is llama else {}
@@ -47,7 +58,7 @@ def test_one_call_gives_the_logits_of_many(choice, arch, dtype, cache_name, batc
         moved = (ours.float() - theirs.float()).abs()
         if ours.dtype is torch.int8:
             assert moved.max() <= 1 and (moved > 0).float().mean() <= 2e-3 + 60 * APART[dtype] ** 2
-        elif ours.dtype is not torch.uint8:
+        elif ours.is_floating_point() and ours.itemsize > 1:
             assert moved.norm() <= apart * theirs.float().norm()
 
 
@@ -107,8 +118,10 @@ def test_rows_that_the_kernels_do_not_read_and_many_sequences_run_in_many_calls(
     model = small_model(n_head=4)  # heads of 16: an int4 row is too short
     pack(model, choice)
     like = model.lm_head.weight
-    cache = with_native_attention(make("int4", model.config, 2, 30, like), choice.native)
-    assert "do not read" in native_step.bind(model, cache, choice.native)
+    turned = {"keys": "int8", "values": "int8", "rotate": True}
+    for storage, reason in ((stored("int4"), "do not read"), (turned, "rotation of rows")):
+        cache = with_native_attention(make(storage, model.config, 2, 30, like), choice.native)
+        assert reason in native_step.bind(model, cache, choice.native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     model = packed(small_model(n_head=2, dtype=torch.bfloat16), choice)
     like = model.lm_head.weight
