@@ -200,9 +200,9 @@ def _shown(row: Row, record: Record) -> Row:
         "by others": {True: UNBEATEN, False: "beaten", None: "-"}[row[UNBEATEN]],
         "gate": row["gate"].partition(" by ")[0],
         "cache/token": words(row, "bytes"),
-        "prefill": words(row, "prefill"),
-        time: words(row, "time"),
         "perplexity": words(row, "quality"),
+        time: words(row, "time"),
+        "prefill": words(row, "prefill"),
     }
 
 
