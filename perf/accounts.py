@@ -32,7 +32,7 @@ def cache_bytes(settings: dict[str, Any]) -> dict[str, Any]:
             sizes = {key: value for key, value in shape.items() if key != "arch"}
             config = arch.Config(**sizes, owner=tuple(one.layer_owner))
             like = torch.empty(0, dtype=DTYPES[dtype])
-            cache = make(one.cache, config, batch, tokens, like)
+            cache = make(one.storage, config, batch, tokens, like)
             row = cache.layout(config.head_dim, like.itemsize)
             heads = costs.kv_heads(shape, one.layer_owner, batch)
             formula = heads * row.bytes(cache.capacity)

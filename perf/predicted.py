@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from kvbench import versions
 from kvbench.caches import layout_of, make
 from kvbench.costs import forward as costs
 from kvbench.costs.layer_map import owners
@@ -53,7 +54,7 @@ def launches(shape: dict[str, Any], batch: int) -> int:
 
 def step_bytes(shape: dict[str, Any], cache: str, batch: int, depth: int) -> int:
     """Compulsory bytes of one step after `depth` cached tokens."""
-    kept = layout_of(cache, costs.head_dim(shape), costs.ITEMSIZE[DTYPE])
+    kept = layout_of(versions.storage(cache), costs.head_dim(shape), costs.ITEMSIZE[DTYPE])
     owner = owners("own", shape["n_layer"])
     return costs.forward(shape, owner, DTYPE, batch, depth, 1, kept).bytes
 

@@ -24,6 +24,7 @@ from kvbench.plan.code_inputs import reachable
 from kvbench.plan.config import load_schema, resolve
 from kvbench.records.provenance import digest_files
 from kvbench.records.store import read_record
+from kvbench.versions import cache_module
 from perf.copied import ROOT, copy
 
 MARKS = ("SNAKEMAKE", "KVBENCH_")  # of whoever runs this
@@ -57,7 +58,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any]:
         "kvbench.bench.latency",
         "kvbench.kernels.cpu.library",
         "kvbench.engine.native_step",
-        f"kvbench.caches.{one.cache}",
+        f"kvbench.caches.{cache_module(one.version)}",
         f"kvbench.models.{one.model_config['arch']}",
     )
     weights, library = settings["weights"], settings["library"]

@@ -157,7 +157,7 @@ def once(setup: Setup, batch: int, depth: int) -> Callable[[], Any]:
 def cost(setup: Setup, batch: int, depth: int) -> costs.Cost:
     """FLOP and compulsory bytes of that step."""
     cell, config = setup.cell, setup.model.config
-    kept = layout_of(cell.cache, config.head_dim, costs.ITEMSIZE[cell.dtype])
+    kept = layout_of(cell.storage, config.head_dim, costs.ITEMSIZE[cell.dtype])
     return costs.forward(cell.model_config, cell.layer_owner, cell.dtype, batch, depth, 1, kept)
 
 

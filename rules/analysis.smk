@@ -2,8 +2,8 @@
 
 in    results/{study}/cells/{benchmark}_{preset}.jsonl, results/{study}/roofline/roofs.json
 out   results/{study}/verdicts/{preset}.json, results/{study}/controls/{preset}.json
-      results/{study}/gates/{preset}.json
-      results/{study}/tables/{verdicts,controls,depth,batch,attribution,retrieval,gates}_{preset}.md and .csv
+      results/{study}/gates/{preset}.json, results/{study}/tradeoff/{preset}.json
+      results/{study}/tables/{verdicts,controls,depth,batch,attribution,retrieval,gates,tradeoff}_{preset}.md and .csv
 """
 
 # Intervals that decide when to stop are looked at many times: words are read at a stricter level.
@@ -133,6 +133,31 @@ rule judge_quality:
         "../envs/figures.yaml"
     params:
         analysis={"module": "kvbench.analysis.gate_table", "margins": config["quality"]},
+    script:
+        "../scripts/analyse.py"
+
+
+rule join_tradeoff:
+    """Put bytes, time and quality of each version side by side, those first that no other beats."""
+    input:
+        code=code("analyse.py", "kvbench.analysis.tradeoff"),
+        cells=joined_cells,
+    output:
+        record="<results>/tradeoff/{preset}.json",
+        md="<results>/tables/tradeoff_{preset}.md",
+        csv=report(
+            "<results>/tables/tradeoff_{preset}.csv",
+            caption="../report/tradeoff.rst",
+            category="0 Answers",
+            labels={"model": "{preset}", "shows": "tradeoff", "as": "table"},
+        ),
+    log:
+        "<logs>/tradeoff/{preset}.log",
+    localrule: True
+    conda:
+        "../envs/figures.yaml"
+    params:
+        analysis={"module": "kvbench.analysis.tradeoff"},
     script:
         "../scripts/analyse.py"
 

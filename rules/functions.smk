@@ -63,6 +63,11 @@ def figure_inputs(wildcards):
     return targets.figure_inputs(config, wildcards.figure, wildcards.preset)
 
 
+def joined_cells(wildcards):
+    """What is put side by side in bytes, time and quality."""
+    return targets.joined_cells(config, wildcards.preset)
+
+
 def own_cells(wildcards):
     """Every cell of one benchmark and preset."""
     return targets.cell_paths(config, wildcards.benchmark)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from fake_gpu import Driver
 
+from kvbench import versions
 from kvbench.engine.backend import Choice
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels.cpu.build import ISAS, CompilerError, find_compiler, source_sha256
@@ -36,6 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gpu)
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def registry():
+    """The registry, which after a test is as it was before."""
+    tables = (versions.VERSIONS, versions.NAMES, versions.BY_NAME)
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        if table != kept:
+            table.clear()
+            table.update(kept)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_every_version_has_a_name_of_its_own_that_does_for_its_number():
     for version, name in versions.NAMES.items():
         assert versions.version_of(name) == versions.version_of(version) == version
         assert versions.get_version_config(name) == versions.get_version_config(version)
-        assert versions.cache_module(name) == versions.cache_module(version)
+        assert versions.storage(name) == versions.storage(version)
     with pytest.raises(ValueError, match="'int9'.*by name none, dense, int8"):
         versions.get_version_config("int9")
 

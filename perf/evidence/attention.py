@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from triton.runtime.errors import OutOfResources
 
+from kvbench import versions
 from kvbench.caches import layout_of, make
 from kvbench.engine.static_view import rows_of
 from kvbench.engine.tuning import COMPILERS, replay_us
@@ -55,7 +56,7 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
     K and V are read for `depth` tokens and the new one, which is written.
     """
     like = torch.zeros(1, dtype=torch.bfloat16, device=device)
-    cache = make(name, config, batch, depth + 1, like)
+    cache = make(versions.storage(name), config, batch, depth + 1, like)
     rows = torch.randn(batch, config.n_head, depth, config.head_dim, device=device).type_as(like)
     for layer in range(LAYERS):
         cache.update(layer, rows, rows)
@@ -83,7 +84,10 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
             continue  # too large a tile for this device
         times.append((us / LAYERS, asdict(setting)))
     us, fastest = min(times, key=lambda one: one[0])
-    kept, heads = layout_of(name, config.head_dim, like.itemsize), batch * config.n_head
+    kept, heads = (
+        layout_of(versions.storage(name), config.head_dim, like.itemsize),
+        batch * config.n_head,
+    )
     moved = heads * (kept.bytes(depth + 1) + kept.row)
     return {"us": us, "setting": fastest, "bytes": moved, "batch_size": batch, "depth": depth}
 

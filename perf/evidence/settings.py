@@ -87,7 +87,7 @@ def compiled(cell: Cell, path: str | None) -> str:
     """Compile all choices of the step, without the device's lock: nothing is measured."""
     cell_row = (cell.model_config, cell.layer_owner, cell.dtype, path, cell.seed, cell.device)
     model, tokens = build(*cell_row), min(SHALLOW, cell.depth + 1)
-    cache = make(cell.cache, model.config, cell.batch_size, tokens, model.lm_head.weight)
+    cache = make(cell.storage, model.config, cell.batch_size, tokens, model.lm_head.weight)
     token = torch.zeros(cache.batch, 1, dtype=torch.long, device=cache.device)
 
     def step(settings: Settings | None = None) -> FusedStep:

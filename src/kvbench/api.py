@@ -90,7 +90,8 @@ class LoadedModel:
         assert stored is not None  # of every model that `load` made
         layout = layout_of(stored, config.head_dim, self.model.lm_head.weight.itemsize)
         windows, tokens = config.windows or [0] * config.n_layer, config.block_size
-        kept = sum(layout.within(windows[i]).bytes(tokens) for i in config.owning_layers)
+        own = (layout.at(i, config.n_layer, windows[i]) for i in config.owning_layers)
+        kept = sum(one.bytes(tokens) for one in own)
         return round(config.n_kv_head * kept / tokens)
 
 

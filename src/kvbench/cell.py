@@ -38,7 +38,7 @@ class Cell:
     use_cache: bool
     kv_cache_quant: bool
     cross_layer_sharing: bool
-    cache: str  # module of kvbench.caches
+    cache: str  # what the storage is called; where it has no description, what is loaded
     layer_owner: list[int]  # of each layer: the layer whose K and V it reads
     pretrained: str  # preset
     model_config: dict[str, Any]
@@ -61,6 +61,7 @@ class Cell:
     timed: bool = True  # an untimed job shares the CPU with others like it
     whole_steps: bool = False  # whole steps are timed: they may be captured or compiled
     weights_variant: str | None = None  # how weights were fitted to the layer map
+    cache_format: dict[str, Any] = field(default_factory=dict)  # description of the cache
     fold: str | None = None  # rotation of kvbench.models.rotation
     T: int = 0  # tokens generated
     depth: int = 0  # tokens in the cache
@@ -96,6 +97,11 @@ class Cell:
         """The same cell with other settings."""
         return replace(self, **changes)
 
+    @property
+    def storage(self) -> str | dict[str, Any]:
+        """What `kvbench.caches.make` makes the cache of."""
+        return self.cache_format or self.cache
+
     def axes(self) -> dict[str, Any]:
         """Where the cell lies in its benchmark."""
         param = self.param()
@@ -120,6 +126,7 @@ class Cell:
             "weights": self.weights,
             "weights_variant": self.weights_variant,
             "cache": self.cache,
+            "cache_format": self.cache_format or None,
             "layer_owner": self.layer_owner,
         }
 

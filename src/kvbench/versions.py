@@ -1,10 +1,10 @@
 """The registry of versions: what each KV-cache optimisation is, as data.
 
-Standard library only, so that the Snakefile can read it. A version is one line here; one that needs
-its own storage adds a module under `kvbench/caches/` and names it in `cache`. Optional keys and
-what they default to: `cache` (from the flags), `layer_map` (from the flags), `weights_variant`
-(none: the preset's own weights), `fold` (none: a rotation of `kvbench.models.rotation` folded into
-weights). `NAMES` has what each version is called; a name does wherever a version's number does.
+Standard library only, so that the Snakefile can read it. A version is one line here; one that
+stores K and V otherwise names a line of FORMATS in `cache`, or a module under `kvbench/caches/`.
+Optional keys and what they default to: `cache` (from the flags), `layer_map` (from the flags),
+`weights_variant` (none: the preset's own weights). `NAMES` has what each version is called; a name
+does wherever a version's number does.
 
     python -m kvbench.versions      lists the registry
 """
@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kvbench.costs.description import Description
+from kvbench.costs.layer_map import label
 from kvbench.records.names import cache_names
 
 if TYPE_CHECKING:
@@ -34,9 +36,9 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "v6": {"description": "KV-cache + INT4, keys by channel", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_channel"},
     "v7": {"description": "KV-cache + INT8, keys by channel", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int8_channel"},
     "v8": {"description": "KV-cache + INT4 less the mean", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_centred"},
-    "v9": {"description": "KV-cache + INT4, rotated (Hadamard)", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_hadamard", "fold": "values"},
+    "v9": {"description": "KV-cache + INT4, rotated (Hadamard)", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "int4_hadamard"},
     "v10": {"description": "KV-cache + sliding window with sinks", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False, "cache": "window"},
-    "v11": {"description": "KV-cache + window with sinks, INT4 rotated", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "window_int4", "fold": "values"},
+    "v11": {"description": "KV-cache + window with sinks, INT4 rotated", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False, "cache": "window_int4"},
     # Sharing that works: the same cache and layer map as v3, and weights fitted to them.
     # See kvbench.inputs.share_kv.
     "v12": {"description": "KV-cache + sharing, trained with it", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": True, "weights_variant": "shared"},
@@ -47,7 +49,26 @@ VERSIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def _cache_module(line: dict[str, Any]) -> str:
+# What a version's `cache` is, as a description (`kvbench.costs.description`): types of keys and values.
+FORMATS: dict[str, dict[str, Any]] = {
+    "int8": {"keys": "int8", "values": "int8"},
+    "int4": {"keys": "int4", "values": "int4"},
+    "int4_channel": {"keys": {"type": "int4", "scale": "channel"}, "values": "int4"},
+    "int8_channel": {"keys": {"type": "int8", "scale": "channel"}, "values": "int8"},
+    "int4_centred": {"keys": "int4", "values": "int4", "centred": True},
+    "int4_hadamard": {"keys": "int4", "values": "int4", "rotate": "folded"},
+    "window": {"window": 252, "sinks": 4},
+    "window_int4": {
+        "keys": "int4",
+        "values": "int4",
+        "rotate": "folded",
+        "window": 252,
+        "sinks": 4,
+    },
+}
+
+
+def _cache_name(line: dict[str, Any]) -> str:
     if "cache" in line:
         return str(line["cache"])
     if not line["use_cache"]:
@@ -56,7 +77,7 @@ def _cache_module(line: dict[str, Any]) -> str:
 
 
 # version -> what it is called: dense, int8, int8-shared, ...
-NAMES = cache_names({v: {**line, "cache": _cache_module(line)} for v, line in VERSIONS.items()})
+NAMES = cache_names({v: {**line, "cache": _cache_name(line)} for v, line in VERSIONS.items()})
 BY_NAME = {name: version for version, name in NAMES.items()}
 
 
@@ -66,13 +87,33 @@ def add(version: str, cache: str, description: str) -> None:
     `cache` is what `kvbench.caches.cache_class` loads it by. Raises ValueError for a name that is
     taken by another.
     """
-    line = {"use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False}
-    whole = {"description": description, **line, "cache": cache}
+    _put(version, {"description": description, "cache": cache, "kv_cache_quant": False})
+
+
+def add_described(
+    version: str, described: Description, layer_map: str | list[int] | None = None
+) -> None:
+    """Put a described cache into the registry, under a name of its own. Raises ValueError."""
+    line: dict[str, Any] = {"description": f"KV-cache, {described.words()}", "cache": version}
+    line |= {"kv_cache_quant": described.quantised, "format": described.data()}
+    shares = layer_map not in (None, "own")
+    _put(version, line | ({"cross_layer_sharing": True, "layer_map": layer_map} if shares else {}))
+
+
+def _put(version: str, line: dict[str, Any]) -> None:
     known = VERSIONS.get(BY_NAME.get(version, version))
-    if known is not None and "." not in _cache_module(known):  # one from outside may be replaced
+    if known is not None and not known.get("added"):  # one from outside may be replaced
         raise ValueError(f"{version!r} is a version already: name the cache otherwise")
-    VERSIONS[version] = whole
+    VERSIONS[version] = {"use_cache": True, "cross_layer_sharing": False, "added": True, **line}
     NAMES[version] = BY_NAME[version] = version
+
+
+def same_as(described: Description) -> str | None:
+    """The version of the registry that stores so, without sharing layers, if there is one."""
+    if described == Description():
+        return "v1"
+    plain = (v for v, line in VERSIONS.items() if not line["cross_layer_sharing"])
+    return next((v for v in plain if format_of(v) == described), None)
 
 
 def version_of(name: str) -> str:
@@ -104,15 +145,40 @@ def get_cross_layer_sharing(version: str) -> bool:
     return bool(get_version_config(version)["cross_layer_sharing"])
 
 
+def cache_name(version: str) -> str:
+    """What the storage of this version's K and V is called: a format, a module, or a file."""
+    return _cache_name(get_version_config(version))
+
+
+def format_of(version: str) -> Description | None:
+    """What the version stores, as a description; None where a module of its own does."""
+    line = get_version_config(version)
+    given = line.get("format") or FORMATS.get(_cache_name(line))
+    return None if given is None else Description.of(given)
+
+
+def storage(version: str) -> str | dict[str, Any]:
+    """What `kvbench.caches.make` makes the version's cache of: a description, or a name."""
+    described = format_of(version)
+    return cache_name(version) if described is None else described.data()
+
+
 def cache_module(version: str) -> str:
-    """The module under `kvbench.caches` that stores this version's K and V."""
-    return _cache_module(get_version_config(version))
+    """The module under `kvbench.caches`, or the file, whose code stores this version's K and V."""
+    described = format_of(version)
+    return cache_name(version) if described is None else described.module
 
 
-def layer_map(version: str) -> str:
+def fold(version: str) -> str | None:
+    """The rotation of `kvbench.models.rotation` that is folded into the version's weights."""
+    described = format_of(version)
+    return None if described is None else described.fold
+
+
+def layer_map(version: str) -> str | list[int]:
     """The layer map, unless a study names another: `own` (every layer its own K/V), `pairs`, ..."""
     line = get_version_config(version)
-    return str(line.get("layer_map", "pairs" if line["cross_layer_sharing"] else "own"))
+    return line.get("layer_map", "pairs" if line["cross_layer_sharing"] else "own")
 
 
 def weights_variant(version: str) -> str | None:
@@ -147,9 +213,8 @@ def load_model_for_version(
     fitted = weights_variant(version) and shape.get("weights") != "random"
     if weights is None:
         weights = fitted_weights(version, preset) if fitted else own
-    fold = line.get("fold")
-    model = build(shape, layer_map(version), dtype, weights=weights, seed=seed, fold=fold)
-    model.storage = cache_module(version)
+    model = build(shape, layer_map(version), dtype, weights=weights, seed=seed, fold=fold(version))
+    model.storage = storage(version)
     return model, line
 
 
@@ -158,7 +223,7 @@ def fitted_weights(version: str, preset: str, folder: Path = WEIGHTS) -> str:
 
     Raises FileNotFoundError, with what makes it, where there is none, and ValueError for several.
     """
-    name = f"*.{weights_variant(version)}-{layer_map(version)}.safetensors"
+    name = f"*.{weights_variant(version)}-{label(layer_map(version))}.safetensors"
     found = sorted(map(str, (folder / preset).glob(name)))
     if not found:
         raise FileNotFoundError(
@@ -174,7 +239,7 @@ def fitted_weights(version: str, preset: str, folder: Path = WEIGHTS) -> str:
 def listing(markdown: bool = False) -> str:
     """The registry as a table, aligned for a terminal or in Markdown."""
     rows = [("version", "name", "layer map", "description")]
-    rows += [(v, NAMES[v], layer_map(v), VERSIONS[v]["description"]) for v in VERSIONS]
+    rows += [(v, NAMES[v], label(layer_map(v)), VERSIONS[v]["description"]) for v in VERSIONS]
     if markdown:
         rows.insert(1, ("---",) * 4)
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from stored import stored
 
-from kvbench.caches import BLOCK, causal_sdpa, layout_of, make
-from kvbench.caches.coded import folded_attention
+from kvbench.caches import BLOCK, layout_of, make
 from kvbench.costs.layer_map import owners
 from kvbench.kernels.reference import quantise_int8
 from kvbench.models.gpt2 import Config
@@ -13,7 +13,7 @@ from kvbench.models.gpt2 import Config
 def filled(name, layer_map="own", n_layer=5, tokens=70, batch=2, dtype=torch.bfloat16):
     owner = tuple(owners(layer_map, n_layer))
     config = Config(n_layer, n_head=3, n_embd=192, block_size=256, vocab_size=10, owner=owner)
-    cache = make(name, config, batch, tokens, torch.zeros(1, dtype=dtype))
+    cache = make(stored(name), config, batch, tokens, torch.zeros(1, dtype=dtype))
     for layer in config.owning_layers:
         cache.update(layer, *torch.randn(2, batch, 3, tokens, 64).to(dtype))
     cache.advance(tokens)
@@ -34,7 +34,9 @@ def test_bytes_are_the_closed_form_exactly(name, dtype, row, layer_map, owning):
 
 def test_int8_compression_depends_on_what_it_is_compared_with():
     for itemsize, times in ((2, 1.88), (4, 3.76)):
-        dense, int8 = (layout_of(name, 64, itemsize).bytes(100) for name in ("dense", "int8"))
+        dense, int8 = (
+            layout_of(stored(name), 64, itemsize).bytes(100) for name in ("dense", "int8")
+        )
         assert dense / int8 == pytest.approx(times, abs=0.01)
 
 
@@ -69,13 +71,3 @@ def test_a_row_s_codes_depend_on_no_other_row():
     codes, scale = quantise_int8(x)
     assert torch.equal(torch.cat([c for c, _ in one_by_one], 2), codes)
     assert torch.equal(torch.cat([s for _, s in one_by_one], 2), scale)
-
-
-@pytest.mark.parametrize("T", [1, 5, 300])
-@pytest.mark.parametrize("groups", [1, 3])
-def test_folded_attention_equals_attention_over_dequantised_rows(T, groups):
-    torch.manual_seed(T)
-    q = torch.randn(2, 2 * groups, T, 32)
-    (k, ks), (v, vs) = (quantise_int8(torch.randn(2, 2, 300, 32)) for _ in "kv")
-    expected = causal_sdpa(q, k * ks.unsqueeze(-1), v * vs.unsqueeze(-1))
-    torch.testing.assert_close(folded_attention(q, k, ks, v, vs), expected, rtol=1e-5, atol=1e-5)

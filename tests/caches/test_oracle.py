@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from stored import stored
 
 from kvbench.bench.quality.probes import SHORTEST
 from kvbench.caches import make
 from kvbench.models.gpt2 import Config
 from kvbench.plan import config_checks
 from kvbench.plan.config import ConfigError, load_schema, resolve
-from kvbench.versions import cache_module
+from kvbench.versions import storage
 
 VERSIONS = [f"v{n}" for n in (0, 1, 2, 5, 6, 7, 8, 9, 10, 11)]  # each cache once
 
@@ -94,7 +95,7 @@ def test_a_cache_gives_what_the_page_says(name, tokens, at_once):
     k[:, :, 5] = 1  # and one of equal values
     v[0, tokens // 2] = 0
     shape = {"n_layer": 1, "n_head": HEADS, "n_embd": HEADS * HS, "block_size": 512}
-    cache = make(name, Config(**shape, vocab_size=9), 1, tokens, torch.zeros(1))
+    cache = make(stored(name), Config(**shape, vocab_size=9), 1, tokens, torch.zeros(1))
     cuts = [0, tokens - 1, tokens] if at_once and tokens > 1 else range(tokens + 1)
     for begin, end in zip(cuts, [*cuts][1:], strict=False):
         part = [torch.from_numpy(x[None, :, begin:end]) for x in (k, v, q)]
@@ -117,7 +118,7 @@ def test_a_head_size_is_refused_at_planning_or_held(version, size):
     except ConfigError as refusal:
         assert "whose cache cannot hold rows" in str(refusal)
         return
-    cache = make(cache_module(version), Config(**model), 1, 130, torch.zeros(1))
+    cache = make(storage(version), Config(**model), 1, 130, torch.zeros(1))
     for _ in range(130):
         k, v, q = torch.randn(3, 1, 2, 1, size)
         cache.update(0, k, v)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stored import stored
 from torch.utils.flop_counter import FlopCounterMode
 
 from kvbench.caches import layout_of, make
@@ -97,13 +98,13 @@ def test_the_turns_of_rotated_rows_are_counted(turned, arch):
     counted, modelled = {}, {}
     for name in ("int4", turned):
         model = build(shape, dtype="float32", device="cpu")
-        cache = make(name, model.config, 2, 20, model.lm_head.weight)
+        cache = make(stored(name), model.config, 2, 20, model.lm_head.weight)
         idx = torch.zeros(2, 9, dtype=torch.long)
         model(idx[:, :8], cache)
         with FlopCounterMode(display=False) as counter:
             model(idx[:, 8:], cache)
         counted[name] = counter.get_total_flops()
-        kept = layout_of(name, size, 4)
+        kept = layout_of(stored(name), size, 4)
         modelled[name] = costs.forward(shape, range(3), "float32", 2, 8, 1, kept).flop
     more = modelled[turned] - modelled["int4"]
     rows = 3 * (shape["n_head"] + shape.get("n_kv_head", shape["n_head"]))

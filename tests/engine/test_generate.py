@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stored import stored
 
 from kvbench.caches import make
 from kvbench.costs.layer_map import owners
@@ -24,7 +25,9 @@ def small_model(layer_map="own", n_layer=3, dtype=torch.float32, arch=gpt2, **la
 
 
 def run(model, cache_name, prompt, n, pick=greedy):
-    cache = make(cache_name, model.config, len(prompt), prompt.size(1) + n, model.lm_head.weight)
+    cache = make(
+        stored(cache_name), model.config, len(prompt), prompt.size(1) + n, model.lm_head.weight
+    )
     return generate(model, prompt, n, cache, pick)
 
 
@@ -70,7 +73,7 @@ def test_a_cached_version_equals_its_uncached_reference(arch, cache_name, layer_
     model = small_model(layer_map, arch=arch)
     prompt = prompts(2, 7)
     cached = run(model, cache_name, prompt, 45)
-    cache = make(cache_name, model.config, 2, 48, model.lm_head.weight)
+    cache = make(stored(cache_name), model.config, 2, 48, model.lm_head.weight)
     assert torch.equal(cached, generate(model, prompt, 45, Forgetful(cache)))
 
 
@@ -79,9 +82,9 @@ def test_a_cached_version_equals_its_uncached_reference(arch, cache_name, layer_
 def test_chunked_prefill_gives_the_logits_of_one_forward(arch, cache_name):
     model = small_model("pairs", arch=arch)
     tokens = prompts(2, 20)
-    whole = make(cache_name, model.config, 2, 20, model.lm_head.weight)
+    whole = make(stored(cache_name), model.config, 2, 20, model.lm_head.weight)
     expected = model(tokens, whole, last_only=False)
-    chunked = make(cache_name, model.config, 2, 20, model.lm_head.weight)
+    chunked = make(stored(cache_name), model.config, 2, 20, model.lm_head.weight)
     parts = [model(part, chunked, last_only=False) for part in tokens.split([1, 7, 4, 8], 1)]
     torch.testing.assert_close(torch.cat(parts, 1), expected, rtol=1e-5, atol=1e-5)
 

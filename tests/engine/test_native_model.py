@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from stored import stored
 from test_generate import prompts, run, small_model
 from torch.nn import functional as F
 
@@ -50,7 +51,7 @@ def packed(model, choice):
 def native_run(model, choice, cache_name, prompt, n):
     tokens, like = prompt.size(1) + n, model.lm_head.weight
     cache = with_native_attention(
-        make(cache_name, model.config, len(prompt), tokens, like), choice.native
+        make(stored(cache_name), model.config, len(prompt), tokens, like), choice.native
     )
     return cache, generate(model, prompt, n, cache)
 
@@ -85,8 +86,8 @@ def test_logits_of_every_step_are_the_plain_model_s(choice, arch, dtype, cache_n
     plain, tokens = small_model("pairs", 3, dtype, arch), prompts(2, 30)
     model = packed(plain, choice)
     like = plain.lm_head.weight
-    theirs = make(cache_name, plain.config, 2, 30, like)
-    ours = with_native_attention(make(cache_name, plain.config, 2, 30, like), choice.native)
+    theirs = make(stored(cache_name), plain.config, 2, 30, like)
+    ours = with_native_attention(make(stored(cache_name), plain.config, 2, 30, like), choice.native)
     for part in tokens.split([9, 1, 1, 4, *[1] * 15], 1):  # prefill, decode, chunks
         found, expected = model(part, ours).float(), plain(part, theirs).float()
         assert (found - expected).norm() <= apart * expected.norm()
@@ -194,7 +195,7 @@ def test_bfloat16_rows_are_widened_where_torch_alone_reads_them():
     for part in tokens.split([140, *[1] * 10], 1):
         found, expected = plain(part, ours).float(), plain(part, theirs).float()
         assert (found - expected).norm() <= APART[torch.bfloat16] * expected.norm()
-    coded = make("int8", plain.config, 2, 150, like)
+    coded = make(stored("int8"), plain.config, 2, 150, like)
     assert with_fast_attention(coded, alone) is coded and not PLAIN.widened
 
 

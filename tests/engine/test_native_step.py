@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stored import stored
 from test_generate import prompts, small_model
 from test_native_model import APART, cell_of, packed
 
@@ -21,7 +22,7 @@ def caches(model, choice, name, batch, tokens=40):
     """The same cache twice: read by steps in many calls, and in one."""
     like = model.lm_head.weight
     many, one = (
-        with_native_attention(make(name, model.config, batch, tokens, like), choice.native)
+        with_native_attention(make(stored(name), model.config, batch, tokens, like), choice.native)
         for _ in "ab"
     )
     assert native_step.bind(model, one, choice.native) is None
@@ -107,13 +108,15 @@ def test_rows_that_the_kernels_do_not_read_and_many_sequences_run_in_many_calls(
     model = small_model(n_head=4)  # heads of 16: an int4 row is too short
     pack(model, choice)
     like = model.lm_head.weight
-    cache = with_native_attention(make("int4", model.config, 2, 30, like), choice.native)
+    cache = with_native_attention(make(stored("int4"), model.config, 2, 30, like), choice.native)
     assert "do not read" in native_step.bind(model, cache, choice.native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     model = packed(small_model(n_head=2, dtype=torch.bfloat16), choice)
     like = model.lm_head.weight
     for batch, reason in ((FEW, None), (FEW + 1, "matrix units")):
-        cache = with_native_attention(make("dense", model.config, batch, 8, like), choice.native)
+        cache = with_native_attention(
+            make(stored("dense"), model.config, batch, 8, like), choice.native
+        )
         said = native_step.bind(model, cache, choice.native)
         assert said is None if reason is None else reason in said
 

@@ -5,6 +5,7 @@ Capturing needs CUDA; the step that is captured does not, and is what most of th
 
 import pytest
 import torch
+from stored import stored
 from torch.profiler import ProfilerActivity, profile
 
 from kvbench.bench import latency, roofline
@@ -30,7 +31,7 @@ def setting(shape=GPT2, name="dense", layer_map="own", B=2, tokens=80, dtype="fl
     """A model, an empty cache and a prompt of 7 tokens."""
     model = build(shape, layer_map, dtype, seed=3, device=DEVICE)
     prompt = torch.randint(101, (B, 7), generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    return model, make(name, model.config, B, tokens, model.lm_head.weight), prompt
+    return model, make(stored(name), model.config, B, tokens, model.lm_head.weight), prompt
 
 
 @pytest.mark.parametrize("name", CACHES[:2])

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from stored import stored
 from tiny_models import FAMILIES
 
 from kvbench import versions
@@ -27,7 +28,7 @@ from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
 
 EVERY = pytest.mark.parametrize("family", FAMILIES)
-CACHES = dict.fromkeys(versions.cache_module(version) for version in versions.VERSIONS)
+CACHES = dict.fromkeys(versions.cache_name(version) for version in versions.VERSIONS)
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +110,9 @@ def test_a_cached_model_continues_as_the_uncached_one(family, layer_map, directo
 @pytest.mark.parametrize("family", ["gemma3", "mistral, windows", "llama, yarn, tied, head of 80"])
 def test_every_cache_decodes_what_one_forward_computes(family, name, models):
     _, model = models[family]
-    ids, cache = some_tokens(1, 90), make(name, model.config, 1, 90, model.lm_head.weight)
+    ids, cache = some_tokens(1, 90), make(stored(name), model.config, 1, 90, model.lm_head.weight)
     with torch.inference_mode():
-        one = cached_logits(model, name, ids)
+        one = cached_logits(model, stored(name), ids)
         steps = [model(ids[:, :70], cache)]
         steps += [model(ids[:, i : i + 1], cache) for i in range(70, 90)]
     # Codes may differ where a sum was rounded the other way.
@@ -142,9 +143,9 @@ def test_windows_bound_what_is_kept_and_read(models):
 def test_a_step_of_one_shape_serves_every_depth(family, name, models):
     _, model = models[family]
     ids, like = some_tokens(2, 12), model.lm_head.weight
-    cache = make(name, model.config, 2, 40, like)
+    cache = make(stored(name), model.config, 2, 40, like)
     step = StaticStep(model, cache, lambda logits: logits.argmax(-1, keepdim=True))
-    expected = generate(model, ids, 25, make(name, model.config, 2, 40, like))
+    expected = generate(model, ids, 25, make(stored(name), model.config, 2, 40, like))
     assert torch.equal(step.generate(ids, 25), expected)
 
 
@@ -161,8 +162,8 @@ def test_native_kernels_take_every_head_size(family, name, directories, models, 
     packed = build(shape, "own", "float32", directories[family], device="cpu")
     pack(packed, choice)
     like = model.lm_head.weight
-    expected = make(name, model.config, 1, 40, like)
-    fast = with_fast_attention(make(name, model.config, 1, 40, like), choice)
+    expected = make(stored(name), model.config, 1, 40, like)
+    fast = with_fast_attention(make(stored(name), model.config, 1, 40, like), choice)
     with torch.inference_mode():
         model(ids, expected), packed(ids, fast)
         for token in some_tokens(1, 40)[0, 12:]:
@@ -182,7 +183,7 @@ def test_layers_that_share_k_v_in_the_model_read_the_last_of_their_kind(tmp_path
     assert sum(costs.n_params(shape, owners_in("own", shape)).values()) == counted
     ids = some_tokens(1, 11)
     found = [
-        generate(model, ids, 20, make(name, model.config, 1, 31, model.lm_head.weight))
+        generate(model, ids, 20, make(stored(name), model.config, 1, 31, model.lm_head.weight))
         for name in ("none", "dense")
     ]
     assert torch.equal(*found)
@@ -293,8 +294,8 @@ def test_an_exported_directory_is_read_back_to_the_bit(family, directories, mode
     assert len(list((tmp_path / "again").glob("*.safetensors"))) > 3
     assert read_shape(tmp_path / "again/config.json") == shape
     theirs = hf_files.tensors(directories[family])
-    for name, stored in hf_files.tensors(tmp_path / "again").items():
-        assert stored.name == theirs[name].name and stored.size == theirs[name].size
+    for name, tensor in hf_files.tensors(tmp_path / "again").items():
+        assert tensor.name == theirs[name].name and tensor.size == theirs[name].size
     again = build(shape, "own", "float32", tmp_path / "again", device="cpu").state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
 

@@ -213,6 +213,11 @@ def test_a_figure_of_two_benchmarks_is_listed_where_both_measure(presets, qualit
     files = targets.every_figure(config)
     joined = {p for p in (*presets, *quality) if f"<results>/figures/tradeoff_{p}.svg" in files}
     assert joined == listed
+    tables = targets.every_table(config)
+    assert {p for p in (*presets, *quality) if f"<results>/tables/tradeoff_{p}.md" in tables} == (
+        listed
+    )
+    assert (targets.TRADEOFF.format(preset="nano") in targets.page_records(config)) == bool(listed)
     assert "<results>/figures/latency_gpt2.svg" in files
     assert all(f"<results>/figures/perplexity_{p}.png" in files for p in [*listed, *quality])
     assert targets.every_figure(config, "vram") == [

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from project import ROOT
 from studies import PUBLISHED, published, study
 
+from kvbench.analysis import tradeoff
 from kvbench.analysis.sentences import SPEED
 from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
@@ -351,6 +353,21 @@ def test_the_page_is_made_from_gathered_cells_without_their_samples(tmp_path):
     cells = sorted(read.cells, key=lambda cell: paths.index(cell[0]))
     again = Study("made", cells, made.verdicts, made.roofs, made.gates)
     assert html.render(again) == html.render(made)
+
+
+def test_the_choice_is_a_card_where_time_and_quality_are_of_one_model():
+    timed = [r for r in published().records if r["pretrained"] == "gpt2"]
+    scored = [r | {"pretrained": "gpt2"} for r in published("quality").records]
+    made = study([*timed, *scored])
+    joined = tradeoff.judge([*timed, *scored, *made.gates])
+    text = html.render(replace(made, joined=[joined]))
+    assert "Which should I choose?" in text and "nothing beats int8: 12.2 kB a token" in text
+    assert "Which should I choose?" not in html.render(published())
+
+
+def test_the_table_has_the_word_of_the_gates_below_the_change():
+    text = html.render(published("quality"))
+    assert "<small>PASS</small>" in text and "<small>FAIL by perplexity ratio</small>" in text
 
 
 def test_equal_records_give_equal_bytes():

@@ -25,14 +25,11 @@ device: cpu
 prompt_length: 4
 replicates: 2
 """
+DESCRIBED = STORAGES - {"none", "dense"}
 # Modules of caches/ that storages share -> the storages that import them.
 SHARED_CACHES = {
-    "coded": {storage for storage in STORAGES if storage.startswith(("int", "window_int"))},
     "rows": STORAGES - {"none"},
-    "channel": {"int4_channel", "int8_channel"},
-    "dense": {"window", "window_int4"},
-    "int4_hadamard": {"window_int4"},
-    "window": {"window_int4"},
+    **dict.fromkeys(("attending", "by_layer", "codecs", "coded"), DESCRIBED),
 }
 COMPARED_THROUGH = {"none", "dense", "rows"}  # by every perplexity cell
 SCORED = STORAGES - {"none"}  # v0's perplexity has v1's listing: it loads the same modules

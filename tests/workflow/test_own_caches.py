@@ -28,17 +28,6 @@ from kvbench.caches.int8 import KVCache  # noqa: F401
 CELL = "results/own/vram/custom/mine/B1/T4.json"
 
 
-@pytest.fixture
-def registry():
-    """The registry, which afterwards is as it was before."""
-    tables = (versions.VERSIONS, versions.NAMES, versions.BY_NAME)
-    before = [dict(table) for table in tables]
-    yield
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = copy(tmp_path_factory.mktemp("own"))
@@ -82,13 +71,13 @@ def given(**caches):
         ({"mine": {}}, "'caches.mine'"),
     ],
 )
-def test_what_names_no_cache_is_refused(registry, caches, words):
+def test_what_names_no_cache_is_refused(caches, words):
     with pytest.raises(ConfigError, match=words.replace("(", "[(]")):
         own_caches.register(given(**caches))
         resolve(given(**caches), load_schema())
 
 
-def test_a_package_brings_its_own_by_an_entry_point(registry, monkeypatch, tmp_path):
+def test_a_package_brings_its_own_by_an_entry_point(monkeypatch, tmp_path):
     package = tmp_path / "turbo"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -107,4 +96,4 @@ def test_a_package_brings_its_own_by_an_entry_point(registry, monkeypatch, tmp_p
     assert resolve({"versions": ["dense", "turbo"]}, load_schema())["versions"] == ["v1", "turbo"]
     assert own_caches.source("turbo.cache:Turbo") == str(package / "cache.py")
     model, _ = versions.load_model_for_version("turbo", "nano", "float32")
-    assert type(model.new_cache(1, 8)).__module__ == "kvbench.caches.int8"
+    assert type(model.new_cache(1, 8)).__module__ == "kvbench.caches.coded"

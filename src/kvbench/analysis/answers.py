@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kvbench.analysis import tradeoff
 from kvbench.analysis.gates import DEFAULTS, SCORED, gates_of
 from kvbench.analysis.gates import judge as judge_quality
-from kvbench.analysis.quality_answers import quality_section, retrieval_section
+from kvbench.analysis.quality_answers import (
+    choice_section,
+    quality_section,
+    retrieval_section,
+)
 from kvbench.analysis.rounds import pairs
 from kvbench.analysis.sentences import (
     MEMORY,
@@ -49,11 +54,13 @@ def of_study(folder: str | Path, since: float = 0.0) -> list[Section]:
 
     verdicts = new(written("verdicts", "*.json"))
     read = new(written("cells", "vram_*.jsonl", "perplexity_*.jsonl"))
-    gates = [read_record(path) for path in written("gates", "*.json")]
+    gates, joined = (
+        [read_record(path) for path in written(kind, "*.json")] for kind in ("gates", "tradeoff")
+    )
     read += written("cells", "latency_*.jsonl", "decode_*.jsonl") if verdicts else []
     records = [cell for _, cell in each_cell(map(str, read))]
     closed = not written("cells", "vram_*.jsonl")
-    return sections([read_record(path) for path in verdicts], records, closed, gates)
+    return sections([read_record(path) for path in verdicts], records, closed, gates, joined)
 
 
 def ending(folder: str | Path, since: float = 0.0) -> str:
@@ -86,7 +93,12 @@ def of_records(records: Iterable[Record], margin: float) -> list[Section]:
     verdicts = [judge(here, margin) for here in by(timed, "pretrained").values()]
     scored = [cell for cell in cells if cell["benchmark_name"] in SCORED]
     kept = [judge_quality(here, DEFAULTS) for here in by(scored, "pretrained").values()]
-    return sections(verdicts, cells, gates=kept)
+    both = [
+        tradeoff.judge([*here, *(record for record in kept if record["pretrained"] == preset)])
+        for preset, here in by(cells, "pretrained").items()
+        if {"perplexity"} < {cell["benchmark_name"] for cell in here} & {"perplexity", *TIMED}
+    ]
+    return sections(verdicts, cells, gates=kept, joined=both)
 
 
 def sections(
@@ -94,16 +106,19 @@ def sections(
     cells: Sequence[Record],
     closed_form: bool = True,
     gates: Sequence[Record] = (),
+    joined: Sequence[Record] = (),
 ) -> list[Section]:
-    """Each question that these records answer, speed first, one section a preset.
+    """Each question that these records answer, the choice first, one section a preset.
 
     `verdicts` are records of `kvbench.analysis.verdicts.judge`, `gates` of that of
-    `kvbench.analysis.gates`, `cells` all cells of the study:
+    `kvbench.analysis.gates`, `joined` of that of `kvbench.analysis.tradeoff`, `cells` all cells of
+    the study:
     timed ones give names and noise, those of memory and perplexity their own sections. Speed is
     that of the largest batch and T, and of the largest batch and depth; memory likewise, which by
     default is the closed form of the timed cells where nothing was weighed.
     """
-    found = [
+    found = [choice_section(record) for record in joined]
+    found += [
         speed_section(record, of_preset(cells, record["pretrained"], *TIMED), axis)
         for record in verdicts
         for axis in ("T", "depth")

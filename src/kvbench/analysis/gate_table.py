@@ -28,6 +28,13 @@ def table(records: Sequence[Record], margins: Mapping[str, float | None]) -> Tab
     return Table(title, record["rows"], notes(record, records), records, record, shown)
 
 
+def said_of(record: Record | None, version: str, key: str) -> str:
+    """A version's word by one gate; "" without one."""
+    rows = (record or {}).get("rows", [])
+    own = (row["word"] for row in rows if (row["version"], row["gate"]) == (version, key))
+    return str(next(own, ""))
+
+
 def said(record: Record | None, version: str) -> str:
     """A version's word, and the gates that it is read from where it is not PASS; "" without one."""
     word = (record or {}).get("versions", {}).get(version)
@@ -79,8 +86,8 @@ def _shown(row: Row) -> Row:
     beyond = row.get("corrupted_beyond")
     return {
         "version": row["version"],
-        "gate": f"{GATES[key].name} <= {_margin(row['margin'], key)}",
-        "value": _spoken(row),
+        "gate": f"{GATES[key].short} <= {_margin(row['margin'], key)}",
+        "value": _number(row["value"], key) if row["version"] == REFERENCE else _spoken(row),
         "word": row["word"],
         "v1": None if floor is None else _number(floor, key),
         "corrupted": _number(corrupted, key) if corrupted is not None else "none" * bool(beyond),

@@ -25,13 +25,14 @@ LEVEL = 0.95  # of the intervals
 
 @dataclass(frozen=True)
 class Gate:
-    """One margin: its configuration key, what it bounds, and the value that is no change at all.
+    """One margin: what it bounds, in full and for a narrow column, and the value of no change.
 
     `part` names the figure among those that are paired with v1, `value` its key there, and
     `windows` what a record has for every window; both are empty for retrieval.
     """
 
     name: str
+    short: str
     part: str
     value: str = "mean"
     windows: str = ""
@@ -40,10 +41,12 @@ class Gate:
 
 
 GATES = {
-    "max_ppl_ratio": Gate("perplexity ratio", "perplexity_ratio", "ratio", "delta_nll", 1.0),
-    "max_kl": Gate("KL", "kl", windows="kl"),
-    "max_flips": Gate("flips", "flips", windows="flips", percent=True),
-    "max_retrieval_lost": Gate("retrieval lost", "", percent=True),
+    "max_ppl_ratio": Gate(
+        "perplexity ratio", "ratio", "perplexity_ratio", "ratio", "delta_nll", 1.0
+    ),
+    "max_kl": Gate("KL", "KL", "kl", windows="kl"),
+    "max_flips": Gate("flips", "flips", "flips", windows="flips", percent=True),
+    "max_retrieval_lost": Gate("retrieval lost", "lost", "", percent=True),
 }
 # What a study asks for where it does not say: the defaults of config/schema.yaml.
 DEFAULTS: dict[str, float | None] = {

@@ -7,15 +7,43 @@ from collections.abc import Sequence
 from kvbench.analysis import gate_table
 from kvbench.analysis.gates import REFERENCE
 from kvbench.analysis.sentences import (
+    CHOICE,
     QUALITY,
+    Answer,
     Section,
     quality_sentence,
     retrieval_sentence,
     with_gate,
 )
+from kvbench.analysis.tradeoff import UNBEATEN, words
 from kvbench.records.names import cache_names
 from kvbench.records.record import Record, is_error, measured
 from kvbench.stats.digits import short
+
+SAID = {"bytes": "a token", "prefill": "prefill", "time": "a token", "quality": "perplexity"}
+
+
+def choice_section(record: Record) -> Section | None:
+    """What stands where no other version beats it, in bytes, time and quality together."""
+    best = [row for row in record["rows"] if row[UNBEATEN]]
+    names = record["names"]
+    if not best:
+        return None
+    answers = []
+    for row in best:
+        parts = [f"{text} {what}" for key, what in SAID.items() if (text := words(row, key))]
+        text = ", ".join([*parts, *([row["gate"]] if row["gate"] else [])])
+        name = names.get(row["version"], row["version"])
+        answers.append(
+            Answer(
+                CHOICE, row["version"], name, REFERENCE, names.get(REFERENCE, REFERENCE),
+                UNBEATEN, None, None, None, None, f"nothing beats {name}: {text}", row, row["gate"],
+            )
+        )  # fmt: skip
+    beaten = [names.get(r["version"], r["version"]) for r in record["rows"] if r[UNBEATEN] is False]
+    about = f"in {', '.join(record['axes'])} together, time at {record['place']}"
+    about += f"; beaten: {', '.join(beaten)}" if beaten else ""
+    return Section(CHOICE, record["pretrained"], about, answers)
 
 
 def quality_section(cells: Sequence[Record], gates: Record | None = None) -> Section | None:
@@ -45,7 +73,8 @@ def retrieval_section(cells: Sequence[Record], gates: Record | None = None) -> S
     others = [cell for cell in scored if cell["version"] not in (REFERENCE, "v0")]
     if reference is None or not others:
         return None
-    answers = [with_gate(retrieval_sentence(cell, reference, names), gates) for cell in others]
+    key = "max_retrieval_lost"
+    answers = [with_gate(retrieval_sentence(cell, reference, names), gates, key) for cell in others]
     lengths = ", ".join(map(str, reference["lengths"]))
     about = f"retrieval, {reference['items']} items a task of {lengths} tokens"
     return Section(QUALITY, reference["pretrained"], about, answers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from kvbench.analysis import retrieval
-from kvbench.analysis.gate_table import said
+from kvbench.analysis.gate_table import said, said_of
 from kvbench.analysis.gates import LEVEL
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
@@ -14,7 +14,7 @@ from kvbench.records.record import Record, is_error
 from kvbench.stats.decisions import EQUIVALENT, FASTER, SLOWER
 from kvbench.stats.digits import short, size, spoken
 
-SPEED, MEMORY, QUALITY = "speed", "memory", "quality"
+SPEED, MEMORY, QUALITY, CHOICE = "speed", "memory", "quality", "choice"
 SMALLER, LARGER, EQUAL = "smaller", "larger", "equal"
 HIGHER, LOWER, UNCHANGED, NOT_SHOWN = "higher", "lower", "unchanged", "not shown"
 LOSES = "loses"
@@ -26,7 +26,8 @@ class Answer:
     """What is said of one version against its baseline.
 
     `value` is, by question, the speed-up (above 1 is faster), how many times smaller the cache is,
-    or the ratio of perplexities (below 1 is better); `low` and `high` are its interval at `level`,
+    the ratio of perplexities (below 1 is better) or the share of items lost, and None of the
+    choice; `low` and `high` are its interval at `level`,
     None where there is none. `word` is the verdict's, or one of this module; None where nothing was
     measured. `row` is what the sentence was written from: a row of verdicts, or a cell.
     """
@@ -179,7 +180,7 @@ def retrieval_sentence(cell: Record, reference: Record, names: Mapping[str, str]
     )  # fmt: skip
 
 
-def with_gate(answer: Answer, gates: Record | None) -> Answer:
-    """An answer on quality that also says the word of the gates."""
-    gate = said(gates, answer.version)
+def with_gate(answer: Answer, gates: Record | None, key: str = "") -> Answer:
+    """An answer on quality that also says the word of all gates, or of the one of a `key`."""
+    gate = said_of(gates, answer.version, key) if key else said(gates, answer.version)
     return replace(answer, gate=gate, text=f"{answer.text}; {gate}") if gate else answer

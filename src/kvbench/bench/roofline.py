@@ -142,7 +142,7 @@ def cell_cost(cell: Cell) -> costs.Cost:
     """The cost model of the cell's phase. Without a cache a step is a forward over P + 1 tokens."""
     shape, dtype = cell.model_config, cell.dtype
     itemsize = costs.ITEMSIZE[dtype]
-    kept = layout_of(cell.cache, costs.head_dim(shape), itemsize)
+    kept = layout_of(cell.storage, costs.head_dim(shape), itemsize)
     P, decode = cell.P, cell.phase == "decode"
     depth, T = (P, 1) if decode and kept.row else (0, P + decode)
     return costs.forward(shape, cell.layer_owner, dtype, cell.batch_size, depth, T, kept)

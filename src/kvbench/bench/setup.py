@@ -17,8 +17,9 @@ from torch import Tensor
 
 from kvbench.bench.meters import machine
 from kvbench.bench.meters.peak_memory import reserved, tensor_bytes
-from kvbench.caches import Cache, layout_of, make, sdpa_backend
+from kvbench.caches import Cache, layout_of, sdpa_backend
 from kvbench.cell import Cell
+from kvbench.costs.description import Description
 from kvbench.costs.forward import ITEMSIZE, head_dim, kept_bytes, weight_bytes
 from kvbench.engine.backend import NATIVE_STEP, PLAIN, Choice, settle
 from kvbench.engine.fast_cache import decode_kernel, with_fast_attention
@@ -58,9 +59,7 @@ class Setup:
 
     def cache(self, tokens: int, batch: int | None = None) -> Cache:
         """The version's cache, empty, with room for `tokens` tokens."""
-        like = self.model.lm_head.weight
-        batch = batch or len(self.prompt)
-        cache = make(self.cell.cache, self.model.config, batch, tokens, like)
+        cache = self.model.cache_of(self.cell.storage, batch or len(self.prompt), tokens)
         cache = with_fast_attention(cache, self.choice)
         if self.choice.execution == "step":
             assert self.choice.native is not None
@@ -132,6 +131,7 @@ class Setup:
             **cache_bytes(self.cell),
             **self.choice.facts(),
             "decode_attention": self.decode_attention,
+            "decode_kernels": decode_kernels(self.cell, self.decode_attention),
             "sdpa_backend": self.sdpa(),
             **self.prepared_s,
             **({"kernel_settings": self.kernel_settings} if self.kernel_settings else {}),
@@ -141,13 +141,27 @@ class Setup:
         }
 
 
+def decode_kernels(cell: Cell, kernel: str | None) -> dict[str, str] | None:
+    """Whose kernels read keys, and values, in a decode step, and in which format.
+
+    None where no step reads a cache, or its format is not described.
+    """
+    if kernel is None or not (cell.cache_format or cell.cache == "dense"):
+        return None
+    described = Description.of(cell.cache_format)
+    layers = ", ".join(map(str, described.dense_layers))
+    apart = f"; dense in layers {layers}" if layers else ""
+    parts = {"keys": described.keys, "values": described.values}
+    return {name: f"{kernel} {part.word()}{apart}" for name, part in parts.items()}
+
+
 def cache_bytes(cell: Cell) -> dict[str, Any]:
     """Cache bytes per token of one sequence, scales and all, as filled as the cell fills it.
 
     Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.
     """
     shape, tokens = cell.model_config, cell.max_cached_tokens()
-    layout = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
+    layout = layout_of(cell.storage, head_dim(shape), ITEMSIZE[cell.dtype])
     per_token = round(kept_bytes(shape, cell.layer_owner, 1, layout, tokens) / tokens)
     return {"cache_bytes_per_token": per_token, "cache_layout": asdict(layout)}
 
@@ -155,7 +169,7 @@ def cache_bytes(cell: Cell) -> dict[str, Any]:
 def least_bytes(cell: Cell) -> tuple[int, int]:
     """Bytes of a cell's weights, and of its cache as filled as the cell fills it."""
     shape, owner = cell.model_config, cell.layer_owner
-    kept = layout_of(cell.cache, head_dim(shape), ITEMSIZE[cell.dtype])
+    kept = layout_of(cell.storage, head_dim(shape), ITEMSIZE[cell.dtype])
     cache = kept_bytes(shape, owner, cell.batch_size, kept, cell.max_cached_tokens())
     return weight_bytes(shape, owner, cell.dtype), cache
 

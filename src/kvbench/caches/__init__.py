@@ -11,7 +11,7 @@ import functools
 import importlib
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend
 
+from kvbench.costs.description import Description
 from kvbench.costs.layout import Layout
 
 BLOCK = 64  # tokens: reserved capacity is a multiple of this, so that memory grows with T
@@ -51,9 +52,9 @@ class Shape(Protocol):
 class Cache(ABC):
     """K and V of every owning layer, for up to `capacity` tokens.
 
-    layers: the owning layers. Storage is (B, n_head, capacity, head_dim) per layer, allocated once:
-    a step allocates nothing that grows. windows: of every layer of the model, the newest tokens
-    that it sees, 0 for all; the cache's own are those that its capacity goes beyond.
+    layers: the owning layers, of `n_layer`. Storage is (B, n_head, capacity, head_dim) per layer,
+    allocated once: a step allocates nothing that grows. windows: of every layer of the model, the
+    newest tokens that it sees, 0 for all; the cache's own are those that its capacity goes beyond.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Cache(ABC):
         dtype: torch.dtype,
         device: torch.device | str,
         windows: Sequence[int] = (),
+        n_layer: int = 0,
     ) -> None:
         self.layers = list(layers)
+        self.n_layer = n_layer or max(self.layers, default=0) + 1
         self.batch, self.n_head, self.head_dim, self.capacity = batch, n_head, head_dim, capacity
         self.dtype, self.device = dtype, torch.device(device)
         self.windows = {i: windows[i] for i in self.layers if windows and 0 < windows[i] < capacity}
@@ -115,8 +118,8 @@ class Cache(ABC):
     def used_bytes(self) -> int:
         """Bytes that hold the `length` tokens, by the closed form."""
         layout = self.layout(self.head_dim, self.dtype.itemsize)
-        kept = sum(layout.within(self.windows.get(i, 0)).bytes(self.length) for i in self.layers)
-        return self.batch * self.n_head * kept
+        own = (layout.at(i, self.n_layer, self.windows.get(i, 0)) for i in self.layers)
+        return self.batch * self.n_head * sum(one.bytes(self.length) for one in own)
 
     def reserved_bytes(self) -> int:
         """Bytes of the storages themselves."""
@@ -164,14 +167,22 @@ class CacheWrapper(Cache):
         raise TypeError(f"{cls.__name__} has the layout of the cache that it wraps")
 
 
-def cache_class(name: str) -> type[Cache]:
-    """The class of a cache: of `kvbench.caches.{name}`, of a file `name.py`, or a dotted module.
+# How a cache is stored: a module or a file by name, or a description as data.
+Storage = str | Mapping[str, Any]
 
-    `KVCache`, unless `:Class` after the file or module says another. A file is loaded once a
-    process. Raises ModuleNotFoundError for an unknown name, and AttributeError for a module without
-    the class.
+
+def cache_class(storage: Storage) -> type[Cache]:
+    """The class of a described cache, or by name of `kvbench.caches.{name}`, `name.py`, a module.
+
+    Of a name the class `KVCache`, unless `:Class` after the file or module says another. A file is
+    loaded once a process. Raises ModuleNotFoundError for an unknown name, AttributeError for a
+    module without the class, and DescriptionError for what cannot be stored.
     """
-    where, _, kind = name.partition(":")
+    if not isinstance(storage, str):
+        description = Description.of(storage)
+        module = importlib.import_module(f"{__name__}.{description.module}")
+        return module.described(description)
+    where, _, kind = storage.partition(":")
     if where.endswith(".py"):
         module = _loaded(Path(where).resolve())
     else:
@@ -190,14 +201,17 @@ def _loaded(path: Path) -> ModuleType:
     return module
 
 
-def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
-    """The cache of a `name` (`cache_class`) for a model's shape, with room for `tokens` tokens.
+def make(storage: Storage, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
+    """The cache that stores so (`cache_class`), for a model's shape, with room for `tokens` tokens.
 
     Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are
     those of `like`. Raises ModuleNotFoundError for an unknown name.
     """
     capacity = min(-(-tokens // BLOCK) * BLOCK, config.block_size)
-    return cache_class(name)(
+    described = not isinstance(storage, str)
+    more: dict[str, Any] = {"windows": config.windows} if any(config.windows) else {}
+    more |= {"n_layer": config.n_layer} if described else {}
+    return cache_class(storage)(
         config.owning_layers,
         batch,
         config.n_kv_head,
@@ -205,13 +219,13 @@ def make(name: str, config: Shape, batch: int, tokens: int, like: Tensor) -> Cac
         capacity,
         like.dtype,
         like.device,
-        **({"windows": config.windows} if any(config.windows) else {}),
+        **more,
     )
 
 
-def layout_of(name: str, head_dim: int, itemsize: int) -> Layout:
-    """The layout of the cache of a `name`."""
-    return cache_class(name).layout(head_dim, itemsize)
+def layout_of(storage: Storage, head_dim: int, itemsize: int) -> Layout:
+    """The layout of the cache that stores so."""
+    return cache_class(storage).layout(head_dim, itemsize)
 
 
 def causal_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:
@@ -233,6 +247,13 @@ def causal_sdpa(q: Tensor, k: Tensor, v: Tensor, window: int = 0) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, is_causal=T > 1, enable_gqa=grouped)
     mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Fused attention: causal, or to what `seen` (queries, keys) shows."""
+    if seen is None:
+        return causal_sdpa(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
 
 
 Some = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, indices of keys, what is seen

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kvbench.caches import BLOCK, Cache, cache_class
+from kvbench.caches import BLOCK, Cache, Storage, cache_class
 from kvbench.caches.dense import KVCache as Dense
 from kvbench.costs.layout import Layout
 from kvbench.kernels import reference
@@ -52,14 +52,14 @@ class Unfit(Exception):  # noqa: N818 (ends the check, never leaves this module)
     """A problem after which nothing further can be looked at."""
 
 
-def check_cache(cache: type | str) -> CacheCheck:
-    """Look at a class, or at the class `KVCache` of a file or module, as `versions` names it.
+def check_cache(cache: type | Storage) -> CacheCheck:
+    """Look at a class, or at that of a file, a module or a description.
 
     Never raises for what is wrong with the class: that is in `problems`, a line each.
     """
-    found = CacheCheck(cache if isinstance(cache, str) else cache.__name__)
+    found = CacheCheck(cache.__name__ if isinstance(cache, type) else str(cache))
     try:
-        kind = _loaded(cache) if isinstance(cache, str) else cache
+        kind = cache if isinstance(cache, type) else _loaded(cache)
         _interface(kind, found)
         held = _made(kind)
         _bytes(kind, held, found)
@@ -72,7 +72,7 @@ def check_cache(cache: type | str) -> CacheCheck:
     return found
 
 
-def _loaded(name: str) -> type:
+def _loaded(name: Storage) -> type:
     with _saying("it cannot be loaded"):
         return cache_class(name)
 

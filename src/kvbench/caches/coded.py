@@ -1,106 +1,159 @@
-"""What caches of codes share: rows of codes with a scale, and attention that never dequantises.
+"""Caches of rows: K and V each in a format of its own, a row a token, in rings where there are any.
 
-Attention is in fp32. q.(s c) = s (q.c), so K's scales multiply scores and V's multiply
-probabilities; codes are widened KEYS at a time. Shapes: R = nh / nkv * T queries share a K/V head.
+Attention is in fp32, but where K and V are both in the model's dtype: then it is torch's fused one.
+Shapes: R = nh / nkv * T queries share a K/V head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from kvbench.caches import Cache, sdpa
+from kvbench.caches.attending import grouped, hide_future, ungrouped
+from kvbench.caches.by_layer import by_layer
+from kvbench.caches.codecs import Codec, codec, scores, weigh
 from kvbench.caches.rows import RowCache
-from kvbench.kernels.reference import widen
+from kvbench.costs.description import Description
+from kvbench.costs.layout import Layout, layout_of
+from kvbench.kernels.hadamard import hadamard
 
-KEYS = 256  # keys widened at a time: the largest copy of codes in fp32
+# Of a layer, what every key has in common at positions (T,): (nkv, T or 1, hs) fp32, or None.
+KeyBias = Callable[[int, Tensor], Tensor | None]
 
-Quantise = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+class Described(Cache):
+    """What caches of a description share: its layout, rotations, and a bias taken from keys."""
+
+    description: Description
+    bias: KeyBias | None = None
+
+    def bind(self, bias: KeyBias) -> None:
+        """Take the model's bias from keys that are stored. Raises ValueError for rings."""
+        if self.rings:
+            raise ValueError("key_bias: split is not implemented in layers of a sliding window")
+        self.bias = bias
+
+    def turned(self, x: Tensor, part: str) -> Tensor:
+        """Rows of `keys` (and of queries) or `values` as they are stored, still in floats."""
+        coded = getattr(self.description, part).coded
+        here = self.description.rotate is True or (part == "keys" and self.description.rotate)
+        return x.float() @ hadamard(x.size(-1), x.device) if coded and here else x
+
+    def turned_back(self, y: Tensor) -> Tensor:
+        """Sums of values as they were before they were turned."""
+        turns = self.description.rotate is True and self.description.values.coded
+        return y @ hadamard(y.size(-1), y.device) if turns else y
+
+    def unbiased(self, layer: int, k: Tensor) -> Tensor:
+        """Keys (B, nkv, T, hs) that follow the `length` held, less what is known of them."""
+        if self.description.key_bias == "kept":
+            return k
+        if self.bias is None:
+            raise ValueError("key_bias: split needs the model's bias: make the cache by the model")
+        known = self.bias(layer, self.positions(k.size(2)))
+        return k if known is None else k.float() - known
+
+    def known(self, layer: int, q: Tensor, end: int) -> Tensor | None:
+        """What a bias adds to the scores (B, nkv, R, end) of queries; None for nothing."""
+        if self.bias is None:
+            return None
+        known = self.bias(layer, torch.arange(end, device=q.device))
+        return None if known is None else grouped(q, self.n_head) @ known.mT
+
+    @classmethod
+    def layout(cls, head_dim: int, itemsize: int) -> Layout:
+        return layout_of(cls.description, head_dim, itemsize)
 
 
-class CodedRows(RowCache):
-    """K and V as one row of codes and one fp32 scale a token, head, layer and sequence."""
-
-    quantise: staticmethod[[Tensor], tuple[Tensor, Tensor]]
+class CodedRows(Described, RowCache):
+    """K and V row by row, as a K codec and a V codec keep them."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        one = torch.zeros(self.batch, self.n_head, 1, self.head_dim, device=self.device)
-        like, _ = self.quantise(one)
+        parts = self.description.keys, self.description.values
+        self.codecs = [codec(part, self.head_dim, self.dtype) for part in parts]
+        size = self.batch, self.n_head
+        self.k, self.v = (
+            {i: of.zeros(*size, self.room(i), self.device) for i in self.layers}
+            for of in self.codecs
+        )
+        self.exact = all(type(of) is Codec and of.dtype is self.dtype for of in self.codecs)
 
-        def zeros(*width: int, dtype: torch.dtype) -> dict[int, Tensor]:
-            size = self.batch, self.n_head
-            return {
-                i: torch.zeros(*size, self.room(i), *width, dtype=dtype, device=self.device)
-                for i in self.layers
-            }
+    def held(self, layer: int) -> Sequence[Tensor]:
+        """The tensors that hold K of one layer, then those of V."""
+        return *self.k[layer], *self.v[layer]
 
-        self.k, self.v = (zeros(like.size(-1), dtype=like.dtype) for _ in "kv")
-        self.k_scale, self.v_scale = (zeros(dtype=torch.float32) for _ in "kv")
-
-    def held(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Codes of K and of V of one layer, and their scales."""
-        return self.k[layer], self.v[layer], self.k_scale[layer], self.v_scale[layer]
+    def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        super().update(layer, self.unbiased(layer, k), v)
 
     def encode(self, k: Tensor, v: Tensor) -> Sequence[Tensor]:
-        (k, k_scale), (v, v_scale) = self.quantise(k), self.quantise(v)
-        return k, v, k_scale, v_scale
+        of_k, of_v = self.codecs
+        return *of_k.encode(self.turned(k, "keys")), *of_v.encode(self.turned(v, "values"))
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        end = self.length + q.size(2)
+        if (known := self.known(layer, q, end)) is None:
+            return super().attend(layer, q)
+        return self._read(q, [x[:, :, :end] for x in self.held(layer)], known=known)
 
     def read(self, q: Tensor, rows: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
-        k, v, k_scale, v_scale = rows
-        return folded_attention(q, k, k_scale, v, v_scale, seen)
+        if not self.exact:
+            return self._read(q, rows, seen)
+        k, v = rows
+        return sdpa(q, k, v, seen)
+
+    def _read(
+        self,
+        q: Tensor,
+        rows: Sequence[Tensor],
+        seen: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> Tensor:
+        """Attention to rows of `held`, with scores that are known beside those of the rows."""
+        (of_k, of_v), first = self.codecs, len(self.k[self.layers[0]])
+        products = scores(grouped(self.turned(q, "keys"), self.n_head), rows[:first], of_k)
+        if known is not None:
+            products += known
+        if seen is None:
+            hide_future(products, q.size(2))
+        else:
+            products.unflatten(2, (-1, q.size(2))).masked_fill_(~seen, -torch.inf)
+        return ungrouped(self.turned_back(weigh(products.softmax(-1), rows[first:], of_v)), q)
 
 
-def folded_attention(
-    q: Tensor, k: Tensor, k_scale: Tensor, v: Tensor, v_scale: Tensor, seen: Tensor | None = None
-) -> Tensor:
-    """Causal attention of T queries, the newest of S keys, over codes.
+class NativeRows(CodedRows):
+    """Rows of floats, or of codes with an fp32 scale: kernels know the formats."""
 
-    q (B, nh, T, hs); k, v (B, nkv, S, hs) int8, or two int4 in a byte; scales (B, nkv, S) fp32;
-    returns q's shape and dtype. `seen` (T, S) says which keys a query sees instead.
-    """
-    rows = grouped(q, k.size(1))
-    scores = rows.new_empty(*rows.shape[:3], k.size(2))
-    for at in range(0, k.size(2), KEYS):
-        keys = slice(at, at + KEYS)
-        torch.matmul(rows, widen(k[:, :, keys]).mT, out=scores[..., keys])
-    scores *= k_scale.unsqueeze(2)
-    if seen is None:
-        hide_future(scores, q.size(2))
-    else:
-        scores.unflatten(2, (-1, q.size(2))).masked_fill_(~seen, -torch.inf)
-    return ungrouped(weigh(scores.softmax(-1), v, v_scale), q)
+    def stored(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """K and V of one layer, and their scales where coded."""
+        (k, *k_scale), (v, *v_scale) = self.k[layer], self.v[layer]
+        return k, v, k_scale[0] if k_scale else None, v_scale[0] if v_scale else None
 
 
-def grouped(q: Tensor, n_kv_head: int) -> Tensor:
-    """Queries (B, nh, T, hs) as (B, nkv, R, hs) in fp32, over the root of hs."""
-    B, _, _, hs = q.shape
-    return q.float().reshape(B, n_kv_head, -1, hs) * hs**-0.5
+class ReadableRows(NativeRows):
+    """Such rows as they came: whoever reads them needs to know no more."""
+
+    rows = NativeRows.stored
 
 
-def ungrouped(y: Tensor, q: Tensor) -> Tensor:
-    """(B, nkv, R, hs) in the shape and dtype of the queries."""
-    return y.reshape(q.shape).to(q.dtype)
+class TurnedRows(NativeRows):
+    """Such rows turned: kernels can read them, given turned queries."""
+
+    turned_rows = NativeRows.stored
 
 
-def hide_future(scores: Tensor, T: int, window: int = 0) -> None:
-    """Hide from each of the T newest queries of scores (B, nkv, R, S) the keys after it.
-
-    With a `window`, also those that are not among its newest `window`.
-    """
-    S = scores.size(-1)
-    if T > 1 or 0 < window < S:
-        hidden = torch.ones(T, S, dtype=torch.bool, device=scores.device)
-        past = hidden.tril(S - T - window) if window else None
-        hidden = hidden.triu(S - T + 1) if past is None else hidden.triu(S - T + 1) | past
-        scores.unflatten(2, (-1, T)).masked_fill_(hidden, -torch.inf)
-
-
-def weigh(p: Tensor, v: Tensor, v_scale: Tensor) -> Tensor:
-    """The sum (B, nkv, R, hs) of coded values v (B, nkv, S, ...) with weights p (B, nkv, R, S)."""
-    p = p * v_scale.unsqueeze(2)
-    y = p.new_zeros(())
-    for at in range(0, v.size(2), KEYS):
-        y = y + p[..., at : at + KEYS] @ widen(v[:, :, at : at + KEYS])
-    return y
+@cache
+def described(description: Description) -> type[Cache]:
+    """The class of caches of a description."""
+    parts = (description.keys, description.values)
+    native = all(codec(part, 64, torch.float32).native for part in parts)
+    base: type[CodedRows] = CodedRows
+    if native and description.key_bias == "kept":
+        turned = description.rotate is True or (description.rotate and description.keys.coded)
+        base = TurnedRows if turned else ReadableRows
+    own = {"sinks": description.sinks, "window": description.window or 0}
+    return by_layer(base, description, **own)

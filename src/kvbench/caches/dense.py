@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from kvbench.caches import causal_sdpa
+from kvbench.caches import sdpa
 from kvbench.caches.rows import RowCache
 from kvbench.costs.layout import Layout, equal_rows
 
@@ -33,9 +32,7 @@ class KVCache(RowCache):
 
     def read(self, q: Tensor, rows: Sequence[Tensor], seen: Tensor | None = None) -> Tensor:
         k, v = rows
-        if seen is None:
-            return causal_sdpa(q, k, v)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
+        return sdpa(q, k, v, seen)
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, None, None]:
         """K and V of one layer; no scales (`kvbench.engine.static_view`)."""

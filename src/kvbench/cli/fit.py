@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kvbench import versions
+from kvbench.cli import workflow
 from kvbench.cli.errors import Refusal, unknown
 from kvbench.cli.listing import table
 from kvbench.presets import PRESETS
@@ -25,9 +26,13 @@ def fit(
     context: Annotated[int | None, typer.Option("--context", help="tokens a sequence")] = None,
     batch: Annotated[int, typer.Option("--batch", help="sequences", min=1)] = 1,
     dtype: Annotated[str, typer.Option("--dtype", help="of the weights")] = "bfloat16",
+    config: Annotated[
+        list[str] | None, typer.Option("--config", help="a study whose caches count as well")
+    ] = None,
 ) -> int:
     """Say which caches fit into a memory beside the weights, and how much of each does."""
     from kvbench.caches import layout_of
+    from kvbench.costs.description import DescriptionError
     from kvbench.costs.fit import fit as fitting
     from kvbench.costs.forward import ITEMSIZE, head_dim, weight_bytes
     from kvbench.costs.layer_map import owners_in
@@ -53,16 +58,20 @@ def fit(
         )
     room = bytes_of(memory)
     rows = [("cache", "bytes/token", f"{batch} x {tokens:,} tokens", "fits", "tokens", "sequences")]
-    for version, line in versions.VERSIONS.items():
+    for version, line in workflow.registered(config or []).items():
         if not line["use_cache"] or line.get("weights_variant"):
             continue  # the same bytes as the version it is fitted for
-        stored = versions.cache_module(version)
+        name, stored = versions.NAMES[version], versions.storage(version)
         owner = owners_in(versions.layer_map(version), shape)
-        layout = layout_of(stored, head_dim(shape), ITEMSIZE[dtype])
+        try:
+            layout = layout_of(stored, head_dim(shape), ITEMSIZE[dtype])
+        except DescriptionError as error:
+            rows.append((name, "-", "-", "-", "-", f"not on {model}: {error}"))
+            continue
         found = fitting(shape, owner, dtype, layout, room, tokens, batch)
         each = (short(found.per_token, 4), size(found.cache_bytes), "yes" if found.fits else "no")
         numbers = (f"{found.tokens:,}", f"{found.sequences:,}")
-        rows.append((versions.NAMES[version], *each, *numbers))
+        rows.append((name, *each, *numbers))
     weights = weight_bytes(shape, owners_in("own", shape), dtype)
     print(f"{model} in {dtype}: weights {size(weights)} of {size(room)}")
     print(table(rows))

@@ -15,8 +15,8 @@ from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.cli import workflow
 from kvbench.costs.forward import n_params
-from kvbench.costs.layer_map import owners_in
-from kvbench.plan import own_caches, targets
+from kvbench.costs.layer_map import label, owners_in
+from kvbench.plan import targets
 from kvbench.presets import PRESETS
 
 
@@ -40,10 +40,15 @@ PLURAL = {
 
 def list_(
     what: Annotated[What, typer.Argument(help="caches, models, studies, figures or targets")],
+    config: Annotated[
+        list[str] | None, typer.Option("--config", help="of caches: a study that describes some")
+    ] = None,
 ) -> int:
     """List the caches, models, studies, figures or targets that there are."""
+    if what is What.CACHES:
+        print(table(_caches(config or [])))
+        return 0
     rows = {
-        What.CACHES: _caches,
         What.MODELS: _models,
         What.STUDIES: _studies,
         What.FIGURES: _figures,
@@ -66,12 +71,11 @@ def table(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _caches() -> list[tuple[str, ...]]:
-    own_caches.register({})
+def _caches(studies: list[str]) -> list[tuple[str, ...]]:
     head = [("name", "version", "layer map", "description")]
     return head + [
-        (versions.NAMES[v], v, versions.layer_map(v), line["description"])
-        for v, line in versions.VERSIONS.items()
+        (versions.NAMES[v], v, label(versions.layer_map(v)), line["description"])
+        for v, line in workflow.registered(studies).items()
     ]
 
 

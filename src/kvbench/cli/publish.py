@@ -13,7 +13,7 @@ from kvbench.cli.errors import Failed, Refusal
 from kvbench.files import write_text
 
 KEPT = ("results.jsonl", "report.html", "study.yaml")  # files, then folders of a study's results
-FOLDERS = ("figures", "tables", "verdicts", "controls", "gates")
+FOLDERS = ("figures", "tables", "verdicts", "controls", "gates", "tradeoff")
 ROOFS = "roofline/roofs.json"
 
 

@@ -82,6 +82,23 @@ def resolved(given: dict[str, Any], name: str) -> dict[str, Any]:
         raise Refusal(str(error)) from None
 
 
+def registered(studies: Sequence[str]) -> dict[str, Any]:
+    """The versions of the registry and those that studies bring or describe. Raises Refusal."""
+    from kvbench.plan import described, own_caches
+    from kvbench.plan.refusal import ConfigError
+    from kvbench.versions import VERSIONS
+
+    try:
+        own_caches.register({})
+        for name in studies:
+            given = configuration(study_file(name))
+            own_caches.register(given)
+            described.place(given)
+    except ConfigError as error:
+        raise Refusal(str(error)) from None
+    return VERSIONS
+
+
 def command(targets: Iterable[str], options: Sequence[str], cores: int) -> list[str]:
     """Snakemake's command line for these targets."""
     where = ["--snakefile", str(project() / "Snakefile"), "--cores", str(cores)]

@@ -111,15 +111,17 @@ def kept_bytes(
     shape: dict[str, Any], owner: Sequence[int], batch: int, kept: Layout, tokens: int
 ) -> int:
     """Bytes that a cache of this layout keeps of `tokens` tokens: no more than layers see."""
-    return kv_heads(shape, [0], batch) * sum(
-        n * kept.within(window).bytes(tokens) for window, n in _layers(shape, set(owner)).items()
-    )
+    layers = _layers(shape, set(owner), owner, kept)
+    return kv_heads(shape, [0], batch) * sum(n * one.bytes(tokens) for one, n in layers)
 
 
-def _layers(shape: dict[str, Any], layers: Iterable[int]) -> Counter[int]:
-    """How many of these layers there are of each window; 0 sees all."""
-    windows = shape.get("windows")
-    return Counter(windows[layer] if windows else 0 for layer in layers)
+def _layers(
+    shape: dict[str, Any], layers: Iterable[int], owner: Sequence[int], kept: Layout
+) -> list[tuple[Layout, int]]:
+    """The layouts in which these layers see a cache, each with how many do."""
+    windows, n_layer = shape.get("windows"), shape["n_layer"]
+    layouts = (kept.at(owner[i], n_layer, windows[i] if windows else 0) for i in layers)
+    return list(Counter(layouts).items())
 
 
 def forward(
@@ -158,17 +160,18 @@ def stepper(
     kept = row_bytes if isinstance(row_bytes, Layout) else equal_rows(row_bytes or 0)
     touched = params["attention"] + params["mlp"] + params["ln_f"] + V * d  # the last the head's
     weights = touched * ITEMSIZE[dtype]
-    written = kv_heads(shape, owner, batch) * kept.row
-    heads, seen = kv_heads(shape, [0], batch), _layers(shape, range(L))
-    read = seen if reread else _layers(shape, set(owner))
+    heads, seen = kv_heads(shape, [0], batch), _layers(shape, range(L), owner, kept)
+    own = _layers(shape, set(owner), owner, kept)
+    written = heads * sum(n * one.row for one, n in own)
+    read = seen if reread else own
     size = head_dim(shape)
     a = size * shape["n_head"]
     turned = L * shape["n_head"] + kv_heads(shape, owner, 1) if kept.rotated else 0  # rows a token
 
     def step(depth: int, T: int) -> Cost:
         flop = 2 * batch * (T * (matrices + turned * size**2) + d * V)
-        flop += 4 * batch * a * sum(n * kept.within(w).pairs(depth, T) for w, n in seen.items())
-        rows = sum(n * kept.within(w).bytes(depth + T) for w, n in read.items())
+        flop += 4 * batch * a * sum(n * one.pairs(depth, T) for one, n in seen)
+        rows = sum(n * one.bytes(depth + T) for one, n in read)
         return Cost(flop, weights, heads * rows, T * written)
 
     return step

@@ -14,6 +14,7 @@ import torch
 
 from kvbench.caches import cache_class
 from kvbench.cell import Cell
+from kvbench.costs.description import Description
 from kvbench.files import placeholder
 from kvbench.models.build import config_of
 from kvbench.records.store import read_record
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kvbench.kernels.cpu.library import Native
 
 NO_STEP = "recomputing has no two steps of one shape"
+ONE_FORMAT = "the fused step reads K and V of one format in all layers: floats, int8 or int4"
 NOT_ROWS = "this cache does not keep one row a token"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 # By name: code of CPUs alone.
@@ -144,7 +146,7 @@ def _why_eager(cell: Cell) -> str | None:
         return LOOKED_INTO
     if not cell.use_cache:
         return NO_STEP
-    storage = cache_class(cell.cache)
+    storage = cache_class(cell.storage)
     return None if hasattr(storage, "rows") else NOT_ROWS
 
 
@@ -153,12 +155,23 @@ def _why_unfused(cell: Cell) -> str | None:
     config = config_of(cell.model_config, cell.layer_owner)
     if config.unfused:
         return f"the fused step has no {config.unfused}"
-    rings = getattr(cache_class(cell.cache), "window", 0) > 0
-    return "the fused step reads no ring of rows" if rings else None
+    storage = cache_class(cell.storage)
+    if getattr(storage, "window", 0) > 0:
+        return "the fused step reads no ring of rows"
+    described = getattr(storage, "description", None)
+    return None if described is None or _one_format(described) else ONE_FORMAT
 
 
 def _coded_prompt(cell: Cell) -> bool:
     """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
-    storage = cache_class(cell.cache)
-    coded = hasattr(storage, "rows") and hasattr(storage, "quantise")
+    storage = cache_class(cell.storage)
+    described = getattr(storage, "description", None)
+    coded = described is not None and described.keys.coded and _one_format(described)
+    coded = coded and hasattr(storage, "rows")
     return cell.phase == "prefill" and coded and find_spec("triton") is not None
+
+
+def _one_format(described: Description) -> bool:
+    """Whether K and V of every layer are in one format that Triton's kernels read."""
+    alike = described.keys == described.values and not described.dense_layers
+    return alike and described.keys.type in ("dense", "int8", "int4")

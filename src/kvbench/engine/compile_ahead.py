@@ -26,7 +26,7 @@ import triton
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
-from kvbench.caches import make
+from kvbench.caches import Storage, make
 from kvbench.engine.fast_cache import coded_rows
 from kvbench.engine.fused_step import SITES, FusedStep
 from kvbench.kernels.triton.bound import Launch, Quantise
@@ -34,7 +34,11 @@ from kvbench.models.build import build, config_of
 from kvbench.presets import PRESETS
 
 CAPABILITIES = (80, 90, 100)
-FORMATS = ("dense", "int8", "int4")
+FORMATS: dict[str, Storage] = {
+    "dense": "dense",
+    "int8": {"keys": "int8", "values": "int8"},
+    "int4": {"keys": "int4", "values": "int4"},
+}
 BATCHES = (1, 16, 64)
 CAPACITY = 1024
 TYPES = {
@@ -66,7 +70,7 @@ def launches(
     """
     shape = {**PRESETS[preset], "n_layer": 1}
     model = build(shape, dtype="bfloat16", device="meta")
-    held = make(cache, model.config, batch, CAPACITY, model.lm_head.weight)
+    held = make(FORMATS[cache], model.config, batch, CAPACITY, model.lm_head.weight)
     new = partial(torch.zeros, dtype=torch.long, device="meta")
     step = FusedStep(model, held, new(batch, 1), new(1))
     yield from zip(names(step), step.launches, strict=True)

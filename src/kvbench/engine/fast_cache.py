@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from kvbench.caches import Cache, CacheWrapper, causal_sdpa
 from kvbench.engine.backend import Choice
-from kvbench.engine.static_view import rows_of
+from kvbench.engine.static_view import Rows, rows_of
 from kvbench.kernels.reference import decode_attention, dequantise
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class NativeCache(CacheWrapper):
     """A cache that appends and decodes through native kernels; everything else is its own.
 
     Its storages are bound once; a step then is three calls a layer, one for a borrower, and nothing
-    is allocated but the attention's output.
+    is allocated but the attention's output. Rows that are stored turned are turned by products.
     """
 
     decode_kernel = "native"
@@ -31,9 +32,10 @@ class NativeCache(CacheWrapper):
 
     def __init__(self, cache: Cache, native: Native) -> None:
         super().__init__(cache)
+        self.turning: Any = None if hasattr(cache, "rows") else cache
         self.appends, self.attentions = {}, {}
         for layer in cache.layers:
-            k, v, k_scale, v_scale = rows_of(cache, layer)
+            k, v, k_scale, v_scale = stored_rows(cache, layer)
             self.appends[layer] = native.append(k, k_scale), native.append(v, v_scale)
             self.attentions[layer] = native.attention(k, v, k_scale, v_scale)
 
@@ -41,6 +43,8 @@ class NativeCache(CacheWrapper):
         if k.size(2) > 1 and layer in self.cache.rings:
             self.cache.update(layer, k, v)
             return
+        if self.turning is not None:
+            k, v = self.turning.turned(k, "keys"), self.turning.turned(v, "values")
         append_k, append_v = self.appends[layer]
         at = self.cache.slot(layer, self.cache.length)
         append_k(k, at)
@@ -51,12 +55,17 @@ class NativeCache(CacheWrapper):
             return self._attend_many(layer, q)
         attention = self.attentions[layer]
         n = min(self.cache.length + 1, attention.capacity)
+        if self.turning is not None:
+            turned = self.turning.turned(q, "keys")
+            y = attention(turned, n, turned.new_empty(q.shape))
+            return self.turning.turned_back(y).to(q.dtype)
         return attention(q, n, q.new_empty(q.shape))
 
     def _attend_many(self, layer: int, q: Tensor) -> Tensor:
-        """A prefill is bound by arithmetic: torch's fused attention, in fp32 where rows are codes."""
-        k, v, k_scale, v_scale = rows_of(self.cache, layer)
-        if k_scale is None or v_scale is None or layer in self.cache.rings:
+        """By torch's fused attention, in fp32 where rows are codes: a prefill is bound by products."""
+        k, v, k_scale, v_scale = stored_rows(self.cache, layer)
+        turned = self.turning is not None or layer in self.cache.rings
+        if turned or k_scale is None or v_scale is None:
             return self.cache.attend(layer, q)
         end = self.cache.length + q.size(2)
         k = dequantise(k[:, :, :end], k_scale[:, :, :end])
@@ -64,13 +73,18 @@ class NativeCache(CacheWrapper):
         return causal_sdpa(q.float(), k, v).to(q.dtype)
 
 
+def stored_rows(cache: Cache, layer: int) -> Rows:
+    """What a cache stores of one layer, turned or not, where kernels can read it."""
+    return cache.turned_rows(layer) if hasattr(cache, "turned_rows") else rows_of(cache, layer)
+
+
 def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
-    if native is None or not hasattr(cache, "rows"):
+    if native is None or not (hasattr(cache, "rows") or hasattr(cache, "turned_rows")):
         return cache
-    if not import_module("kvbench.kernels.cpu.bound").fits(cache.rows(cache.layers[0])[0]):
-        return cache
-    return NativeCache(cache, native)
+    fits = import_module("kvbench.kernels.cpu.bound").fits
+    stored = (stored_rows(cache, layer)[:2] for layer in cache.layers)
+    return NativeCache(cache, native) if all(fits(k) and fits(v) for k, v in stored) else cache
 
 
 class PromptCache(CacheWrapper):
@@ -125,6 +139,20 @@ class WidenedCache(CacheWrapper):
         return decode_attention(q, k, v, n, q.new_empty(q.shape))
 
 
+def _floats(cache: Cache) -> bool:
+    """Whether K and V of every layer are in the model's own dtype."""
+    stored = (x for layer in cache.layers for x in rows_of(cache, layer)[:2])
+    return all(x.dtype is cache.dtype for x in stored)
+
+
+def _quantises(cache: Cache) -> bool:
+    """Whether one kernel quantises prompts of every layer: codes of one format, a row a token."""
+    if not hasattr(cache, "rows") or cache.rings:
+        return False
+    stored = {x.dtype for layer in cache.layers for x in rows_of(cache, layer)[:2]}
+    return len(stored) == 1 and stored <= {torch.int8, torch.uint8}
+
+
 def decode_kernel(cache: Cache) -> str:
     """Whose kernels compute a decode step's attention over `cache` where the model calls it."""
     return getattr(cache, "decode_kernel", "torch")
@@ -133,9 +161,7 @@ def decode_kernel(cache: Cache) -> str:
 def with_fast_attention(cache: Cache, choice: Choice) -> Cache:
     """The cache as the choice reads it: natively, widened, or by its own attention."""
     if choice.kernel == "triton":
-        coded = hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is not None
-        coded = coded and not cache.rings
-        return PromptCache(cache) if coded else cache
-    if choice.widened and hasattr(cache, "rows") and cache.rows(cache.layers[0])[2] is None:
+        return PromptCache(cache) if _quantises(cache) else cache
+    if choice.widened and hasattr(cache, "rows") and _floats(cache):
         return WidenedCache(cache)
     return with_native_attention(cache, choice.native)

@@ -69,19 +69,24 @@ class StaticView:
                 position = torch.where(position < ring[0], position, turns)
             for x, stored, scales in ((new_k, k, k_scale), (new_v, v, v_scale)):
                 if scales is None:
-                    stored.index_copy_(2, position, x)
+                    stored.index_copy_(2, position, x.to(stored.dtype))
                 else:
                     codes, scale = reference.quantise(stored.dtype)(x)
-                    stored.index_copy_(2, position, codes)
+                    _bytes(stored).index_copy_(2, position, _bytes(codes))
                     scales.index_copy_(2, position, scale)
 
         def attend(q: Tensor, position: Tensor) -> Tensor:
-            if k_scale is None:
+            if k_scale is None and v_scale is None and q.dtype == k.dtype == v.dtype:
                 return F.scaled_dot_product_attention(q, k, v, visible, enable_gqa=grouped)
             out, n = torch.empty_like(q), k.size(2)
             return reference.decode_attention(q, k, v, n, out, k_scale, v_scale, visible=visible[0])
 
         return store, attend
+
+
+def _bytes(codes: Tensor) -> Tensor:
+    """Codes as torch can copy them by an index: fp8 as its bytes."""
+    return codes.view(torch.uint8) if codes.dtype in reference.FP8 else codes
 
 
 Bound = tuple[Callable[[Tensor, Tensor, Tensor], None], Callable[[Tensor, Tensor], Tensor]]

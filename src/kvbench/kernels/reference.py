@@ -8,40 +8,66 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FP8 = {torch.float8_e4m3fn: 448.0, torch.float8_e5m2: 57344.0}  # the largest number of each
 KEYS = 256  # keys widened to fp32 at a time: the largest copy of a cache made here
 
 
-def quantise_int8(x: Tensor) -> tuple[Tensor, Tensor]:
-    """INT8 codes and fp32 scales of rows x (..., D): symmetric absmax / 127, half to even, in fp32.
+def quantise_int8(x: Tensor, scale_type: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """INT8 codes and scales of rows x (..., D): symmetric absmax / 127, half to even, in fp32.
 
-    Returns codes (..., D) int8 and scale (...) fp32 with x ~ codes * scale. A row of zeros has
-    scale 0 and codes 0; a row with an infinity or a NaN has that as its scale, and codes 0.
+    Returns codes (..., D) int8 and scale (...) with x ~ codes * scale. A row of zeros has scale 0
+    and codes 0; a row with an infinity or a NaN has that as its scale, and codes 0.
     """
-    return _quantise(x, 127)
+    steps, scale = _steps(x, 127, scale_type)
+    return steps.round().clamp(-127, 127).to(torch.int8), scale  # a subnormal scale overshoots
 
 
-def quantise_int4(x: Tensor) -> tuple[Tensor, Tensor]:
-    """INT4 codes, two in a byte, and fp32 scales of rows x (..., D): as INT8, with absmax / 7.
+def quantise_int4(x: Tensor, scale_type: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """INT4 codes, two in a byte, and scales of rows x (..., D): as INT8, with absmax / 7.
 
-    Returns codes (..., D/2) uint8, the even column in the low half, and scale (...) fp32.
+    Returns codes (..., D/2) uint8, the even column in the low half, and scale (...).
     """
-    codes, scale = _quantise(x, 7)
-    return (codes[..., ::2] & 15 | codes[..., 1::2] << 4).view(torch.uint8), scale
+    steps, scale = _steps(x, 7, scale_type)
+    return packed(steps.round().clamp(-7, 7).to(torch.int8)), scale
 
 
-def quantise(dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What makes codes of a cache's dtype: int8, or uint8 for two INT4 codes."""
+def quantise(dtype: torch.dtype) -> Callable[..., tuple[Tensor, Tensor]]:
+    """What makes codes of a cache's dtype: int8, uint8 for two INT4 codes, or one of float8's.
+
+    It is given rows x (..., D) and, where it is not fp32, the dtype of scales. fp8 codes are of
+    rows over absmax / the largest code, rounded half to even.
+    """
+    if dtype in FP8:
+
+        def quantise_fp8(
+            x: Tensor, scale_type: torch.dtype = torch.float32
+        ) -> tuple[Tensor, Tensor]:
+            steps, scale = _steps(x, FP8[dtype], scale_type)
+            return to_fp8(steps, dtype), scale
+
+        return quantise_fp8
     return quantise_int4 if dtype is torch.uint8 else quantise_int8
 
 
-def _quantise(x: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+def to_fp8(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The nearest fp8 numbers, half to even; what is beyond the largest becomes it."""
+    return x.clamp(-FP8[dtype], FP8[dtype]).to(dtype)
+
+
+def packed(codes: Tensor) -> Tensor:
+    """INT4 codes (..., D) int8 as pairs (..., D/2) uint8, the even column in the low half."""
+    return (codes[..., ::2] & 15 | codes[..., 1::2] << 4).view(torch.uint8)
+
+
+def _steps(x: Tensor, limit: float, scale_type: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rows over their scales, which are absmax / limit as stored, and these scales."""
     x = x.float()
     largest = x.abs().amax(-1)
     # By a tensor: CUDA multiplies by the reciprocal of a number, which is an ulp off at times.
-    scale = largest / largest.new_full((), float(limit))
-    usable = ((scale > 0) & (scale < torch.inf)).unsqueeze(-1)
-    steps = (x / scale.unsqueeze(-1)).round().clamp(-limit, limit)  # a subnormal scale overshoots
-    return steps.where(usable, 0.0).to(torch.int8), scale
+    scale = (largest / largest.new_full((), float(limit))).to(scale_type)
+    step = scale.float()
+    usable = ((step > 0) & (step < torch.inf)).unsqueeze(-1)
+    return (x / step.unsqueeze(-1)).where(usable, 0.0), scale
 
 
 def widen(codes: Tensor) -> Tensor:
@@ -60,7 +86,7 @@ def dequantise(codes: Tensor, scale: Tensor) -> Tensor:
 def append(x: Tensor, codes: Tensor, scale: Tensor, at: int) -> None:
     """Write rows x (B, H, T, D) as codes at positions at ... at + T - 1 of a cache.
 
-    codes (B, H, S, D) int8, or (B, H, S, D/2) uint8 for INT4; scale (B, H, S) fp32.
+    codes (B, H, S, D) int8 or fp8, or (B, H, S, D/2) uint8 for INT4; scale (B, H, S) fp32.
     """
     new = slice(at, at + x.size(2))
     codes[:, :, new], scale[:, :, new] = quantise(codes.dtype)(x)
@@ -79,9 +105,9 @@ def decode_attention(
 ) -> Tensor:
     """Attention of one query row q (B, Hq, D) over the first n positions of a cache, in fp32.
 
-    k, v: (B, Hkv, S, D) floats or INT8 codes, or (B, Hkv, S, D/2) INT4 codes; codes need scales
-    (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default. `visible` (n,), where given, says
-    which positions count. Writes and returns out, like q.
+    k, v: (B, Hkv, S, D) floats, INT8 or fp8 codes, or (B, Hkv, S, D/2) INT4 codes, each in its own
+    format; codes need scales (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default. `visible`
+    (n,), where given, says which positions count. Writes and returns out, like q.
     A key's scale multiplies its score and a value's its probability, so nothing is dequantised.
     """
     rows = q.float().view(q.size(0), k.size(1), -1, q.size(-1))  # (B, Hkv, Hq / Hkv, D)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvbench.caches import Cache, Shape, make
+from kvbench.caches import Cache, Shape, Storage, make
 
 
 class LinearGELU(nn.Linear):
@@ -79,7 +79,7 @@ class LanguageModel(nn.Module):
 
     config: Config
     lm_head: nn.Linear
-    storage: str | None = None  # the module of kvbench.caches that new_cache() takes
+    storage: Storage | None = None  # of which new_cache() makes a cache
 
     def new_cache(self, batch: int, tokens: int) -> Cache:
         """An empty cache with room for `tokens` tokens of `batch` sequences, as the version stores.
@@ -88,7 +88,22 @@ class LanguageModel(nn.Module):
         """
         if self.storage is None:
             raise ValueError("this model was not loaded as a version: give the cache to use")
-        return make(self.storage, self.config, batch, tokens, self.lm_head.weight)
+        return self.cache_of(self.storage, batch, tokens)
+
+    def cache_of(self, storage: Storage, batch: int, tokens: int) -> Cache:
+        """An empty cache that stores so, given what it is to know of the model."""
+        cache = make(storage, self.config, batch, tokens, self.lm_head.weight)
+        if not isinstance(storage, str) and storage.get("key_bias") == "split":
+            cache.bind(self.key_bias)  # type: ignore[attr-defined]
+        return cache
+
+    def key_bias(self, layer: int, positions: Tensor) -> Tensor | None:
+        """What every key of a layer has in common at positions (T,), turned as they turn it.
+
+        (n_kv_head, T, head_dim) in fp32, or with 1 for T where positions turn nothing; None in a
+        model whose keys have no bias.
+        """
+        return None
 
     def __call__(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
         """As `forward`, by the cache's whole step of this model where it has one and T is 1."""

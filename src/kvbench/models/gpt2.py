@@ -192,6 +192,17 @@ class Model(LanguageModel):
             x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
         return self.lm_head(self.transformer["ln_f"](x))
 
+    def key_bias(self, layer: int, positions: Tensor) -> Tensor | None:
+        attn, config = list(self.blocks())[layer].attn, self.config
+        if attn.c_attn.bias is None:
+            return None
+        bias = attn.c_attn.bias.view(-1, config.n_head, config.head_dim)[1]
+        bias = bias.float().unsqueeze(1)  # (nh, 1, hs)
+        if not config.rope_share:
+            return bias
+        turn = rotation(positions, self.speed, magnitude(config.rope_scaling))
+        return rotate(bias.expand(-1, len(positions), -1).unsqueeze(0), *turn)[0]
+
     def decoder(self) -> Decoder:
         parts = self.transformer
         layers = [

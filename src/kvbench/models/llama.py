@@ -233,6 +233,17 @@ class Model(LanguageModel):
             x = x[:, -1:]  # the head is a fifth of the weights: one row of it, not T
         return self.lm_head(self.transformer["norm_f"](x))
 
+    def key_bias(self, layer: int, positions: Tensor) -> Tensor | None:
+        attn = list(self.blocks())[layer].attn
+        if attn.c_attn.bias is None or attn.k_norm is not None:
+            return None
+        bias = attn.c_attn.bias.view(-1, self.config.head_dim).split(attn.heads)[1]
+        bias = bias.float().unsqueeze(1)  # (nkv, 1, hs)
+        if not attn.turns:
+            return bias
+        turn = rotation(positions, self.speeds[attn.turn], self.sizes[attn.turn])
+        return rotate(bias.expand(-1, len(positions), -1).unsqueeze(0), *turn)[0]
+
     def decoder(self) -> Decoder:
         parts = self.transformer
         layers = [

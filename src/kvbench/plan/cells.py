@@ -60,6 +60,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
     Raises ValueError for an unknown version.
     """
     line, about = versions.get_version_config(version), BENCHMARKS[benchmark]
+    described = versions.format_of(version)
     shape = shape_of(config, preset)
     source = weights_source(config, preset)
     if benchmark == "dispatch":
@@ -74,10 +75,11 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         version=version,
         version_description=line["description"],
         **{flag: line[flag] for flag in FLAGS},
-        cache=versions.cache_module(version),
+        cache=versions.cache_name(version),
+        cache_format=described.data() if described else {},
         layer_owner=owners_in(layer_map(config, version), shape),
         weights_variant=line.get("weights_variant"),
-        fold=line.get("fold"),
+        fold=versions.fold(version),
         pretrained=preset,
         model_config=shape,
         weights=source if source in WEIGHT_KINDS else "path",

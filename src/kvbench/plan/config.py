@@ -16,6 +16,7 @@ from typing import Any
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.files.foreign import FormatError
 from kvbench.peers import PEERS
+from kvbench.plan import described
 from kvbench.plan.config_checks import check_together
 from kvbench.plan.models import CONTEXT, WINDOWS, place_models
 from kvbench.plan.refusal import ConfigError, line, shown
@@ -35,10 +36,17 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
+    keys["peers"]["items"]["enum"] = list(PEERS)
+    return _knowing(_with_versions(schema), PRESETS)
+
+
+def _with_versions(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with the names of versions put in, those that a study describes as well."""
+    schema = deepcopy(schema)
+    keys = schema["properties"]
     for listed in (keys["versions"], keys["decode"]["properties"]["versions"]["oneOf"][0]):
         listed["items"]["enum"] = [*VERSIONS, *BY_NAME]
-    keys["peers"]["items"]["enum"] = list(PEERS)
-    return _knowing(schema, PRESETS)
+    return schema
 
 
 def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
@@ -81,6 +89,8 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     except FormatError as error:
         raise ConfigError(f"config key 'pretrained': {error}") from None
     schema = _knowing(schema, [*PRESETS, *models])
+    given = described.place(given)
+    schema = _with_versions(schema)
     config = _versions_by_number(_coerce({"study": name, **given}, schema))
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(config),

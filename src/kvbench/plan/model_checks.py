@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
-from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners_in
-from kvbench.plan import weights_check
+from kvbench.plan import described, weights_check
 from kvbench.plan.file_checks import is_file
 from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import CUSTOM, WEIGHT_KINDS, known_presets, shape_of, weights_source
 from kvbench.presets import HUB_PRESETS, PRESETS
-from kvbench.versions import VERSIONS, cache_module
+from kvbench.versions import VERSIONS
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
-# Caches that pack two codes of a row into a byte.
-EVEN = ("int4", "int4_hadamard", "window_int4", "int4_channel", "int4_centred")
 
 
 def check_models(config: dict[str, Any]) -> None:
@@ -32,18 +29,7 @@ def check_models(config: dict[str, Any]) -> None:
     scored = config["perplexity"]["presets"] if asked else []
     for preset in dict.fromkeys([*config["pretrained"], *scored]):
         _check_weights(config, preset)
-        _check_head_size(config, preset)
-
-
-def _check_head_size(config: dict[str, Any], preset: str) -> None:
-    """A head size that every version's storage takes."""
-    size = head_dim(shape_of(config, preset))
-    for version in config["versions"]:
-        if cache_module(version) in EVEN and size % 2:
-            raise ConfigError(
-                f"config key 'versions' names {version}, whose cache cannot hold rows of {size}, "
-                f"the head size of {preset}; allowed: an even one, since two codes share a byte"
-            )
+        described.check(config, preset)
 
 
 def _check_weights(config: dict[str, Any], preset: str) -> None:

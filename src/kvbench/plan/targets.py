@@ -18,6 +18,7 @@ ROOFS = "<results>/roofline/roofs.json"
 PAGE = "<results>/report.html"
 VERDICTS = "<results>/verdicts/{preset}.json"
 GATES = "<results>/gates/{preset}.json"
+TRADEOFF = "<results>/tradeoff/{preset}.json"
 # Every table of cells -> the benchmark whose cells it lists.
 TABLES = {
     table: benchmark
@@ -34,6 +35,7 @@ DERIVED_TABLES = {
     "retrieval": ["retrieval"],
     "gates": ["perplexity", "retrieval"],
 }
+TIMED = ("latency", "decode")
 
 
 def figures() -> dict[str, list[str]]:
@@ -93,13 +95,28 @@ FURTHER = {
 
 def figure_inputs(config: dict[str, Any], figure: str, preset: str) -> list[str]:
     """What a figure draws: the cells of those benchmarks that measure its preset, and more."""
+    if figure == "tradeoff":
+        return joined_cells(config, preset)
     drawn = [b for b in FIGURES[figure] if preset in presets_of(config, b)]
     return gathered(*(drawn or FIGURES[figure][:1])) + FURTHER.get(figure, [])
 
 
+def joined_cells(config: dict[str, Any], preset: str) -> list[str]:
+    """The cells of a preset that are put side by side in bytes, time and quality, and the gates."""
+    drawn = [b for b in (*TIMED, "perplexity") if preset in presets_of(config, b)]
+    scored = any(preset in presets_of(config, b) for b in DERIVED_TABLES["gates"])
+    return gathered(*(drawn or TIMED[:1])) + [GATES] * scored
+
+
+def joined_presets(config: dict[str, Any]) -> list[str]:
+    """The presets whose time and quality are both measured."""
+    timed = {preset for b in TIMED for preset in presets_of(config, b)}
+    return [preset for preset in presets_of(config, "perplexity") if preset in timed]
+
+
 def timed_cells(config: dict[str, Any]) -> list[str]:
     """The cells that versions are judged on: latency and decode, where the study measures them."""
-    judged = [b for b in ("latency", "decode") if b in config["benchmarks"]]
+    judged = [b for b in TIMED if b in config["benchmarks"]]
     return gathered(*(judged or ["latency"]))
 
 
@@ -126,7 +143,8 @@ def page_records(config: dict[str, Any]) -> list[str]:
     judged = [VERDICTS.format(preset=preset) for preset in config["pretrained"] if timed]
     scored = [preset for b in DERIVED_TABLES["gates"] for preset in presets_of(config, b)]
     gates = [GATES.format(preset=preset) for preset in dict.fromkeys(scored)]
-    return cells + judged + gates + own_roofs(config)
+    joined = [TRADEOFF.format(preset=preset) for preset in joined_presets(config)]
+    return cells + judged + gates + joined + own_roofs(config)
 
 
 def compared_cells(config: dict[str, Any]) -> list[str]:
@@ -169,7 +187,10 @@ def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[st
     """Markdown and CSV of every table of `benchmark` (default: any)."""
     tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
     shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
+    both = joined_presets(config) if benchmark is None else []
     return [
+        f"<results>/tables/tradeoff_{preset}.{form}" for preset in both for form in ("md", "csv")
+    ] + [
         f"<results>/tables/{name}_{preset}.{form}"
         for name, benchmarks in shown.items()
         for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
@@ -217,7 +238,7 @@ def offered(config: dict[str, Any]) -> Iterator[str]:
     study = f"results/{config['study']}"
     kinds = (
         ("figures", FIGURES, ("svg", "png")),
-        ("tables", (*TABLES, *DERIVED_TABLES), ("md", "csv")),
+        ("tables", (*TABLES, *DERIVED_TABLES, "tradeoff"), ("md", "csv")),
     )
     for folder, names, forms in kinds:
         for name, preset, form in product(names, known_presets(config), forms):

@@ -25,11 +25,11 @@ def cache_names(lines: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """The name of each version, of records by version: of a name met again, with the version's own.
 
     A line has the keys `cache`, `cross_layer_sharing` and, if any, `weights_variant`. A cache from
-    outside the package, a file or a dotted module, is called as its version is.
+    outside the package, a file, a dotted module or a study's description, is called as its version.
     """
     plain = {
         version: version
-        if "." in line["cache"]
+        if "." in line["cache"] or version == line["cache"]
         else cache_name(line["cache"], line["cross_layer_sharing"], line.get("weights_variant"))
         for version, line in lines.items()
     }

@@ -41,8 +41,17 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     vocab_size: int
 
 
+class PartFormat(Struct, frozen=True, kw_only=True):
+    type: str
+
+
 class CacheLayout(Struct, frozen=True, kw_only=True):
     row: int
+
+
+class CacheFormat(Struct, frozen=True, kw_only=True):
+    keys: PartFormat
+    values: PartFormat
 
 
 class KernelSettings(Struct, frozen=True, kw_only=True):
@@ -96,7 +105,11 @@ class Record(Struct, frozen=True, kw_only=True):
     cross_layer_sharing: Annotated[Maybe[bool], doc("whether layers read another layer's")] = UNSET
     cache: Annotated[
         Maybe[str],
-        doc("module under kvbench.caches that stores them, or a file or module from outside"),
+        doc("what their storage is called: a format or module, or a file or module from outside"),
+    ] = UNSET
+    cache_format: Annotated[
+        Maybe[CacheFormat | None],
+        doc("the storage as a description (docs/caches.md); null where it has none"),
     ] = UNSET
     pretrained: Annotated[str, doc("preset")]
     model_config: Annotated[ModelConfig, doc("the preset's shape and two flags of the version")]
@@ -178,6 +191,13 @@ class Measured(Record, frozen=True, kw_only=True):
         doc(
             "whose kernels computed a decode step's attention: torch, where a cache does not give "
             "its rows to the kernels in use; null where no step reads a cache"
+        ),
+    ] = UNSET
+    decode_kernels: Annotated[
+        Maybe[dict[str, str] | None],
+        doc(
+            "of `keys` and of `values`: whose kernels read them in a decode step, and the format, "
+            "as `native int8`; null where no step reads a cache, or its format is not described"
         ),
     ] = UNSET
     sdpa_backend: Annotated[

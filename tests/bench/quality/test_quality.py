@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from broken_caches import POSITIONS, TOKENS
+from stored import stored
 
 from kvbench.analysis.quality import calibration
 from kvbench.bench.quality import probes
@@ -123,7 +124,7 @@ def test_first_divergence_is_where_decoding_really_leaves_v1(cache, layer_map):
     prompts = torch.randint(61, (3, 8), generator=torch.Generator().manual_seed(2))
     found = first_divergence(plain, model, cache, prompts, 40)
     said = [
-        generate(m, prompts, 40, make(c, m.config, 3, 48, m.lm_head.weight))[:, 8:]
+        generate(m, prompts, 40, make(stored(c), m.config, 3, 48, m.lm_head.weight))[:, 8:]
         for m, c in ((plain, "dense"), (model, cache))
     ]
     for row, first in zip((said[0] != said[1]), found["first"], strict=True):

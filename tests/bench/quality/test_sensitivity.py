@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from stored import stored
 
 from kvbench.bench.quality.logits import compare
 from kvbench.bench.quality.one_forward import cached_logits, logits_in_two, reverse_stored
@@ -37,6 +38,7 @@ def read(model, cache_name, windows=1):
 
 @pytest.mark.parametrize("cache_name", CACHES)
 def test_corrupted_codes_of_every_cache_move_the_scores(model, cache_name):
+    cache_name = stored(cache_name)
     fed = IDS[:, :-1]
     whole = logits_in_two(model, cache_name, fed, 20)
     corrupted = logits_in_two(model, cache_name, fed, 20, corrupt=True)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from kvbench.bench.quality.one_forward import cached_logits
-from kvbench.caches import make
+from kvbench.caches import Storage
 from kvbench.engine.generate import generate
 from kvbench.models.base import LanguageModel
 
 
 @torch.inference_mode()
 def first_divergence(
-    plain: LanguageModel, model: LanguageModel, cache_name: str, prompts: Tensor, n: int
+    plain: LanguageModel, model: LanguageModel, storage: Storage, prompts: Tensor, n: int
 ) -> dict[str, Any]:
     """Generated tokens before the first that differs from v1's, for each of `prompts` (B, P).
 
@@ -26,9 +26,9 @@ def first_divergence(
     """
     room = plain.config.block_size - prompts.size(1)
     n = min(n, room)
-    dense = make("dense", plain.config, 1, prompts.size(1) + n, plain.lm_head.weight)
+    dense = plain.cache_of("dense", 1, prompts.size(1) + n)
     said = torch.cat([generate(plain, row[None], n, dense) for row in prompts])  # (B, P + n)
-    logits = cached_logits(model, cache_name, said[:, :-1])[:, -n:]
+    logits = cached_logits(model, storage, said[:, :-1])[:, -n:]
     differs = logits.argmax(-1) != said[:, -n:]  # (B, n)
     first = [row.nonzero()[0].item() if row.any() else None for row in differs.cpu()]
     return {"prompt_tokens": prompts.size(1), "tokens": n, "first": first}

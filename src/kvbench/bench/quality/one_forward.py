@@ -9,14 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kvbench.caches import Cache, CacheWrapper, causal_sdpa, make
+from kvbench.caches import Cache, CacheWrapper, Storage, causal_sdpa
 from kvbench.models.base import LanguageModel
 
 
 @torch.inference_mode()
 def cached_logits(
     model: LanguageModel,
-    cache_name: str,
+    storage: Storage,
     ids: Tensor,
     outputs: list[Tensor] | None = None,
     exact_prompt: int = 0,
@@ -28,7 +28,7 @@ def cached_logits(
     the cache kept; `outputs` then gets the outputs of these alone.
     """
     B, T = ids.shape
-    cache = make(cache_name, model.config, B, T, model.lm_head.weight)
+    cache = model.cache_of(storage, B, T)
     logits = []
     if exact_prompt:
         logits.append(model(ids[:, :exact_prompt], ExactPrompt(cache), last_only=False))
@@ -41,7 +41,7 @@ def cached_logits(
 
 @torch.inference_mode()
 def logits_in_two(
-    model: LanguageModel, cache_name: str, ids: Tensor, first: int, corrupt: bool = False
+    model: LanguageModel, storage: Storage, ids: Tensor, first: int, corrupt: bool = False
 ) -> Tensor:
     """Logits (B, T, vocab_size) after each of `ids` (B, T): `first` are fed, then the rest.
 
@@ -49,7 +49,7 @@ def logits_in_two(
     corrupted between the two forwards.
     """
     B, T = ids.shape
-    cache = make(cache_name, model.config, B, T, model.lm_head.weight)
+    cache = model.cache_of(storage, B, T)
     before = model(ids[:, :first], cache, last_only=False)
     if corrupt:
         reverse_stored(cache)

@@ -23,6 +23,7 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.quality.paired import pair
 from kvbench.bench.quality.sensitivity import Readings
 from kvbench.bench.setup import ready
+from kvbench.caches import Storage
 from kvbench.cell import Cell
 from kvbench.inputs.tokens import load_tokens
 from kvbench.models.base import LanguageModel
@@ -53,9 +54,9 @@ def evenly(found: list[Span], most: int | None) -> list[Span]:
     return [found[i * len(found) // n] for i in range(n)]
 
 
-def window_nll(model: LanguageModel, cache_name: str, tokens: Tensor, scored: int) -> float:
+def window_nll(model: LanguageModel, storage: Storage, tokens: Tensor, scored: int) -> float:
     """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
-    logits = cached_logits(model, cache_name, tokens[None, :-1])[0, scored - 1 :]
+    logits = cached_logits(model, storage, tokens[None, :-1])[0, scored - 1 :]
     return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
@@ -71,7 +72,7 @@ def run(
     text = load_tokens(tokens, vocab_size, at_least=context)
     token_ids, token_bytes, _ = text
     with ready(cell, weights) as setup:
-        model, cache_name = setup.model, cell.cache
+        model = setup.model
         plain = model
         shares = len(model.config.owning_layers) < model.config.n_layer
         if shares or cell.fold or reference not in (None, weights):
@@ -81,7 +82,7 @@ def run(
         spans = evenly(every, cell.max_windows)
         setup.begin()
         found, layers = [], LayerError()
-        readings = Readings(plain, model, cache_name, len(spans))
+        readings = Readings(plain, model, cell.storage, len(spans))
         for n, span in enumerate(spans):
             ids = torch.from_numpy(token_ids[slice(*span[:2])].astype(np.int64)).to(setup.device)
             readings.window = n
@@ -111,7 +112,7 @@ def run(
             paired=paired,
             **readings.record(cell.seed, len(every), documents),
             divergence=_divergence(cell, plain, model, token_ids, spans),
-            probes=probes.run(plain, model, cache_name, asked),
+            probes=probes.run(plain, model, cell.storage, asked),
             by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
             by_layer={"attention_error": layers.relative()},
             window_tokens=counts,
@@ -136,13 +137,13 @@ def _compared(
     The prompt is what comes before the first scored token; its own attention sees what the cell's
     `prompt` says.
     """
-    cache_name, prompt = cell.cache, scored if cell.prompt == "exact" else 0
+    prompt = scored if cell.prompt == "exact" else 0
     outputs: dict[str, list[Tensor]] = {"plain": [], "cached": []}
     expected = cached_logits(plain, "none", ids[None, :-1], outputs["plain"])[0, scored - 1 :]
-    if plain is model and cache_name == "none":
+    if plain is model and cell.storage == "none":
         got, outputs["cached"] = expected, outputs["plain"]
     else:
-        read = cached_logits(model, cache_name, ids[None, :-1], outputs["cached"], prompt)
+        read = cached_logits(model, cell.storage, ids[None, :-1], outputs["cached"], prompt)
         outputs["plain"] = [y[:, :, prompt:] for y in outputs["plain"]]
         got = read[0, scored - 1 :]
     layers.add(outputs["plain"], [unfolded(y, cell.fold) for y in outputs["cached"]])
@@ -165,7 +166,7 @@ def _divergence(
     chosen = begins[:: max(1, len(begins) // asked["prompts"])][: asked["prompts"]]
     rows = np.stack([tokens[begin : begin + P] for begin in chosen]).astype(np.int64)
     prompts = torch.from_numpy(rows).to(plain.lm_head.weight.device)
-    return first_divergence(plain, model, cell.cache, prompts, asked["tokens"])
+    return first_divergence(plain, model, cell.storage, prompts, asked["tokens"])
 
 
 def score(window_sums: list[float], n_tokens: int, n_bytes: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from kvbench.bench.quality.one_forward import cached_logits
+from kvbench.caches import Storage
 from kvbench.models.base import LanguageModel
 
 SPAN = 48  # tokens of a copied span; 24 pairs
@@ -89,13 +90,13 @@ def _stack(made: Iterable[tuple[np.ndarray, np.ndarray]]) -> Probe:
 
 
 @torch.inference_mode()
-def answers(model: LanguageModel, cache_name: str, probe: Probe) -> tuple[Tensor, Tensor]:
+def answers(model: LanguageModel, storage: Storage, probe: Probe) -> tuple[Tensor, Tensor]:
     """Log-probability of each scored token, and whether it is the top one: (B, scored) each."""
     device = model.lm_head.weight.device
     ids = torch.from_numpy(probe.ids).to(device)
     right, logprob = [], []
     for row, scored in zip(ids, torch.from_numpy(probe.scored).to(device), strict=True):
-        logits = cached_logits(model, cache_name, row[None, :-1])[0, scored[1:]].float()
+        logits = cached_logits(model, storage, row[None, :-1])[0, scored[1:]].float()
         targets = row[scored]
         right.append(logits.argmax(-1) == targets)
         logprob.append(logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1))
@@ -103,14 +104,14 @@ def answers(model: LanguageModel, cache_name: str, probe: Probe) -> tuple[Tensor
 
 
 def run(
-    plain: LanguageModel, model: LanguageModel, cache_name: str, asked: dict[str, Probe]
+    plain: LanguageModel, model: LanguageModel, storage: Storage, asked: dict[str, Probe]
 ) -> dict[str, Any]:
     """Each probe's accuracy and mean log-probability, plain and cached, with every sequence's."""
-    same = plain is model and cache_name == "none"
+    same = plain is model and storage == "none"
     found: dict[str, dict[str, Any]] = {}
     for name, probe in asked.items():
         read = {"plain": answers(plain, "none", probe)}
-        read["cached"] = read["plain"] if same else answers(model, cache_name, probe)
+        read["cached"] = read["plain"] if same else answers(model, storage, probe)
         found[name] = {"sequences": len(probe.ids), "scored_tokens": int(probe.scored.sum())}
         for mode, (logprob, right) in read.items():
             found[name] |= {

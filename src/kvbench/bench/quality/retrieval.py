@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kvbench.bench.quality.one_forward import reverse_stored
 from kvbench.bench.quality.sensitivity import places
 from kvbench.bench.setup import ready
-from kvbench.caches import make
+from kvbench.caches import Storage
 from kvbench.cell import Cell
 from kvbench.inputs.retrieval import CANDIDATES, Items, load_items
 from kvbench.models.base import LanguageModel
@@ -35,19 +35,19 @@ def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
     with ready(cell, weights) as setup:
         model = setup.model
         owns = len(model.config.owning_layers) == model.config.n_layer
-        reference = owns and cell.cache == "dense" and not cell.fold
+        reference = owns and cell.storage == "dense" and not cell.fold
         setup.begin()
         scores, again, corrupted = [], [], []
         for (task, length), asked in every.items():
             where = {"task": task, "length": length}
             some = places(len(asked.ids), AGAIN), places(len(asked.ids), CORRUPTED)
-            scores.append(where | score(model, cell.cache, asked))
+            scores.append(where | score(model, cell.storage, asked))
             if reference:
                 with sdpa_kernel(SDPBackend.MATH):
-                    again.append(where | score(model, cell.cache, asked, some[0], length // 2))
+                    again.append(where | score(model, cell.storage, asked, some[0], length // 2))
             if cell.use_cache:
                 first = length - QUESTION
-                read = score(model, cell.cache, asked, some[1], first, corrupt=True)
+                read = score(model, cell.storage, asked, some[1], first, corrupt=True)
                 corrupted.append(where | read)
         return setup.record(
             lengths=cell.lengths,
@@ -62,7 +62,7 @@ def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
 @torch.inference_mode()
 def score(
     model: LanguageModel,
-    cache_name: str,
+    storage: Storage,
     asked: Items,
     some: set[int] | None = None,
     first: int = 0,
@@ -78,7 +78,7 @@ def score(
     ranks, margins = [], []
     for n in shown:
         candidates = torch.from_numpy(asked.candidates[n])
-        logits = _last_logits(model, cache_name, asked.ids[n], first, corrupt)
+        logits = _last_logits(model, storage, asked.ids[n], first, corrupt)
         answer, *others = logits.float().cpu()[candidates].double().tolist()
         ranks.append(1 + sum(not answer > other for other in others))
         margins.append(answer - max(others))
@@ -86,12 +86,11 @@ def score(
 
 
 def _last_logits(
-    model: LanguageModel, cache_name: str, ids: np.ndarray, first: int, corrupt: bool
+    model: LanguageModel, storage: Storage, ids: np.ndarray, first: int, corrupt: bool
 ) -> Tensor:
     """Logits (vocab_size,) after the last of `ids` (T,)."""
-    like = model.lm_head.weight
-    fed = torch.from_numpy(ids)[None].to(like.device)
-    cache = make(cache_name, model.config, 1, fed.size(1), like)
+    fed = torch.from_numpy(ids)[None].to(model.lm_head.weight.device)
+    cache = model.cache_of(storage, 1, fed.size(1))
     if first:
         model(fed[:, :first], cache)
     if corrupt:

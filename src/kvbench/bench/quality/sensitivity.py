@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kvbench.bench.quality.logits import Comparison, compare
 from kvbench.bench.quality.one_forward import logits_in_two
 from kvbench.bench.quality.paired import pair
+from kvbench.caches import Storage
 from kvbench.models.base import LanguageModel
 
 FLOOR_WINDOWS, CORRUPTED_WINDOWS = 16, 2  # at most, spread over those that are scored
@@ -38,12 +39,12 @@ class Readings:
     """
 
     def __init__(
-        self, plain: LanguageModel, model: LanguageModel, cache_name: str, windows: int
+        self, plain: LanguageModel, model: LanguageModel, storage: Storage, windows: int
     ) -> None:
-        self.plain, self.model, self.cache_name = plain, model, cache_name
-        reference = plain is model and cache_name == "dense"
+        self.plain, self.model, self.storage = plain, model, storage
+        reference = plain is model and storage == "dense"
         self.floor_at = places(windows, FLOOR_WINDOWS) if reference else set()
-        self.corrupted_at = set() if cache_name == "none" else places(windows, CORRUPTED_WINDOWS)
+        self.corrupted_at = set() if storage == "none" else places(windows, CORRUPTED_WINDOWS)
         self.window = 0  # the place of the window that is read
         self.floor: dict[int, Comparison] = {}
         self.corrupted: dict[int, Comparison] = {}
@@ -64,7 +65,7 @@ class Readings:
             self.floor[n] = compare(expected, got[0, scored - 1 :], ids[scored:])
         if n in self.corrupted_at:
             first = max(scored, half + 1)  # the first scored token that is predicted by the rest
-            got = logits_in_two(self.model, self.cache_name, fed, half, corrupt=True)
+            got = logits_in_two(self.model, self.storage, fed, half, corrupt=True)
             of_rest = expected[first - scored :], got[0, first - 1 :]
             self.corrupted[n] = compare(*of_rest, ids[first:])
 

@@ -39,11 +39,16 @@ def draw(records: list[Record]) -> Figure:
     left.invert_yaxis()
     left.margins(y=0.2)
     far = [record["paired"]["kl"][key] or 0.0 for record in whole for key in ("mean", "p99")]
+    floor = max((r["noise_floor"]["kl"]["mean"] for r in whole if "noise_floor" in r), default=0)
+    if floor > 0:
+        right.axvline(floor, color="#444444", linewidth=1, linestyle=":")
+        far.append(floor)
     scales.fit(right, "x", [value for value in far if value > 0], "KL from v1, nats a token")
     left.set_title("perplexity, and its change")
     right.set_title("divergence: mean, and p99")
     post_hoc = [named[r["version"]] for r in whole if quality.sharing(r) == "post hoc"]
     foot = ["bars: paired 95 % intervals over windows", f"{first['n_tokens']:,} tokens scored"]
+    foot += ["dotted: v1 against itself, the noise floor"] if floor > 0 else []
     foot += [style.HOLLOW] if any(_ends(record)[0] is None for record in whole) else []
     if post_hoc:
         foot += [f"{', '.join(post_hoc)}: shared post hoc, an architecture study"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -11,7 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from kvbench.analysis import findings
-from kvbench.records.record import Record, by, measured
+from kvbench.analysis.gate_table import asked, said
+from kvbench.analysis.gates import gates_of
+from kvbench.analysis.tradeoff import AXES as EVERY
+from kvbench.analysis.tradeoff import Points, Value, front, joined, values
+from kvbench.records.record import Record
 from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
 from kvbench.stats.digits import short, spoken
@@ -24,32 +27,18 @@ AXES = {
 PANELS = (("bytes", "time"), ("bytes", "quality"), ("time", "quality"))
 
 
-@dataclass(frozen=True)
-class Value:
-    """One number of one version, with the ends of its interval; of one sample they are its own."""
-
-    at: float
-    low: float
-    high: float
-    one_sample: bool = False
-
-
-Points = dict[str, dict[str, Value]]  # version -> axis -> value
-
-
 def draw(records: list[Record]) -> Figure:
     """Time, bytes and quality, two at a time; an edged marker is on the front of all of them.
 
-    Time is of the largest T and the smallest batch measured. What was not measured has no panel,
-    and the foot says which key asks for it.
+    Time is that of decode steps at the largest batch and depth, where these were measured, else of
+    generations at the largest T and the smallest batch. What was not measured has no panel, and the
+    foot says which key asks for it.
     """
-    named = by(measured(records), "benchmark_name")
-    timed, scored = named.get("latency_vs_T", []), named.get("perplexity", [])
-    batch = min((c["batch_size"] for c in timed), default=0)
-    T = max((c["T"] for c in timed), default=0)
-    timed = [c for c in timed if (c["batch_size"], c["T"]) == (batch, T)]
-    points = values(timed, scored)
+    cells = joined(records)
+    timed, scored = cells.stepped or cells.timed, cells.scored
+    points = values(cells)
     preset = records[0]["pretrained"]
+    gates = gates_of(records, preset)
     question = f"What does each cache of {preset} cost, and what does it save?"
     lacking = {}
     if not timed:
@@ -64,7 +53,8 @@ def draw(records: list[Record]) -> Figure:
     if len(points) < 2 or not pairs:
         why = "; ".join(lacking.values()) or f"{len(points)} cache measured"
         return style.explained(question, why, records)
-    axes_of = [name for name in AXES if name not in lacking]
+    shown = [name for name in EVERY if name not in lacking]
+    axes_of = [name for name in shown if sum(name in point for point in points.values()) > 1]
     best = front(points, axes_of)
     n = len(pairs)
     figure, panels = plt.subplots(
@@ -73,23 +63,26 @@ def draw(records: list[Record]) -> Figure:
     for axes, (x, y) in zip(panels[0], pairs, strict=True):
         axes.set_title(f"{y} against {x}")
         _panel(axes, points, x, y, best)
-    labels = {v: label for v, label in style.labels([*timed, *scored]).items() if v in points}
+    named = style.labels([*cells.timed, *timed, *scored])
+    labels = {v: label for v, label in named.items() if v in points}
     style.legend(panels[0][-1], labels)
-    foot = [f"T = {T}, batch {batch}"] if timed else []
+    foot = [cells.place] if timed else []
     foot += ["down and left is better", "boxes: 95 % intervals", "bytes are counted"]
     foot += ["black edge: on the front of all axes", "dashed: front of the two axes"]
     if any(value.one_sample for point in points.values() for value in point.values()):
         foot += [style.HOLLOW]
+    foot += [f"gates: {asked(gates)}"] if gates and asked(gates) else []
     foot += [*lacking.values(), footer(timed or scored)]
     whole = [v for v, point in points.items() if all(name in point for name in axes_of)]
-    answer = f"No other beats {findings.joined(_said(points[v], labels[v]) for v in best)}"
+    told = (_said(points[v], labels[v], said(gates, v)) for v in best)
+    answer = f"No other beats {findings.joined(told)}"
     beaten = [labels[v] for v in whole if v not in best]
     answer += f"; beaten: {', '.join(beaten)}" if beaten else ""
     style.frame(figure, question, answer, foot)
     return figure
 
 
-def _said(point: dict[str, Value], name: str) -> str:
+def _said(point: dict[str, Value], name: str, gate: str) -> str:
     """A version and what it costs, in the order of the axes."""
     numbers = [f"{short(point['bytes'].at)} kB"]
     for axis, unit in (("time", "ms"), ("quality", "%")):
@@ -98,43 +91,8 @@ def _said(point: dict[str, Value], name: str) -> str:
             low, high = (None if value.one_sample else end for end in (value.low, value.high))
             text = spoken(value.at, low, high, sign=axis == "quality")
             numbers.append(f"{text} {unit}")
+    numbers += [gate] if gate else []
     return f"{name} with {', '.join(numbers)}"
-
-
-def values(timed: list[Record], scored: list[Record]) -> Points:
-    """Each version's time, bytes and quality, of those that were measured."""
-    points: Points = {}
-    for cell in timed:
-        low, high = (cell["time_total_ms_interval"][end] for end in ("low", "high"))
-        ms = cell["time_per_token_ms_median"]
-        time = Value(ms, ms, ms, one_sample=True)
-        if low is not None:
-            time = Value(ms, low / cell["T"], high / cell["T"])
-        points[cell["version"]] = {"time": time}
-    for cell in scored:
-        ratio = cell["paired"]["perplexity_ratio"]
-        ends = (ratio["ratio"] if ratio[end] is None else ratio[end] for end in ("low", "high"))
-        at, low, high = (100 * (value - 1) for value in (ratio["ratio"], *ends))
-        change = Value(at, low, high, one_sample=ratio["low"] is None)
-        points.setdefault(cell["version"], {})["quality"] = change
-    for cell in [*timed, *scored]:
-        kb = cell["cache_bytes_per_token"] / 1e3
-        points[cell["version"]]["bytes"] = Value(kb, kb, kb)
-    return points
-
-
-def front(points: Points, names: Sequence[str]) -> list[str]:
-    """The versions that no other beats: none is as good in all `names` and better in one.
-
-    A difference inside either interval is no difference, so that noise beats nobody.
-    """
-
-    def beats(a: dict[str, Value], b: dict[str, Value]) -> bool:
-        better = any(a[name].high < b[name].low for name in names)
-        return better and all(a[name].at <= b[name].high for name in names)
-
-    whole = {v: point for v, point in points.items() if all(name in point for name in names)}
-    return [v for v, b in whole.items() if not any(beats(a, b) for a in whole.values())]
 
 
 def _panel(axes: Axes, points: Points, x: str, y: str, best: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from kvbench.analysis.answers import Section, speed
 from kvbench.analysis.quality import TOO_WEAK
 from kvbench.analysis.sentences import (
+    CHOICE,
     EQUAL,
     HIGHER,
     LARGER,
@@ -27,6 +28,7 @@ from kvbench.analysis.sentences import (
     UNCHANGED,
     Answer,
 )
+from kvbench.analysis.tradeoff import UNBEATEN
 from kvbench.analysis.verdict_notes import at
 from kvbench.report.page import asked, table
 from kvbench.report.page.plots import Plot, plots
@@ -34,6 +36,7 @@ from kvbench.report.page.study import Study, place_of_row
 from kvbench.stats.decisions import EQUIVALENT, FASTER, INCONCLUSIVE, SLOWER
 
 QUESTIONS = {
+    CHOICE: "Which should I choose?",
     SPEED: "Which is faster?",
     MEMORY: "How much memory?",
     QUALITY: "What does it cost in quality?",
@@ -43,6 +46,7 @@ MARKS = {
     **{SMALLER: "▼", LARGER: "▲", EQUAL: "="},
     **{HIGHER: "▲", LOWER: "▼", UNCHANGED: "=", NOT_SHOWN: "?"},
     LOSES: "▼",
+    UNBEATEN: "▲",
 }
 FIRST = 4  # answers of a question that stand in sight; the others are one click away
 
@@ -59,7 +63,7 @@ def render(study: Study) -> str:
         noise=asked.noise(study),
         remarks=asked.remarks(study),
         provenance=asked.provenance(study),
-        cards=[_card(study, question) for question in QUESTIONS],
+        cards=[_card(study, q) for q in QUESTIONS if q != CHOICE or study.joined],
         headers=table.HEADERS,
         lines=table.lines(study),
         quality_of=table.judged_quality(study),

@@ -12,7 +12,7 @@ from kvbench.records.record import Record, Row, is_error, measured, timing_key
 from kvbench.report.selection import evenly_spaced
 
 TIMED = ("latency_vs_T", "decode")
-NOT_CELLS = ("verdicts", "controls", "gates", "roofs")
+NOT_CELLS = ("verdicts", "controls", "gates", "tradeoff", "roofs")
 RAW = (  # keys of raw samples
     *("step_ms_median", "repeats", "plain_runs_ms", "by_depth", "by_layer"),
     *("window_tokens", "window_nll", "window_kl", "window_agreement"),
@@ -58,6 +58,7 @@ class Study:
     verdicts: Sequence[Record]
     roofs: Record | None = None
     gates: Sequence[Record] = ()
+    joined: Sequence[Record] = ()
 
     @cached_property
     def records(self) -> list[Record]:
@@ -73,7 +74,7 @@ class Study:
     @cached_property
     def sections(self) -> list[Section]:
         """The answers, as the terminal has them."""
-        return sections(self.verdicts, self.records, gates=self.gates)
+        return sections(self.verdicts, self.records, gates=self.gates, joined=self.joined)
 
     @cached_property
     def places(self) -> list[Place]:
@@ -155,7 +156,7 @@ def read_study(name: str, paths: Iterable[str]) -> Study:
         else:
             cells.append((path, _slim(record)))
     roofs = next(iter(found["roofs"]), None)
-    return Study(name, cells, found["verdicts"], roofs, found["gates"])
+    return Study(name, cells, found["verdicts"], roofs, found["gates"], found["tradeoff"])
 
 
 def _slim(record: Record) -> Record:
