@@ -205,3 +205,21 @@ def test_what_was_asked_for_by_name_is_what_runs(library):
     assert settle(asked, "cuda", str(library)).kernel != "native"
     with pytest.raises(RuntimeError, match="graph needs CUDA"):
         settle(asked.replace(execution="graph"), "cpu", str(library))
+
+
+@pytest.mark.parametrize("rotate", [True, "folded"])
+@pytest.mark.parametrize("layers", [[], [-1]], ids=str)
+@pytest.mark.parametrize("parts", [("int8", "int4"), ("q4_0", "dense"), ("fp8_e4m3", "fp8_e5m2")])
+def test_rows_that_are_stored_turned_are_read_natively(choice, rotate, layers, parts):
+    plain = small_model(n_head=2)
+    written = {"keys": parts[0], "values": parts[1], "rotate": rotate}
+    written["dense_layers"] = layers
+    theirs = plain.cache_of(written, 2, 30)
+    ours = with_native_attention(plain.cache_of(written, 2, 30), choice.native)
+    assert ours.decode_kernel == "native"
+    tokens = torch.randint(64, (2, 30), generator=torch.Generator().manual_seed(0))
+    for part in tokens.split([9, *[1] * 21], 1):
+        found, expected = plain(part, ours), plain(part, theirs)
+        # A code on the edge between two may fall to either side.
+        torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+    assert ours.used_bytes() == theirs.used_bytes()

@@ -18,20 +18,32 @@ from kvbench.models import gpt2, llama
 BOTH = pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 
 
+FORMATS = {
+    "ring": {"keys": "dense", "values": "dense", "window": 6, "sinks": 2},
+    "k8v4": {"keys": "int8", "values": "int4", "dense_layers": [0]},
+    "fp8": {"keys": "fp8_e4m3", "values": "dense"},
+    "q8_0, groups": {"keys": "q8_0", "values": {"type": "int4", "group": 32, "scale_type": "fp16"}},
+}
+
+
 def caches(model, choice, name, batch, tokens=40):
     """The same cache twice: read by steps in many calls, and in one."""
     like = model.lm_head.weight
     many, one = (
-        with_native_attention(make(stored(name), model.config, batch, tokens, like), choice.native)
+        with_native_attention(
+            make(FORMATS.get(name) or stored(name), model.config, batch, tokens, like),
+            choice.native,
+        )
         for _ in "ab"
     )
+    assert bool(one.rings) == (name == "ring")
     assert native_step.bind(model, one, choice.native) is None
     return many, one
 
 
 @BOTH
 @pytest.mark.parametrize("dtype", APART, ids=str)
-@pytest.mark.parametrize("cache_name", ["dense", "int8", "int4", "window"])
+@pytest.mark.parametrize("cache_name", ["dense", "int8", "int4", *FORMATS])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_one_call_gives_the_logits_of_many(choice, arch, dtype, cache_name, batch):
     heads = {"n_kv_head": 1} if arch is llama else {}
@@ -39,7 +51,7 @@ def test_one_call_gives_the_logits_of_many(choice, arch, dtype, cache_name, batc
     many, one = caches(model, choice, cache_name, batch)
     tokens = prompts(batch, 30)
     # A code on the edge between two may fall to either side.
-    apart = APART[dtype] if cache_name in ("dense", "window") else max(2e-2, APART[dtype])
+    apart = APART[dtype] if cache_name in ("dense", "ring") else max(2e-2, APART[dtype])
     for part in tokens.split([7, *[1] * 23], 1):
         found, expected = model(part, one).float(), model(part, many).float()
         assert (found - expected).norm() <= apart * expected.norm()
@@ -48,7 +60,7 @@ def test_one_call_gives_the_logits_of_many(choice, arch, dtype, cache_name, batc
         moved = (ours.float() - theirs.float()).abs()
         if ours.dtype is torch.int8:
             assert moved.max() <= 1 and (moved > 0).float().mean() <= 2e-3 + 60 * APART[dtype] ** 2
-        elif ours.dtype is not torch.uint8:
+        elif ours.is_floating_point() and ours.itemsize > 1:
             assert moved.norm() <= apart * theirs.float().norm()
 
 
@@ -108,15 +120,15 @@ def test_rows_that_the_kernels_do_not_read_and_many_sequences_run_in_many_calls(
     model = small_model(n_head=4)  # heads of 16: an int4 row is too short
     pack(model, choice)
     like = model.lm_head.weight
-    cache = with_native_attention(make(stored("int4"), model.config, 2, 30, like), choice.native)
-    assert "do not read" in native_step.bind(model, cache, choice.native)
+    turned = {"keys": "int8", "values": "int8", "rotate": True}
+    for storage, reason in ((stored("int4"), "do not read"), (turned, "rotation of rows")):
+        cache = with_native_attention(make(storage, model.config, 2, 30, like), choice.native)
+        assert reason in native_step.bind(model, cache, choice.native)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     model = packed(small_model(n_head=2, dtype=torch.bfloat16), choice)
     like = model.lm_head.weight
     for batch, reason in ((FEW, None), (FEW + 1, "matrix units")):
-        cache = with_native_attention(
-            make(stored("dense"), model.config, batch, 8, like), choice.native
-        )
+        cache = with_native_attention(make("dense", model.config, batch, 8, like), choice.native)
         said = native_step.bind(model, cache, choice.native)
         assert said is None if reason is None else reason in said
 

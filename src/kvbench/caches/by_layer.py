@@ -49,7 +49,7 @@ class ByLayer(Cache):
             for kind, some in zip((self.coded, self.dense), split, strict=True)
             if some
         ]
-        self.of = {layer: part for part in self.parts for layer in part.layers}
+        self.layer_caches = {layer: part for part in self.parts for layer in part.layers}
         self.rings = {layer: ring for part in self.parts for layer, ring in part.rings.items()}
 
     def bind(self, bias: Any) -> None:
@@ -59,13 +59,13 @@ class ByLayer(Cache):
                 part.bind(bias)  # type: ignore[attr-defined]
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
-        self.of[layer].update(layer, k, v)
+        self.layer_caches[layer].update(layer, k, v)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        return self.of[layer].attend(layer, q)
+        return self.layer_caches[layer].attend(layer, q)
 
     def slot(self, layer: int, position: int) -> int:
-        return self.of[layer].slot(layer, position)
+        return self.layer_caches[layer].slot(layer, position)
 
     def advance(self, T: int) -> None:
         super().advance(T)
@@ -92,4 +92,4 @@ class RowsByLayer(ByLayer):
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """K and V of one layer, and their scales where coded (`kvbench.engine.static_view`)."""
-        return self.of[layer].rows(layer)  # type: ignore[attr-defined]
+        return self.layer_caches[layer].rows(layer)  # type: ignore[attr-defined]

@@ -35,7 +35,8 @@ class Codec:
     """
 
     scaled = False  # whether a row has one scale
-    native = True  # whether kernels that read rows know the format
+    native = True  # whether all kernels that read rows know the format
+    on_cpu = True  # whether those of CPUs do
 
     def __init__(self, part: Part, head_dim: int, dtype: torch.dtype) -> None:
         self.part, self.head_dim, self.dtype = part, head_dim, DTYPES.get(part.type, dtype)
@@ -84,7 +85,7 @@ class Codes(Codec):
 class UnitScale(Codec):
     """fp8 codes of the numbers themselves: one scale, 1, for all; what is too large saturates."""
 
-    native = False
+    native = on_cpu = False
 
     def encode(self, x: Tensor) -> Sequence[Tensor]:
         return (reference.to_fp8(x.float(), self.dtype),)
@@ -98,6 +99,10 @@ class LlamaCpp(Codec):
     """
 
     native = False
+
+    def __init__(self, part: Part, head_dim: int, dtype: torch.dtype) -> None:
+        super().__init__(part, head_dim, dtype)
+        self.on_cpu = part.type != "q5_1"
 
     def encode(self, x: Tensor) -> Sequence[Tensor]:
         x = x.float().unflatten(-1, (-1, 32))
@@ -141,7 +146,7 @@ class Codebook(Codec):
     al. 2025, arXiv:2504.19874). The scale makes the norm of what is read that of the row.
     """
 
-    scaled, native = True, False
+    scaled, native, on_cpu = True, False, False
 
     def encode(self, x: Tensor) -> Sequence[Tensor]:
         x = x.float()

@@ -17,7 +17,7 @@ from kvbench.caches.attending import grouped, hide_future, ungrouped
 from kvbench.caches.by_layer import by_layer
 from kvbench.caches.codecs import Codec, codec, scores, weigh
 from kvbench.caches.rows import RowCache
-from kvbench.costs.description import Description
+from kvbench.costs.description import BLOCKS, Description
 from kvbench.costs.layout import Layout, layout_of
 from kvbench.kernels.hadamard import hadamard
 
@@ -126,34 +126,37 @@ class CodedRows(Described, RowCache):
 
 
 class NativeRows(CodedRows):
-    """Rows of floats, or of codes with an fp32 scale: kernels know the formats."""
+    """Rows of floats, or of codes with their scales, which kernels of CPUs know: given turned rows.
 
-    def stored(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    Codes of `blocks` are llama.cpp's.
+    """
+
+    def native_rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """K and V of one layer, and their scales where coded."""
         (k, *k_scale), (v, *v_scale) = self.k[layer], self.v[layer]
         return k, v, k_scale[0] if k_scale else None, v_scale[0] if v_scale else None
 
+    @property
+    def blocks(self) -> tuple[bool, bool]:
+        """Whether K, and V, are rounded as llama.cpp's blocks."""
+        of_k, of_v = (of.part.type in BLOCKS for of in self.codecs)
+        return of_k, of_v
+
 
 class ReadableRows(NativeRows):
-    """Such rows as they came: whoever reads them needs to know no more."""
+    """Rows as they came, with an fp32 scale where coded: who reads them need know no more."""
 
-    rows = NativeRows.stored
-
-
-class TurnedRows(NativeRows):
-    """Such rows turned: kernels can read them, given turned queries."""
-
-    turned_rows = NativeRows.stored
+    rows = NativeRows.native_rows
 
 
 @cache
 def described(description: Description) -> type[Cache]:
     """The class of caches of a description."""
-    parts = (description.keys, description.values)
-    native = all(codec(part, 64, torch.float32).native for part in parts)
+    codecs = [codec(part, 64, torch.float32) for part in (description.keys, description.values)]
+    turned = description.rotate is True or (description.rotate and description.keys.coded)
     base: type[CodedRows] = CodedRows
-    if native and description.key_bias == "kept":
-        turned = description.rotate is True or (description.rotate and description.keys.coded)
-        base = TurnedRows if turned else ReadableRows
+    if description.key_bias == "kept" and all(of.on_cpu for of in codecs):
+        readable = not turned and all(of.native for of in codecs)
+        base = ReadableRows if readable else NativeRows
     own = {"sinks": description.sinks, "window": description.window or 0}
     return by_layer(base, description, **own)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NO_STEP = "recomputing has no two steps of one shape"
 ONE_FORMAT = "the fused step reads K and V of one format in all layers: floats, int8 or int4"
 NOT_ROWS = "this cache does not keep one row a token"
+TURNED = "this cache turns rows, which no step of one piece does"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 # By name: code of CPUs alone.
 NATIVE = "kvbench.kernels.cpu.library"
@@ -94,7 +95,7 @@ def settle(cell: Cell, device: str, library: str | None = None) -> Choice:
         raise RuntimeError(f"{library} is not the library that was built: delete it and run again")
     native = import_module(NATIVE).load(Path(library), threads=cell.threads)
     facts = {key: build[key] for key in ("compiler", "version", "flags", "sha256")}
-    reason = None if execution == "eager" else _why_eager(cell)
+    reason = None if execution == "eager" else _why_no_step(cell)
     execution = "eager" if execution == "eager" or reason else "step"
     return Choice(execution, "native", "panels", reason, native, facts)
 
@@ -140,14 +141,27 @@ def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
     return execution, "torch" if kernel == "auto" else kernel, None  # eager is the seed's mode
 
 
-def _why_eager(cell: Cell) -> str | None:
-    """Why a cell can only be run operator by operator."""
+def _why_no_step(cell: Cell) -> str | None:
+    """Why a cell has no steps that are alike."""
     if not cell.whole_steps or cell.phase == "prefill":
         return LOOKED_INTO
-    if not cell.use_cache:
-        return NO_STEP
+    return None if cell.use_cache else NO_STEP
+
+
+def _why_eager(cell: Cell) -> str | None:
+    """Why a cell can only be run operator by operator, where steps are torch's or Triton's."""
+    if reason := _why_no_step(cell):
+        return reason
     storage = cache_class(cell.storage)
-    return None if hasattr(storage, "rows") else NOT_ROWS
+    if hasattr(storage, "rows"):
+        return None
+    described = getattr(storage, "description", None)
+    if described is None or described.module != "coded":
+        return NOT_ROWS
+    if described.rotate:
+        return TURNED
+    said = f"K {described.keys.word()}, V {described.values.word()}"
+    return f"no kernel reads {said}" + ", less their bias" * (described.key_bias == "split")
 
 
 def _why_unfused(cell: Cell) -> str | None:

@@ -32,19 +32,23 @@ class NativeCache(CacheWrapper):
 
     def __init__(self, cache: Cache, native: Native) -> None:
         super().__init__(cache)
-        self.turning: Any = None if hasattr(cache, "rows") else cache
         self.appends, self.attentions = {}, {}
+        self.turning: dict[int, Any] = {}  # layers whose rows are not stored as they come
         for layer in cache.layers:
-            k, v, k_scale, v_scale = stored_rows(cache, layer)
-            self.appends[layer] = native.append(k, k_scale), native.append(v, v_scale)
+            own: Any = of_layer(cache, layer)
+            k, v, k_scale, v_scale = stored_rows(own, layer)
+            of_k, of_v = getattr(own, "blocks", (False, False))
+            self.appends[layer] = native.append(k, k_scale, of_k), native.append(v, v_scale, of_v)
             self.attentions[layer] = native.attention(k, v, k_scale, v_scale)
+            if not hasattr(own, "rows"):
+                self.turning[layer] = own
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
         if k.size(2) > 1 and layer in self.cache.rings:
             self.cache.update(layer, k, v)
             return
-        if self.turning is not None:
-            k, v = self.turning.turned(k, "keys"), self.turning.turned(v, "values")
+        if own := self.turning.get(layer):
+            k, v = own.turned(k, "keys"), own.turned(v, "values")
         append_k, append_v = self.appends[layer]
         at = self.cache.slot(layer, self.cache.length)
         append_k(k, at)
@@ -55,17 +59,19 @@ class NativeCache(CacheWrapper):
             return self._attend_many(layer, q)
         attention = self.attentions[layer]
         n = min(self.cache.length + 1, attention.capacity)
-        if self.turning is not None:
-            turned = self.turning.turned(q, "keys")
+        if own := self.turning.get(layer):
+            turned = own.turned(q, "keys")
             y = attention(turned, n, turned.new_empty(q.shape))
-            return self.turning.turned_back(y).to(q.dtype)
+            return own.turned_back(y).to(q.dtype)
         return attention(q, n, q.new_empty(q.shape))
 
     def _attend_many(self, layer: int, q: Tensor) -> Tensor:
-        """By torch's fused attention, in fp32 where rows are codes: a prefill is bound by products."""
-        k, v, k_scale, v_scale = stored_rows(self.cache, layer)
-        turned = self.turning is not None or layer in self.cache.rings
-        if turned or k_scale is None or v_scale is None:
+        """A prefill is bound by arithmetic: torch's fused attention, over codes in fp32."""
+        own = of_layer(self.cache, layer)
+        if layer in self.turning or layer in self.cache.rings:
+            return self.cache.attend(layer, q)
+        k, v, k_scale, v_scale = rows_of(own, layer)
+        if k_scale is None or v_scale is None:
             return self.cache.attend(layer, q)
         end = self.cache.length + q.size(2)
         k = dequantise(k[:, :, :end], k_scale[:, :, :end])
@@ -73,18 +79,28 @@ class NativeCache(CacheWrapper):
         return causal_sdpa(q.float(), k, v).to(q.dtype)
 
 
+def of_layer(cache: Cache, layer: int) -> Cache:
+    """The cache that stores one layer."""
+    return getattr(cache, "layer_caches", {}).get(layer, cache)
+
+
 def stored_rows(cache: Cache, layer: int) -> Rows:
-    """What a cache stores of one layer, turned or not, where kernels can read it."""
-    return cache.turned_rows(layer) if hasattr(cache, "turned_rows") else rows_of(cache, layer)
+    """What a cache stores of one layer, turned or not, where the native kernels can read it."""
+    return cache.native_rows(layer) if hasattr(cache, "native_rows") else rows_of(cache, layer)
 
 
 def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
-    if native is None or not (hasattr(cache, "rows") or hasattr(cache, "turned_rows")):
+    if native is None:
         return cache
     fits = import_module("kvbench.kernels.cpu.bound").fits
-    stored = (stored_rows(cache, layer)[:2] for layer in cache.layers)
-    return NativeCache(cache, native) if all(fits(k) and fits(v) for k, v in stored) else cache
+    for layer in cache.layers:
+        own = of_layer(cache, layer)
+        if not (hasattr(own, "rows") or hasattr(own, "native_rows")):
+            return cache
+        if not all(map(fits, stored_rows(own, layer)[:2])):
+            return cache
+    return NativeCache(cache, native)
 
 
 class PromptCache(CacheWrapper):

@@ -35,8 +35,8 @@ def why_not(model: LanguageModel, cache: Cache) -> str | None:
         return MISSING.format(model.config.unfused)
     if not isinstance(cache, NativeCache):
         return "the native kernels do not read what this cache stores"
-    if cache.turning is not None:
-        return MISSING.format("rows that are stored turned")
+    if any(own.description.rotate for own in cache.turning.values()):
+        return MISSING.format("rotation of rows")
     linears = [m for m in model.modules() if isinstance(m, nn.Linear | PanelLinear)]
     plain = {m.plain for m in linears if isinstance(m, TwoFormLinear)}
     if any(isinstance(m, nn.Linear) and m not in plain for m in linears):

@@ -10,11 +10,13 @@ class Cache(ctypes.Structure):
     _fields_ = [("format", I32), ("threads", I32), ("batch", I64), ("kv_heads", I64)]
     _fields_ += [("group", I64), ("size", I64), ("capacity", I64)]
     _fields_ += [("k", PTR), ("v", PTR), ("k_scale", PTR), ("v_scale", PTR), ("scale", F32)]
+    _fields_ += [(n, I32) for n in ("v_format", "k_shared", "k_half", "v_shared", "v_half")]
 
 
 class Rows(ctypes.Structure):
     _fields_ = [("format", I32), ("batch", I64), ("heads", I64), ("capacity", I64), ("size", I64)]
     _fields_ += [("rows", PTR), ("scale", PTR)]
+    _fields_ += [(name, I32) for name in ("shared", "half", "blocks")]
 
 
 class Weights(ctypes.Structure):

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from kvbench.kernels.cpu import abi
 
-FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}  # uint8: two int4
+FORMATS = {
+    torch.float32: 0,
+    torch.bfloat16: 1,
+    torch.int8: 2,
+    torch.uint8: 3,  # two int4
+    torch.float8_e4m3fn: 4,
+    torch.float8_e5m2: 5,
+}
 FLOATS = (torch.float32, torch.bfloat16)
 MAX_HEAD_SIZE = 512
 STREAMS = (1, 8, 16)  # in which the plain read may go
@@ -22,9 +29,10 @@ STREAMS = (1, 8, 16)  # in which the plain read may go
 class Attention:
     """Decode attention over one bound cache: `attention(q, n, out)`.
 
-    k, v: (B, Hkv, S, D) contiguous, fp32 or bf16; or int8 codes; or uint8 (B, Hkv, S, D/2) holding
-    two int4. Codes need fp32 scales (B, Hkv, S). `scale` is the softmax's, 1/sqrt(D) by default.
-    Raises ValueError where a tensor does not fit.
+    k, v: (B, Hkv, S, D) contiguous, each fp32 or bf16; or int8 or fp8 codes; or uint8
+    (B, Hkv, S, D/2) holding two int4. Codes need fp32 scales (B, Hkv, S), or in fp32 or fp16
+    (B, Hkv, S, groups). `scale` is the softmax's, 1/sqrt(D) by default. Raises ValueError where a
+    tensor does not fit.
     """
 
     def __init__(
@@ -39,15 +47,21 @@ class Attention:
     ) -> None:
         self.size = _head_size("k", k)
         _check("k", k, tuple(FORMATS), k.shape)
-        _check("v", v, (k.dtype,), k.shape)
-        _check_scale("k_scale", k_scale, k)
-        _check_scale("v_scale", v_scale, k)
+        _check("v", v, tuple(FORMATS), v.shape)
+        if v.shape[:3] != k.shape[:3] or _head_size("v", v) != self.size:
+            raise ValueError(
+                f"v: expected the batch, heads, positions and head size of k, {tuple(k.shape)} of "
+                f"{k.dtype}, got {tuple(v.shape)} of {v.dtype}"
+            )
+        k_shared = _shared("k_scale", k_scale, k, self.size)
+        v_shared = _shared("v_scale", v_scale, v, self.size)
         self.tensors = k, v, k_scale, v_scale  # kept alive: the library is given their addresses
         self.capacity = k.shape[2]
         self.cache = abi.Cache(
             FORMATS[k.dtype], threads, k.shape[0], k.shape[1], 0, self.size, self.capacity,
             *(t if t is None else t.data_ptr() for t in self.tensors),
-            self.size**-0.5 if scale is None else scale,
+            self.size**-0.5 if scale is None else scale, FORMATS[v.dtype],
+            *k_shared, *v_shared,
         )  # fmt: skip
         self.address, self.kernel = ctypes.addressof(self.cache), kernels.attention
         self.shape = torch.Size()  # of the last query; the heads that share K/V follow from it
@@ -84,19 +98,26 @@ class Attention:
 class Append:
     """Writes rows into one bound cache: `append(x, at)`. Codes are bit for bit the reference's.
 
-    rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8; or uint8 (B, H, S, D/2) holding two
-    int4. scale: fp32 (B, H, S).
+    rows: (B, H, S, D) fp32 or bf16, which takes no scale; int8 or fp8; or uint8 (B, H, S, D/2)
+    holding two int4. scale: fp32 (B, H, S), or fp32 or fp16 (B, H, S, groups). blocks: int8 and
+    int4 in groups of 32 are rounded as llama.cpp's q8_0 and q4_0.
     """
 
-    def __init__(self, kernels: abi.Kernels, rows: Tensor, scale: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        kernels: abi.Kernels,
+        rows: Tensor,
+        scale: Tensor | None = None,
+        blocks: bool = False,
+    ) -> None:
         self.size = _head_size("rows", rows)
         _check("rows", rows, tuple(FORMATS), rows.shape)
-        _check_scale("scale", scale, rows)
+        shared = _shared("scale", scale, rows, self.size)
         self.tensors = rows, scale  # kept alive: the library is given their addresses
         self.batch, self.heads, self.capacity = rows.shape[:3]
         self.rows = abi.Rows(
             FORMATS[rows.dtype], self.batch, self.heads, self.capacity, self.size,
-            rows.data_ptr(), scale if scale is None else scale.data_ptr(),
+            rows.data_ptr(), scale if scale is None else scale.data_ptr(), *shared, blocks,
         )  # fmt: skip
         self.address, self.kernel = ctypes.addressof(self.rows), kernels.append
 
@@ -199,13 +220,27 @@ def _check(
         )
 
 
-def _check_scale(name: str, scale: Tensor | None, rows: Tensor) -> None:
-    """Codes have one fp32 scale a row, floats none."""
+def _shared(name: str, scale: Tensor | None, rows: Tensor, size: int) -> tuple[int, bool]:
+    """How many channels share a scale, 0 for one in fp32 a row, and whether scales are in fp16.
+
+    Floats have none. Raises ValueError.
+    """
     if (scale is None) != (rows.dtype in FLOATS):
         needs = "takes no" if scale is not None else "needs fp32"
         raise ValueError(f"{name}: a cache of {rows.dtype} {needs} scales (B, H, S)")
-    if scale is not None:
-        _check(name, scale, (torch.float32,), rows.shape[:3])
+    if scale is None or (scale.dim() < 4 and scale.dtype is not torch.float16):
+        if scale is not None:
+            _check(name, scale, (torch.float32,), rows.shape[:3])
+        return 0, False
+    groups = scale.shape[3] if scale.dim() == 4 else 1
+    _, step = _size_and_step(rows)
+    if not groups or size % groups or size // groups % step:
+        raise ValueError(
+            f"{name}: {groups} groups of {size} channels; allowed: multiples of {step}"
+        )
+    own = (*rows.shape[:3], groups) if scale.dim() == 4 else rows.shape[:3]
+    _check(name, scale, (torch.float32, torch.float16), own)
+    return size // groups, scale.dtype is torch.float16
 
 
 def fits(rows: Tensor) -> bool:

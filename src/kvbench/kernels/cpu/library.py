@@ -56,9 +56,11 @@ class Native:
         """Bind a cache, of floats or of codes and scales: `attention(q, n, out)`."""
         return bound.Attention(self.kernels, self.threads, k, v, k_scale, v_scale, scale)
 
-    def append(self, rows: Tensor, scale: Tensor | None = None) -> bound.Append:
+    def append(
+        self, rows: Tensor, scale: Tensor | None = None, blocks: bool = False
+    ) -> bound.Append:
         """Bind rows of a cache, floats or codes and scales: `append(x, at)` writes into it."""
-        return bound.Append(self.kernels, rows, scale)
+        return bound.Append(self.kernels, rows, scale, blocks)
 
     def linear(
         self, w: Tensor, bias: Tensor | None = None, gelu: bool = False, in_place: bool = False

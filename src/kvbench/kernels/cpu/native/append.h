@@ -8,7 +8,8 @@
 
 namespace {
 
-inline void encode(const float* x, int size, int limit, int8_t* codes, float* scale) {
+// The largest magnitude.
+inline float absmax(const float* x, int size) {
   I most = {};  // magnitudes order like their bit patterns, and a NaN is above them all
   for (int i = 0; i < size; i += W) {
     I magnitude = load<I>(x + i) & 0x7fffffff;
@@ -16,17 +17,84 @@ inline void encode(const float* x, int size, int limit, int8_t* codes, float* sc
   }
   int32_t top = most[0];
   for (int i = 1; i < W; ++i) top = most[i] > top ? most[i] : top;
-  *scale = bits<float>(top) / static_cast<float>(limit);
-  const bool usable = *scale > 0.0f && *scale < __builtin_inff();
+  return bits<float>(top);
+}
+
+inline bool usable(float scale) { return scale > 0.0f && scale < __builtin_inff(); }
+
+inline void encode(const float* x, int size, int limit, float scale, int8_t* codes) {
   for (int i = 0; i < size; i += W) {
     I c = {};
-    if (usable) {
-      c = to_int(nearest(load<F>(x + i) / *scale));
+    if (usable(scale)) {
+      c = to_int(nearest(load<F>(x + i) / scale));
       c = c > limit ? I{} + limit : c;  // a subnormal scale is coarse enough to overshoot
       c = c < -limit ? I{} - limit : c;
     }
     for (int j = 0; j < W; ++j) codes[i + j] = static_cast<int8_t>(c[j]);
   }
+}
+
+// The nearest fp8 code of |x| up to the format's largest, ties to even, with `kept` bits of mantissa
+// and a least exponent of `least`: below it steps are all alike.
+inline I fp8_code(F x, int kept, int least) {
+  const I u = bits<I>(x), magnitude = u & 0x7fffffff;
+  const int drop = 23 - kept;
+  const I rounded = (magnitude + ((1 << (drop - 1)) - 1) + ((magnitude >> drop) & 1)) >> drop;
+  const I normal = rounded - ((least + 126) << kept);
+  const float steps = bits<float>((127 + kept - least) << 23);
+  const I small = to_int(nearest(bits<F>(magnitude) * steps));
+  const I below = magnitude < ((least + 127) << 23);
+  return (below ? small : normal) | ((u >> 24) & 0x80);
+}
+
+inline void encode_fp8(const float* x, int size, bool e4m3, float scale, int8_t* codes) {
+  const float limit = e4m3 ? 448.0f : 57344.0f;
+  for (int i = 0; i < size; i += W) {
+    I c = {};
+    if (usable(scale)) {
+      F step = load<F>(x + i) / scale;
+      step = step > limit ? F{} + limit : step;
+      step = step < -limit ? F{} - limit : step;
+      c = fp8_code(step, e4m3 ? 3 : 2, e4m3 ? -6 : -14);
+    }
+    for (int j = 0; j < W; ++j) codes[i + j] = static_cast<int8_t>(c[j]);
+  }
+}
+
+// A block as llama.cpp's reference codes it, by the inverse of d in fp32; returns d. In q4_0 the number
+// of the largest magnitude, the first of equal ones, is -8.
+inline float encode_block(const float* x, int size, bool four, int8_t* codes) {
+  float most = x[0];
+  for (int i = 1; i < size; ++i)
+    if (__builtin_fabsf(x[i]) > __builtin_fabsf(most)) most = x[i];
+  const float d = four ? most / -8.0f : __builtin_fabsf(most) / 127.0f;
+  const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
+  for (int i = 0; i < size; ++i) {
+    const float step = x[i] * inverse, away = __builtin_floorf(__builtin_fabsf(step) + 0.5f);
+    const float up = __builtin_floorf(step + 8.5f);
+    codes[i] = static_cast<int8_t>(four ? (up < 15.0f ? up : 15.0f) - 8.0f : step < 0 ? -away : away);
+  }
+  return d;
+}
+
+// `size` numbers that share a scale, which is number `at` of the scales.
+inline void encode_shared(const Rows& to, const float* x, int size, int8_t* codes, int64_t at) {
+  const int limit = to.format == kInt4 ? 7 : 127;
+  const bool fp8 = to.format == kE4m3 || to.format == kE5m2, e4m3 = to.format == kE4m3;
+  float scale = to.blocks ? encode_block(x, size, to.format == kInt4, codes)
+                          : absmax(x, size) / (!fp8 ? static_cast<float>(limit) : e4m3 ? 448.0f : 57344.0f);
+  if (to.half) {
+    const uint16_t h = narrow_half(scale);
+    reinterpret_cast<uint16_t*>(to.scale)[at] = h;
+    scale = widen_half(h);
+  } else {
+    to.scale[at] = scale;
+  }
+  if (to.blocks) return;
+  if (fp8)
+    encode_fp8(x, size, e4m3, scale, codes);
+  else
+    encode(x, size, limit, scale, codes);
 }
 
 void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
@@ -35,12 +103,15 @@ void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64
   alignas(64) int8_t code[kMaxSize];
   const bool pairs = to->format == kInt4;
   const int64_t size = to->size, bytes = pairs ? size / 2 : size;
+  const int64_t shared = to->shared ? to->shared : size, groups = size / shared;
   for (int64_t bh = 0; bh < to->batch * to->heads; ++bh)
     for (int64_t t = 0; t < rows; ++t) {
       const int64_t from = bh / to->heads * x_batch + bh % to->heads * x_head + t * x_row;
       const int64_t position = bh * to->capacity + at + t;
       for (int64_t i = 0; i < size; ++i) row[i] = read(x, from + i, io);
-      encode(row, static_cast<int>(size), pairs ? 7 : 127, code, to->scale + position);
+      for (int64_t g = 0; g < groups; ++g)
+        encode_shared(*to, row + g * shared, static_cast<int>(shared), code + g * shared,
+                      position * groups + g);
       if (pairs)
         for (int64_t i = 0; i < bytes; ++i)
           code[i] = static_cast<int8_t>((code[2 * i] & 15) | (code[2 * i + 1] << 4));

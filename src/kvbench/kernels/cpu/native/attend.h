@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "attention.h"
+#include "apart.h"
 #include "bytes.h"
 
 namespace {
@@ -76,23 +77,38 @@ void attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int hea
   }
 }
 
-template <class Row> void attend_all(const Cache& c, const Query& y) {
+typedef void Attend(const Cache& c, const Query& y, int64_t batch, int64_t head, int heads);
+
+// Every query head, by the code for one head or that for several.
+inline void attend_each(const Cache& c, const Query& y, Attend* one, Attend* several) {
   parallel(c.batch * c.kv_heads, c.threads, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i)
       for (int64_t g = 0; g < c.group; g += kHeads) {
         const int heads = static_cast<int>(c.group - g < kHeads ? c.group - g : kHeads);
         const int64_t head = i % c.kv_heads * c.group + g;
-        (heads == 1 ? attend<Row, 1> : attend<Row, 4>)(c, y, i / c.kv_heads, head, heads);
+        (heads == 1 ? one : several)(c, y, i / c.kv_heads, head, heads);
       }
   });
 }
 
+template <class Row> void attend_all(const Cache& c, const Query& y) {
+  attend_each(c, y, attend<Row, 1>, attend<Row, 4>);
+}
+
+inline void attend_each_apart(const Cache& c, const Query& y) {
+  attend_each(c, y, attend_apart<1>, attend_apart<4>);
+}
+
 void attention(const Cache* cache, int32_t io, const void* q, int64_t q_batch, int64_t q_head,
                int64_t n, void* out) {
-  auto run = cache->format == kFp32   ? attend_all<Fp32Row>
+  const bool apart = cache->format != cache->v_format || cache->k_shared || cache->v_shared;
+  auto run = apart                    ? attend_each_apart
+             : cache->format == kFp32 ? attend_all<Fp32Row>
              : cache->format == kBf16 ? attend_all<Bf16Row>
              : cache->format == kInt8 ? attend_all<Int8Row>
-                                      : attend_all<Int4Row>;
+             : cache->format == kInt4 ? attend_all<Int4Row>
+             : cache->format == kE4m3 ? attend_all<E4m3Row>
+                                      : attend_all<E5m2Row>;
   run(*cache, {io, q, q_batch, q_head, n, out});
 }
 

@@ -4,27 +4,33 @@
 #pragma once
 #include <stdint.h>
 
-enum Format : int32_t { kFp32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3 };
+enum Format : int32_t { kFp32 = 0, kBf16 = 1, kInt8 = 2, kInt4 = 3, kE4m3 = 4, kE5m2 = 5 };
 
 extern "C" {
 
 // K and V (batch, kv_heads, capacity, size), contiguous; scales (batch, kv_heads, capacity) for
-// integer formats, else null. `group` query heads share a K/V head; `scale` is the softmax's.
+// codes, else null. `group` query heads share a K/V head; `scale` is the softmax's. `format` is of K.
+// Where every k_shared, or v_shared, channels share a scale, there are size / shared of them a row, in
+// fp16 where half is set; 0: one in fp32.
 struct Cache {
   int32_t format, threads;
   int64_t batch, kv_heads, group, size, capacity;
   const char *k, *v;
   const float *k_scale, *v_scale;
   float scale;
+  int32_t v_format;
+  int32_t k_shared, k_half, v_shared, v_half;
 };
 
-// Rows (batch, heads, capacity, size), contiguous: floats as they are, int8 codes, or two int4 a byte,
-// the even column low. Codes have one scale a row; floats none.
+// Rows (batch, heads, capacity, size), contiguous: floats as they are, int8 or fp8 codes, or two int4 a
+// byte, the even column low. Codes have one fp32 scale a row, or as Cache says; floats none. `blocks`: rounded as
+// llama.cpp's q8_0 and q4_0 are.
 struct Rows {
   int32_t format;
   int64_t batch, heads, capacity, size;
   void* rows;
   float* scale;
+  int32_t shared, half, blocks;
 };
 
 // w (N, K), K even, in panels of P outputs, P the kernels' own: (N/P, K, P), in bf16

@@ -47,6 +47,20 @@ struct Int4Row {
   static float unit(int i) { return i % 2 ? 1.0f / 16 : 1.0f / (1 << 28); }
 };
 
+// fp8 codes, four or five bits of exponent; numbers of the first are a 256th of what they stand for.
+struct E4m3Row : PlainRow {
+  static constexpr bool scaled = true;
+  static int64_t bytes(int64_t size) { return size; }
+  static F at(const char* row, int i) { return load_e4m3(row + W * i); }
+  static float unit(int) { return 256.0f; }
+};
+
+struct E5m2Row : PlainRow {
+  static constexpr bool scaled = true;
+  static int64_t bytes(int64_t size) { return size; }
+  static F at(const char* row, int i) { return load_e5m2(row + W * i); }
+};
+
 // The block that is read after the one at hand, or none. Its bytes are asked for in four streams. That
 // pays where memory is what is waited for: floats do, codes wait for their conversion.
 struct Next {

@@ -74,6 +74,27 @@ inline uint16_t narrow(float x) {
   return static_cast<uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
+// fp16 to float and back, ties to even.
+inline float widen_half(uint16_t h) {
+  const uint32_t rest = static_cast<uint32_t>(h & 0x7fff) << 13;
+  const float x = (h & 0x7c00) == 0x7c00 ? bits<float>(rest | 0x7f800000) : bits<float>(rest) * 0x1p112f;
+  return h & 0x8000 ? -x : x;
+}
+
+inline uint16_t narrow_half(float x) {
+  const uint32_t u = bits<uint32_t>(x), sign = (u >> 16) & 0x8000, a = u & 0x7fffffff;
+  uint32_t h = (a + 0xfff + ((a >> 13) & 1)) >> 13;
+  if (a > 0x7f800000)
+    h = 0x7e00;
+  else if (a >= 0x47800000)
+    h = 0x7c00;
+  else if (a >= 0x38800000)
+    h -= 112 << 10;
+  else  // below 2^-14 steps are all 2^-24
+    h = static_cast<uint32_t>((bits<float>(a) * 0x1p24f + 12582912.0f) - 12582912.0f);
+  return static_cast<uint16_t>(sign | h);
+}
+
 // Sums of the lanes that share their place in a group of four.
 inline F4 fold(F v) {
   F4 s[W / 4];
@@ -155,6 +176,29 @@ inline I load_i8(const void* p) {
   return __builtin_convertvector(load<B>(p), I);
 }
 inline F4 sum4(F a, F b, F c, F d) { return F4{sum(a), sum(b), sum(c), sum(d)}; }
+
+#endif
+
+// W fp8 numbers as floats, of e4m3 a 256th: their bits are those of a half, but for the exponent's bias.
+#if defined(__AVX512F__)
+
+inline F load_e4m3(const void* p) {
+  const __m256i b = _mm256_slli_epi16(_mm256_cvtepi8_epi16(load<__m128i>(p)), 7);
+  return bits<F>(_mm512_cvtph_ps(_mm256_and_si256(b, _mm256_set1_epi16(static_cast<short>(0xbfff)))));
+}
+inline F load_e5m2(const void* p) {
+  return bits<F>(_mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepi8_epi16(load<__m128i>(p)), 8)));
+}
+
+#else
+
+inline F load_fp8(const void* p, int shift, float unit) {
+  const I b = load_i8(p);
+  const I sign = b & static_cast<int32_t>(0x80000000), magnitude = (b & 0x7f) << shift;
+  return bits<F>(magnitude | sign) * unit;
+}
+inline F load_e4m3(const void* p) { return load_fp8(p, 20, 0x1p112f); }
+inline F load_e5m2(const void* p) { return load_fp8(p, 21, 0x1p112f); }
 
 #endif
 
