@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         row["before"] = report.before(row, [asked.output, *PUBLISHED]) if not asked.small else None
         report.merge(asked.output, row)
         if first:
-            print(f"on {', '.join((*report.processor(row), *row['machine']['cpu_extensions']))}")
+            print(f"on {', '.join((report.processor(row)[0], *row['machine']['cpu_extensions']))}")
             first = False
         print(report.line(row), flush=True)
     return 1 if failed else 0

@@ -99,15 +99,17 @@ def plan(settings: dict[str, Any]) -> dict[str, Any]:
         (folder / "config/many.yaml").write_text(json.dumps(study))  # JSON is YAML
         said, seconds = _snakemake(folder, "--dry-run", "all", "--configfile", "config/many.yaml")
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", said, re.M))
-    jobs = {"jobs": int(counts["total"]), "cells": int(counts["measure_latency"])}
+    found = re.search(r"(?s)^(\d+) jobs to run.*measure_latency +(\d+)", said, re.M)
+    if found is None:
+        raise RuntimeError(f"a plan without its counts:\n{said}")
+    jobs = dict(zip(("jobs", "cells"), map(int, found.groups()), strict=True))
     return {"values": [seconds], "ran": {"peak_mib": peak_mib, **jobs}}
 
 
 def nothing(settings: dict[str, Any]) -> dict[str, Any]:
     """Seconds of `snakemake all` where every output of the default study is there."""
     with copied() as folder:
-        said, _ = _snakemake(folder, "--dry-run", "all")
+        said, _ = _snakemake(folder, "--dry-run", "--printshellcmds", "all")  # as Snakemake says it
         for line in re.findall(r"^    output: (.*)$", said, re.M):
             for path in line.split(", "):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from made_scores import published, retrieval
 
 from kvbench.analysis import false_failures, gate_table, gates, quality
 from kvbench.analysis.answers import sections
+from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
 from kvbench.report.tables import publish, table
 
@@ -96,8 +97,9 @@ def test_a_gate_that_passes_a_corrupted_cache_says_not_sensitive():
 
 
 def test_a_study_without_the_control_keeps_its_word_and_says_so(tmp_path):
-    cells = [scored("v2", (1.001, 1.002, 1.003), corrupted=None)]
-    made = gate_table.table(cells, {"max_ppl_ratio": 1.01})
+    made = gate_table.table(
+        [scored("v2", (1.001, 1.002, 1.003), corrupted=None)], {"max_ppl_ratio": 1.01}
+    )
     assert made.record["versions"] == {"v2": "PASS"}
     assert "No corrupted cache was read of int8" in made.notes[-1]
 
@@ -128,6 +130,7 @@ def test_a_rate_of_false_failures_is_that_of_the_interval():
     at = one - one.mean()
     assert 0.0 <= false_failures.share(at, tokens, None, 0.0) <= 0.06  # 2.5 % of 200
     assert false_failures.share(at + 5, tokens, None, 0.0) == 1.0
+    assert false_failures.share(np.full(64, 0.05), tokens, None, 0.05) == 0.0  # no spread
     documents = np.arange(64) // 4
     assert false_failures.share(at, tokens, documents, 0.0) <= 0.06
     assert false_failures.share(at[:1], tokens[:1], None, 0.0) is None
@@ -157,6 +160,15 @@ def test_the_first_divergence_has_an_interval_over_prompts():
     first = [3, 9, 4, None, 12, 7]
     cell = {"divergence": {"first": first, "tokens": 48}}
     assert quality.diverging(cell) == (8.0, 3.0, 48.0)
+
+
+def test_margins_are_no_part_of_what_is_measured():
+    made = [
+        cells.make(config, "perplexity", preset="nano", version="v2").param()
+        for margin in (1.01, 1.5)
+        for config in [resolve({"quality": {"max_ppl_ratio": margin}}, load_schema())]
+    ]
+    assert made[0] == made[1]
 
 
 def test_what_is_asked_by_default_is_the_schema_s():

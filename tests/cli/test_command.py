@@ -25,6 +25,7 @@ from kvbench.costs.fit import fit
 from kvbench.costs.layout import equal_rows
 from kvbench.plan import estimate
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.study import quality_presets
 from kvbench.presets import PRESETS
 from kvbench.records.gather import gather
 from kvbench.records.store import write_record
@@ -136,6 +137,8 @@ def test_a_run_that_names_caches_measures_them_alone():
     real = composed("int8", models=["smollm2"])
     assert real["benchmarks"] == ["latency", "vram", "perplexity"]
     assert real["perplexity"]["presets"] == ["smollm2"]
+    asked = resolve(composed("v1", "int8", "retrieval", models=["smollm2"]), load_schema())
+    assert asked["benchmarks"] == ["retrieval"] and quality_presets(asked) == ["smollm2"]
 
 
 def test_the_options_of_the_earlier_command_line_work():

@@ -13,7 +13,7 @@ from typing import Any
 
 from kvbench.analysis import retrieval
 from kvbench.analysis.false_failures import at_margin, of_itself
-from kvbench.records.record import Record, Row, apart, is_error, measured
+from kvbench.records.record import SHARED, Record, Row, apart, is_error, measured
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 NOT_SENSITIVE = "not sensitive"
@@ -94,7 +94,7 @@ def judge(records: Sequence[Record], margins: Mapping[str, float | None]) -> Rec
     first = next(iter([*cells.values(), *asked.values()]), records[0])
     return {
         "benchmark_name": "gates",
-        "pretrained": first["pretrained"],
+        **{key: first.get(key) for key in SHARED},
         "level": LEVEL,
         "margins": {key: margin for key, margin in margins.items() if margin is not None},
         "rows": rows,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kvbench.analysis import gate_table
 from kvbench.analysis.gates import REFERENCE
+from kvbench.analysis.retrieval import reference_of
 from kvbench.analysis.sentences import (
     CHOICE,
     QUALITY,
@@ -31,7 +32,8 @@ def choice_section(record: Record) -> Section | None:
         return None
     answers = []
     for row in best:
-        parts = [f"{text} {what}" for key, what in SAID.items() if (text := words(row, key))]
+        said = SAID | ({"time": "a step"} if record["timed"] == "decode" else {})
+        parts = [f"{text} {what}" for key, what in said.items() if (text := words(row, key))]
         text = ", ".join([*parts, *([row["gate"]] if row["gate"] else [])])
         name = names.get(row["version"], row["version"])
         answers.append(
@@ -69,7 +71,7 @@ def retrieval_section(cells: Sequence[Record], gates: Record | None = None) -> S
     """Which items that v1 answers each cache loses, where v1 was measured."""
     names = cache_names({cell["version"]: cell for cell in cells})
     scored = measured(cells)
-    reference = next((cell for cell in scored if cell["version"] == REFERENCE), None)
+    reference = reference_of(scored)
     others = [cell for cell in scored if cell["version"] not in (REFERENCE, "v0")]
     if reference is None or not others:
         return None

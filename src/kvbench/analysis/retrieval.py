@@ -32,17 +32,22 @@ def table(records: Sequence[Record]) -> Table:
 
 def rows(records: Sequence[Record]) -> list[Row]:
     """Each version's row for every task and length, and for all judged tasks of each length."""
-    cells = measured(records)
-    reference = next((cell for cell in cells if cell["version"] == REFERENCE), None)
-    found: list[Row] = []
-    for cell in records:
-        row = {"version": cell["version"]}
-        if is_error(cell):
-            found.append(row | {"error": cell["error"]})
-            continue
-        found += [row | pooled(cell, reference, [place]) for place in scores(cell)]
-        found += [row | pooled(cell, reference, judged(reference, n)) for n in cell["lengths"]]
-    return found
+    reference = reference_of(records)
+    return [row for cell in records for row in rows_of(cell, reference)]
+
+
+def reference_of(records: Sequence[Record]) -> Record | None:
+    """v1's cell among these; None where it was not measured."""
+    return next((cell for cell in measured(records) if cell["version"] == REFERENCE), None)
+
+
+def rows_of(cell: Record, reference: Record | None) -> list[Row]:
+    """The rows of one cell; of one that was not measured, why."""
+    row = {"version": cell["version"]}
+    if is_error(cell):
+        return [row | {"error": cell["error"]}]
+    found = [row | pooled(cell, reference, [place]) for place in scores(cell)]
+    return found + [row | pooled(cell, reference, judged(reference, n)) for n in cell["lengths"]]
 
 
 def scores(cell: Record, key: str = "scores") -> dict[Place, Record]:
@@ -86,13 +91,15 @@ def pooled(cell: Record, reference: Record | None, places: Sequence[Place]) -> R
     right_v1 = [rank == 1 for place in places for rank in whole[place]["rank"]]
     lost = sum(a and not b for a, b in zip(right_v1, right, strict=True))
     gained = sum(b and not a for a, b in zip(right_v1, right, strict=True))
-    change = [
-        b - a for p in places for a, b in zip(whole[p]["margin"], own[p]["margin"], strict=True)
+    margins = [
+        pair for p in places for pair in zip(whole[p]["margin"], own[p]["margin"], strict=True)
     ]
-    mean = block_bootstrap_mean(change, 1, seed=cell["seed"])
+    change = [b - a for a, b in margins if a is not None and b is not None]
     row |= {"right_v1": sum(right_v1), "lost": lost, "gained": gained, "p": mcnemar(lost, gained)}
-    row |= {"margin_change": mean.mean, "margin_change_low": mean.low}
-    return row | {"margin_change_high": mean.high}
+    mean = block_bootstrap_mean(change, 1, seed=cell["seed"]) if change else None
+    ends = (mean.mean, mean.low, mean.high) if mean else (None, None, None)
+    keys = ("margin_change", "margin_change_low", "margin_change_high")
+    return row | dict(zip(keys, ends, strict=True))
 
 
 def lost(cell: Record, reference: Record) -> dict[str, Any] | None:
@@ -129,6 +136,7 @@ def floor(reference: Record) -> tuple[int, int, float] | None:
         (whole[place]["rank"][item], rank, whole[place]["margin"][item], margin)
         for place, one in again.items()
         for item, rank, margin in zip(one["item"], one["rank"], one["margin"], strict=True)
+        if margin is not None and whole[place]["margin"][item] is not None
     ]
     if not pairs:
         return None
@@ -142,13 +150,10 @@ def sentence(cell: Record, reference: Record, name: str, baseline: str) -> str:
     if not lengths:
         return f"{name} is not judged: {baseline} answers less than half of every task"
     at = pooled(cell, reference, judged(reference, lengths[-1]))
-    change = spoken(
-        at["margin_change"], at["margin_change_low"], at["margin_change_high"], True, 0.0
-    )
     return (
         f"{name} answers {at['right']} of {at['items']} items of {lengths[-1]} tokens, {baseline} "
         f"{at['right_v1']}: {at['lost']} lost, {at['gained']} gained (p {short(at['p'], 2)}), "
-        f"margins {change} nats"
+        f"margins {_change(at)} nats"
     )
 
 
@@ -166,7 +171,7 @@ def notes(records: Sequence[Record]) -> list[str]:
         "against v1, by item, of the answer's log-probability less that of the likeliest "
         "distractor, nats."
     ]
-    reference = next((cell for cell in cells if cell["version"] == REFERENCE), None)
+    reference = reference_of(cells)
     if reference is None:
         return [*said, "No v1: nothing is paired or judged; add it to the key `versions`."]
     if found := floor(reference):
@@ -206,12 +211,18 @@ def _paired_words(row: Mapping[str, Any]) -> Row:
     if not row["judged"]:
         return {"right, %": NOT_JUDGED}
     share = spoken(*(100 * row[key] for key in ("share", "share_low", "share_high")))
-    change = spoken(
-        row["margin_change"], row["margin_change_low"], row["margin_change_high"], True, 0.0
-    )
     return {
         "right, %": share,
         "flips": f"-{row['lost']} +{row['gained']}",
-        "margin": change,
+        "margin": _change(row),
         "p": short(row["p"], 1),
     }
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    """The change of margins with its interval; `no number` where no item has one."""
+    if row["margin_change"] is None:
+        return "of no number"
+    return spoken(
+        row["margin_change"], row["margin_change_low"], row["margin_change_high"], True, 0.0
+    )

@@ -96,6 +96,8 @@ def compose(
     named = asked.studies or files
     if set_here and not named and "benchmarks" not in set_here:
         set_here = {**alone(set_here), **set_here}
+    elif "pretrained" in set_here and not named:  # its quality, of no model that was not named
+        set_here = {"perplexity": {"presets": trained(set_here["pretrained"])}, **set_here}
     name = study or (ADHOC if set_here else None)
     if name is None:
         name = Path(named[-1]).stem if named else workflow.DEFAULT
@@ -105,9 +107,7 @@ def compose(
 
 def alone(set_here: dict[str, Any]) -> dict[str, Any]:
     """The benchmarks of a run without a study: speed, memory, and quality of trained weights."""
-    models = set_here.get("pretrained", ["gpt2"])
-    real = [model for model in models if PRESETS.get(model, {}).get("weights") != "random"]
-    real = [model for model in real if model in PRESETS]
+    real = trained(set_here.get("pretrained", ["gpt2"]))
     asked = (
         ["decode"] if "decode" in set_here else ["latency", "vram"]
     )  # a depth is filled, not run
@@ -115,6 +115,11 @@ def alone(set_here: dict[str, Any]) -> dict[str, Any]:
     if real:
         found["perplexity"] = {"presets": real}
     return found
+
+
+def trained(models: list[str]) -> list[str]:
+    """The presets among these whose weights are not random."""
+    return [m for m in models if m in PRESETS and PRESETS[m]["weights"] != "random"]
 
 
 def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

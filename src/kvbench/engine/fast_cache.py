@@ -11,7 +11,7 @@ from torch import Tensor
 from kvbench.caches import Cache, CacheWrapper, causal_sdpa
 from kvbench.engine.backend import Choice
 from kvbench.engine.static_view import Rows, rows_of
-from kvbench.kernels.reference import decode_attention
+from kvbench.kernels.reference import decode_attention, dequantise
 
 if TYPE_CHECKING:
     from kvbench.engine.native_step import NativeStep
@@ -56,7 +56,7 @@ class NativeCache(CacheWrapper):
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         if q.size(2) > 1:
-            return self.cache.attend(layer, q)  # a prefill is bound by arithmetic: torch's kernels
+            return self._attend_many(layer, q)
         attention = self.attentions[layer]
         n = min(self.cache.length + 1, attention.capacity)
         if own := self.turning.get(layer):
@@ -64,6 +64,16 @@ class NativeCache(CacheWrapper):
             y = attention(turned, n, turned.new_empty(q.shape))
             return own.turned_back(y).to(q.dtype)
         return attention(q, n, q.new_empty(q.shape))
+
+    def _attend_many(self, layer: int, q: Tensor) -> Tensor:
+        """A prefill is bound by arithmetic: torch's fused attention, over codes in fp32."""
+        k, v, k_scale, v_scale = stored_rows(of_layer(self.cache, layer), layer)
+        if k_scale is None or v_scale is None or layer in self.turning or layer in self.cache.rings:
+            return self.cache.attend(layer, q)
+        end = self.cache.length + q.size(2)
+        k = dequantise(k[:, :, :end], k_scale[:, :, :end])
+        v = dequantise(v[:, :, :end], v_scale[:, :, :end])
+        return causal_sdpa(q.float(), k, v).to(q.dtype)
 
 
 def of_layer(cache: Cache, layer: int) -> Cache:

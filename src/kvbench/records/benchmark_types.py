@@ -165,8 +165,8 @@ class Scores(Struct, frozen=True, kw_only=True):
         list[Positive], doc("of each item's answer among the candidates, by likelihood; 1 is right")
     ]
     margin: Annotated[
-        list[float],
-        doc("its log-probability less that of the likeliest distractor, nats"),
+        list[float | None],
+        doc("its log-probability less that of the likeliest distractor, nats; null for no number"),
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from kvbench.analysis import retrieval
 from kvbench.analysis.regression import read_lines
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records.names import cache_names
@@ -38,9 +39,9 @@ class Frame(pd.DataFrame):
 class Results(Mapping[str, Frame]):
     """The frames of one or several files of results, by benchmark; also as attributes.
 
-    `latency`, `decode`, `vram`, `phase`, `perplexity`, `roofline`, `capacity`, `energy`: those that
-    were measured. `runs` has a row for every timed run of every process. `records` are the records
-    as they are, with every key of docs/records.md.
+    `latency`, `decode`, `vram`, `phase`, `perplexity`, `retrieval`, `roofline`, `capacity`,
+    `energy`: those that were measured. `runs` has a row for every timed run of every process.
+    `records` are the records as they are, with every key of docs/records.md.
     """
 
     def __init__(self, records: list[Record]) -> None:
@@ -57,7 +58,8 @@ class Results(Mapping[str, Frame]):
 
     def __iter__(self) -> Iterator[str]:
         known = {record_name(name): name for name in reversed(BENCHMARKS)}
-        yield from (known.get(name, name) for name in self._of if known.get(name, name) in ROWS)
+        shown = {*ROWS, "retrieval"}
+        yield from (known.get(name, name) for name in self._of if known.get(name, name) in shown)
         if any("energy" in cell for cell in self._of.get("latency_vs_T", [])):
             yield "energy"
         if {"latency_vs_T", "decode"} & self._of.keys():
@@ -84,10 +86,24 @@ class Results(Mapping[str, Frame]):
         if benchmark == "runs":
             cells = [*self._of.get("latency_vs_T", []), *self._of.get("decode", [])]
             return _frame(cells, [row for cell in cells for row in _runs(cell)])
+        if benchmark == "retrieval":
+            return self._retrieval()
         cells = self._of[record_name({"energy": "latency"}.get(benchmark, benchmark))]
         found = rows(cells, ROWS[benchmark])
         about = (_about(cell) for cell in cells)
         return _frame(cells, [row | more for row, more in zip(found, about, strict=True)])
+
+    def _retrieval(self) -> Frame:
+        """Several rows a cell, each paired with v1's cell of the same model and device."""
+        cells = self._of["retrieval"]
+        studies = by(cells, "pretrained", "dtype", "device_name").values()
+        found = [
+            row | _about(cell)
+            for own in studies
+            for cell in own
+            for row in retrieval.rows_of(cell, retrieval.reference_of(own))
+        ]
+        return _frame([cell for own in studies for cell in own], found)
 
 
 def read_results(*paths: str | Path) -> Results:

@@ -7,6 +7,7 @@ cell says what v1 itself can do.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,8 @@ def score(
     """Ranks and margins of the items, or of those at `some` places; `item` are these places.
 
     rank: 1 where the answer is likelier than every distractor. margin: the answer's log-probability
-    less that of the likeliest distractor, in nats. `first` tokens are fed before the others, with
-    `corrupt` to a cache whose stored codes are corrupted then.
+    less that of the likeliest distractor, in nats; None for no finite number. `first` tokens are
+    fed before the others, with `corrupt` to a cache whose stored codes are corrupted then.
     """
     shown = sorted(range(len(asked.ids)) if some is None else some)
     ranks, margins = [], []
@@ -81,7 +82,8 @@ def score(
         logits = _last_logits(model, storage, asked.ids[n], first, corrupt)
         answer, *others = logits.float().cpu()[candidates].double().tolist()
         ranks.append(1 + sum(not answer > other for other in others))
-        margins.append(answer - max(others))
+        margin = answer - max(others)
+        margins.append(margin if math.isfinite(margin) else None)
     return {"item": shown, "rank": ranks, "margin": margins}
 
 

@@ -17,7 +17,7 @@ def draw(records: list[Record]) -> Figure:
     named = style.labels(records)
     cells = sorted(measured(records), key=lambda record: list(named).index(record["version"]))
     question = f"Does each cache of {records[0]['pretrained']} still find what stands in it?"
-    reference = next((cell for cell in cells if cell["version"] == retrieval.REFERENCE), None)
+    reference = retrieval.reference_of(cells)
     judged = retrieval.judged(reference)
     if len(cells) < 2 or reference is None or not judged:
         why = "v1 answers less than half of every task"

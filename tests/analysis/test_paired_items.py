@@ -7,6 +7,8 @@ from made_scores import retrieval as made
 
 from kvbench.analysis import retrieval
 from kvbench.records.check import check_record
+from kvbench.records.store import write_lines
+from kvbench.report.frames import read_results
 from kvbench.report.tables import publish
 
 CELLS = [made("v1"), made("v2"), made("v5", losing=0.4)]
@@ -71,7 +73,25 @@ def test_the_table_says_what_was_lost_and_what_could_have_been_seen(tmp_path):
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 3 * (4 * 2 + 2) + 1
 
 
+def test_a_margin_of_no_number_is_a_wrong_answer_and_no_change():
+    broken = made("v5")
+    for one in broken["scores"]:
+        one |= {"rank": [8] * 20, "margin": [None] * 20}
+    found = retrieval.pooled(broken, CELLS[0], retrieval.judged(CELLS[0]))
+    assert found["right"] == 0 and found["lost"] == 90 and found["margin_change"] is None
+    assert "of no number" in retrieval.sentence(broken, CELLS[0], "int4", "dense")
+    assert check_record(broken, "made").benchmark_name == "retrieval"
+
+
 def test_without_v1_nothing_is_paired_and_the_table_says_so():
     table = retrieval.table(CELLS[1:])
     assert not any(row.get("judged") for row in table.rows)
     assert any("No v1" in note for note in table.notes)
+
+
+def test_a_library_reads_retrieval_as_a_frame(tmp_path):
+    write_lines(tmp_path / "results.jsonl", [cell | {"complete": True} for cell in CELLS])
+    frame = read_results(tmp_path / "results.jsonl").retrieval
+    assert len(frame) == 3 * (4 * 2 + 2) and len(frame.records) == 3
+    here = frame[(frame["cache"] == "int4") & (frame["task"] == retrieval.ALL)]
+    assert list(here["lost"]) == [18, 27] and set(frame["model"]) == {"smollm2"}
