@@ -34,7 +34,7 @@ def kernels(wildcards):
 
 def weights_files(preset, version="v1"):
     """The weights file of a preset and version, or every file of its directory."""
-    path = cells.weights_file(config, preset, version)
+    path = weight_paths.weights_file(config, preset, version)
     return hf_files.files(path) if preset in config["models"] and Path(path).is_dir() else path
 
 

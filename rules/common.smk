@@ -28,6 +28,7 @@ from kvbench.plan import (
     resources,
     rounds,
     targets,
+    weight_paths,
 )
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.study import (

@@ -3,7 +3,7 @@
 
 def training_job(wildcards):
     """How nano is trained with a layer map."""
-    return cells.training_job(config, wildcards.variant, wildcards.map)
+    return weight_paths.training_job(config, wildcards.variant, wildcards.map)
 
 
 def sharing_job(wildcards):
@@ -15,7 +15,7 @@ def sharing_job(wildcards):
 
 def going_on_from(wildcards):
     """Nano's own weights, where training goes on from them."""
-    return cells.weights_file(config, "nano") if wildcards.variant == "uptrained" else []
+    return weight_paths.weights_file(config, "nano") if wildcards.variant == "uptrained" else []
 
 
 def gguf(wildcards):

@@ -6,7 +6,7 @@ out   resources/weights/nano/{base}.{shared,uptrained}-{map}.safetensors
       resources/weights/{preset}/{base}.layers.json
 """
 
-NANO = Path(cells.weights_file({**config, "weights": "auto"}, "nano")).stem
+NANO = Path(weight_paths.weights_file({**config, "weights": "auto"}, "nano")).stem
 LAYER_MAP = r"own|pairs|triples|ends|\d+(-\d+)*"
 
 
@@ -81,6 +81,6 @@ rule layers:
     """For every scored preset, the layer map of least calibration loss, to be put into `layer_maps`."""
     input:
         [
-            f"resources/weights/{preset}/{cells.weights_base(config, preset)}.layers.json"
+            f"resources/weights/{preset}/{weight_paths.weights_base(config, preset)}.layers.json"
             for preset in quality_presets(config)
         ],

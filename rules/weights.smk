@@ -70,7 +70,7 @@ rule train_nano:
         train="resources/tokens/mini-wiki.train.gpt2-8k.npz",
         valid="resources/tokens/mini-wiki.valid.gpt2-8k.npz",
     output:
-        cells.weights_file({**config, "weights": "auto"}, "nano"),
+        weight_paths.weights_file({**config, "weights": "auto"}, "nano"),
     log:
         "logs/train_nano/nano.log",
     conda:

@@ -27,7 +27,7 @@ from kvbench.cell import Cell
 from kvbench.costs.layer_map import owners
 from kvbench.models import weights
 from kvbench.models.build import build
-from kvbench.plan import cells
+from kvbench.plan import cells, weight_paths
 from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import get_preset
 from perf.steps import once, random_weights
@@ -111,7 +111,7 @@ def decoding(
     cell = cells.cell(config, "decode", "gpt2", version, batch=batch, depth=depth)
     shape = get_preset(preset) if known else dict(SHAPES[preset])
     shape.pop("weights", None)
-    owner = owners(cells.layer_map(config, version), shape["n_layer"])
+    owner = owners(weight_paths.layer_map(config, version), shape["n_layer"])
     execution, kernel = mode.split("-")
     return cell.replace(
         pretrained=preset,

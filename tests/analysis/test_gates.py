@@ -130,6 +130,7 @@ def test_a_rate_of_false_failures_is_that_of_the_interval():
     at = one - one.mean()
     assert 0.0 <= false_failures.share(at, tokens, None, 0.0) <= 0.06  # 2.5 % of 200
     assert false_failures.share(at + 5, tokens, None, 0.0) == 1.0
+    assert false_failures.share(np.full(64, 0.05), tokens, None, 0.05) == 0.0  # no spread
     documents = np.arange(64) // 4
     assert false_failures.share(at, tokens, documents, 0.0) <= 0.06
     assert false_failures.share(at[:1], tokens[:1], None, 0.0) is None

@@ -10,6 +10,8 @@ from kvbench.analysis import gates, tradeoff
 from kvbench.analysis.answers import of_records
 from kvbench.analysis.quality_answers import choice_section
 from kvbench.analysis.tradeoff import Value
+from kvbench.records.read import read_cells
+from kvbench.records.store import write_record
 from kvbench.report.figures import style
 from kvbench.report.figures import tradeoff as figure
 from kvbench.report.tables import publish
@@ -21,7 +23,7 @@ RECORDS = [json.loads(line) for line in (FOLDER / "results.jsonl").read_text().s
 def cells(benchmark, preset, name="made"):
     """Published cells of one preset, called another, so that two presets' stand for one's."""
     own = (r for r in RECORDS if (r["benchmark_name"], r["pretrained"]) == (benchmark, preset))
-    return [copy.deepcopy(record) | {"pretrained": name} for record in own]
+    return [copy.deepcopy(record) | {"pretrained": name, "weights": "gguf"} for record in own]
 
 
 @pytest.fixture
@@ -82,6 +84,17 @@ def test_the_unbeaten_stand_first_with_their_gates(both, tmp_path):
     assert str(section.answers[0]).endswith("perplexity, PASS")
     style.save(figure.draw(both), tmp_path / "t.svg")
     assert "FAIL by perplexity ratio" in (tmp_path / "t.svg").read_text()
+
+
+def test_its_record_is_read_beside_the_cells_it_was_made_of(both, tmp_path):
+    write_record(tmp_path / "gates.json", both[-1])
+    write_record(tmp_path / "tradeoff.json", tradeoff.judge(both))
+    scored = [record for record in both if record["benchmark_name"] == "perplexity"]
+    for record in scored:
+        write_record(tmp_path / f"{record['version']}.json", record)
+    names = [f"{record['version']}.json" for record in scored] + ["gates.json", "tradeoff.json"]
+    read = read_cells([str(tmp_path / name) for name in names])
+    assert [record["benchmark_name"] for record in read[-2:]] == ["gates", "tradeoff"]
 
 
 def test_what_all_beat_stands_last_and_is_named(both):

@@ -337,6 +337,16 @@ def test_a_forecast_follows_what_earlier_processes_took(results):
     later = estimate.Forecast()  # these records were written long after they began
     assert later.seconds(cell) > 1000 * by_shape
     more = resolve({"pretrained": "gpt2", "replicates": 4}, load_schema(), name="mine")
+    asked = {"benchmarks": ["retrieval"], "perplexity": {"presets": ["smollm2"]}}
+    few, many = (
+        estimate.by_shape(cell)
+        for items in (2, 8)
+        for cell in estimate.cells_of(
+            resolve(asked | {"retrieval": {"items": items}}, load_schema(), name="mine")
+        ).values()
+        if cell.version == "v1"
+    )
+    assert many - estimate.START_S == pytest.approx(4 * (few - estimate.START_S))
     samples = [path for path in estimate.cells_of(more) if "/samples/latency/" in path]
     assert len(samples) == 4 * len(more["versions"]) * len(more["T_values"])
 

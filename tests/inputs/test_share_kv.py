@@ -12,8 +12,9 @@ from kvbench.inputs.tokens import Tokens
 from kvbench.models.build import build
 from kvbench.models.rotation import rotate, rotation, speeds
 from kvbench.models.weights import save
-from kvbench.plan.cells import cell, training_job, weights_file
+from kvbench.plan.cells import cell
 from kvbench.plan.config import ConfigError, load_schema, resolve
+from kvbench.plan.weight_paths import training_job, weights_file
 
 SCHEMA = load_schema()
 GPT2 = {"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 32, "block_size": 256}

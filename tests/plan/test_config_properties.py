@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvbench.plan import cells, queue, resources
+from kvbench.plan import cells, queue, resources, weight_paths
 from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.plan.study import quality_presets, roofline_source
 
@@ -94,11 +94,11 @@ def plan(config):
         assert resources.memory_mb(config, {"preset": preset, **where}) > 0
         assert resources.minutes(config, {"preset": preset, **where}) > 0
         for version in config["versions"]:
-            path = cells.weights_file(config, preset, version)
+            path = weight_paths.weights_file(config, preset, version)
             assert path.endswith(".safetensors") and path.isprintable()
             for benchmark in (*config["benchmarks"], "capacity"):
                 cell = cells.cell(config, benchmark, preset, version, **where)
                 assert cell.layer_owner and type(cell.seed) is int
-    cells.training_job(config, "uptrained", "pairs")
+    weight_paths.training_job(config, "uptrained", "pairs")
     for benchmark in ("T_values", "batch_size", "pretrained", "versions"):
         assert all(type(item) in (int, str) for item in config[benchmark])

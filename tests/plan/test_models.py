@@ -7,7 +7,7 @@ import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
 
-from kvbench.plan import cells, resources
+from kvbench.plan import cells, resources, weight_paths
 from kvbench.plan.config import ConfigError, load_schema, resolve
 from kvbench.plan.study import quality_presets, tokenizer_for
 
@@ -44,10 +44,10 @@ def test_a_directory_is_a_preset_of_its_name(folder, here):
     cell = cells.cell(config, "perplexity", "My-model-v1.5", "v1")
     assert cell.weights == "path" and cell.context == 64 and cell.max_windows == 8
     assert cell.model_config["qkv_bias"] and "weights" not in cell.model_config
-    assert cells.weights_file(config, "My-model-v1.5", "v4") == str(folder)
+    assert weight_paths.weights_file(config, "My-model-v1.5", "v4") == str(folder)
     assert "My-model-v1.5" in quality_presets(config)
     assert tokenizer_for(config, "My-model-v1.5") == "My-model-v1.5"
-    fitted = cells.weights_file(config, "My-model-v1.5", "v14")
+    fitted = weight_paths.weights_file(config, "My-model-v1.5", "v14")
     assert fitted == "resources/weights/My-model-v1.5/My-model-v1.5.calibrated-pairs.safetensors"
     assert resources.memory_mb(config, {"preset": "My-model-v1.5", "T": "8"}) > 2000
 
@@ -59,7 +59,7 @@ def test_a_config_alone_is_a_shape_with_seeded_weights_and_no_perplexity(folder,
     cell = cells.cell(config, "latency", shape_only, "v1", batch=1, T=8)
     assert cell.weights == "random"
     random = f"resources/weights/{shape_only}/random-42.safetensors"
-    assert cells.weights_file(config, shape_only) == random
+    assert weight_paths.weights_file(config, shape_only) == random
     assert shape_only not in quality_presets(config)
     seeded = resolved(folder, weights={"My-model-v1.5": "random"})
     assert cells.cell(seeded, "latency", "My-model-v1.5", "v1", batch=1, T=8).weights == "random"

@@ -16,7 +16,10 @@ from functools import cache
 
 from kvbench.job import fork_server
 
-IMPORTED = ("snakemake.cli", "snakemake.report", "msgspec", "typer", "rich.progress")
+IMPORTED = (
+    *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "nbformat"),
+    *("snakemake_logger_plugin_rich", "smart_open", "requests", "jsonschema", "msgspec", "typer"),
+)
 
 
 def python(module, *words, folder, env, timeout=600):

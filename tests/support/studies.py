@@ -38,7 +38,7 @@ def study(records, roofs=None, name="made"):
     for _, record in cells:
         if record["benchmark_name"] in SCORED:
             scored.setdefault(record["pretrained"], []).append(record)
-    gates = [judge_quality(own, DEFAULTS) for own in scored.values()]
+    gates = [judge_quality(own, DEFAULTS, drawn=False) for own in scored.values()]
     return Study(name, cells, verdicts, roofs, gates)
 
 

@@ -92,7 +92,9 @@ def of_records(records: Iterable[Record], margin: float) -> list[Section]:
     timed = [cell for cell in cells if cell["benchmark_name"] in TIMED]
     verdicts = [judge(here, margin) for here in by(timed, "pretrained").values()]
     scored = [cell for cell in cells if cell["benchmark_name"] in SCORED]
-    kept = [judge_quality(here, DEFAULTS) for here in by(scored, "pretrained").values()]
+    kept = [
+        judge_quality(here, DEFAULTS, drawn=False) for here in by(scored, "pretrained").values()
+    ]
     both = [
         tradeoff.judge([*here, *(record for record in kept if record["pretrained"] == preset)])
         for preset, here in by(cells, "pretrained").items()

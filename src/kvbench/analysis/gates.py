@@ -13,7 +13,7 @@ from typing import Any
 
 from kvbench.analysis import retrieval
 from kvbench.analysis.false_failures import at_margin, of_itself
-from kvbench.records.record import Record, Row, apart, is_error, measured
+from kvbench.records.record import SHARED, Record, Row, apart, is_error, measured
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 NOT_SENSITIVE = "not sensitive"
@@ -69,12 +69,15 @@ def overall(words: Sequence[str]) -> str | None:
     return next((worst for worst in WORST_FIRST if worst in words), None)
 
 
-def judge(records: Sequence[Record], margins: Mapping[str, float | None]) -> Record:
+def judge(
+    records: Sequence[Record], margins: Mapping[str, float | None], drawn: bool = True
+) -> Record:
     """The record of one preset's gates, from its perplexity and retrieval cells.
 
     rows: for every gate that was asked for and measured, v1 against itself (`floor` alone), then
     each version: value, interval, margin, the value of v1 against itself and of a corrupted cache,
-    and the word. versions: each version's word over all gates.
+    and the word. versions: each version's word over all gates. `drawn`: whether texts are drawn
+    again for the rates of false failures, which takes a second or so.
     """
     scored, found = apart(records, "retrieval")
     cells = {cell["version"]: cell for cell in measured(scored)}
@@ -86,7 +89,7 @@ def judge(records: Sequence[Record], margins: Mapping[str, float | None]) -> Rec
         for row in (
             _retrieval_rows(asked, key, margin)
             if not GATES[key].part
-            else _window_rows(cells, key, margin)
+            else _window_rows(cells, key, margin, drawn)
         )
     ]
     names = dict.fromkeys([*cells, *asked])
@@ -94,7 +97,7 @@ def judge(records: Sequence[Record], margins: Mapping[str, float | None]) -> Rec
     first = next(iter([*cells.values(), *asked.values()]), records[0])
     return {
         "benchmark_name": "gates",
-        "pretrained": first["pretrained"],
+        **{key: first.get(key) for key in SHARED},
         "level": LEVEL,
         "margins": {key: margin for key, margin in margins.items() if margin is not None},
         "rows": rows,
@@ -102,14 +105,15 @@ def judge(records: Sequence[Record], margins: Mapping[str, float | None]) -> Rec
     }
 
 
-def _window_rows(cells: Mapping[str, Record], key: str, margin: float) -> list[Row]:
+def _window_rows(cells: Mapping[str, Record], key: str, margin: float, drawn: bool) -> list[Row]:
     gate = GATES[key]
     reference = cells.get(REFERENCE)
     floor = (reference or {}).get("noise_floor")
     rows: list[Row] = []
     if floor and gate.part in floor:
         row = _row(key, REFERENCE, _interval(floor, gate), margin)
-        rows.append(row | {"false_failure": of_itself(floor, reference, gate.windows, margin)})
+        rate = of_itself(floor, reference, gate.windows, margin) if drawn else None
+        rows.append(row | {"false_failure": rate})
     for version, cell in cells.items():
         paired = cell.get("paired") or {}
         if version in (REFERENCE, "v0") or gate.part not in paired:
@@ -117,7 +121,7 @@ def _window_rows(cells: Mapping[str, Record], key: str, margin: float) -> list[R
         row = _row(key, version, _interval(paired, gate), margin)
         row["floor"] = floor[gate.part][gate.value] if floor and gate.part in floor else None
         _check_sensitivity(row, cell.get("corrupted"), gate.part)
-        row["false_failure"] = at_margin(cell, gate.windows, margin)
+        row["false_failure"] = at_margin(cell, gate.windows, margin) if drawn else None
         rows.append(row)
     return rows
 

@@ -32,7 +32,8 @@ def choice_section(record: Record) -> Section | None:
         return None
     answers = []
     for row in best:
-        parts = [f"{text} {what}" for key, what in SAID.items() if (text := words(row, key))]
+        said = SAID | ({"time": "a step"} if record["timed"] == "decode" else {})
+        parts = [f"{text} {what}" for key, what in said.items() if (text := words(row, key))]
         text = ", ".join([*parts, *([row["gate"]] if row["gate"] else [])])
         name = names.get(row["version"], row["version"])
         answers.append(

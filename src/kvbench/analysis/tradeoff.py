@@ -14,7 +14,7 @@ from kvbench.analysis.gates import FAIL, INCONCLUSIVE, NOT_SENSITIVE, PASS, gate
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.table import Table
 from kvbench.records.names import cache_names
-from kvbench.records.record import Record, Row, by, measured
+from kvbench.records.record import SHARED, Record, Row, by, measured
 from kvbench.stats.digits import size, spoken
 from kvbench.stats.paired import interval
 
@@ -133,8 +133,8 @@ def judge(records: Sequence[Record]) -> Record:
     in what.
     """
     cells = joined(records)
-    preset = records[0]["pretrained"]
-    points, gates = values(cells), gates_of(records, preset)
+    first = next(iter(measured(records)), records[0])
+    points, gates = values(cells), gates_of(records, first["pretrained"])
     axes = [name for name in AXES if sum(name in point for point in points.values()) > 1]
     best = front(points, axes)
     rows = []
@@ -151,7 +151,7 @@ def judge(records: Sequence[Record]) -> Record:
     rows.sort(key=lambda row: (not row[UNBEATEN], _rank(row["gate"]), row["bytes"]))
     return {
         "benchmark_name": "tradeoff",
-        "pretrained": preset,
+        **{key: first.get(key) for key in SHARED},
         "names": cache_names({cell["version"]: cell for cell in records if "cache" in cell}),
         "place": cells.place,
         "timed": "decode" if cells.stepped else "generation",
@@ -200,9 +200,9 @@ def _shown(row: Row, record: Record) -> Row:
         "by others": {True: UNBEATEN, False: "beaten", None: "-"}[row[UNBEATEN]],
         "gate": row["gate"].partition(" by ")[0],
         "cache/token": words(row, "bytes"),
-        "prefill": words(row, "prefill"),
-        time: words(row, "time"),
         "perplexity": words(row, "quality"),
+        time: words(row, "time"),
+        "prefill": words(row, "prefill"),
     }
 
 

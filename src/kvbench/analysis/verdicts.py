@@ -23,7 +23,7 @@ from kvbench.analysis.rounds import (
 from kvbench.analysis.table import Table
 from kvbench.analysis.verdict_notes import counted, notes
 from kvbench.costs.forward import generation_ceiling
-from kvbench.records.record import SETTING, Record, apart, is_error, measured
+from kvbench.records.record import SHARED, Record, apart, is_error, measured
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
@@ -39,7 +39,6 @@ ALPHA = 0.05  # of all words other than inconclusive, at most this share is expe
 ABOVE = "error: above ceiling"
 IMPLEMENTATIONS = "implementations differ"  # in a word's place: it would not be of the caches
 MOST = 1000  # replicates beyond which nobody measures
-SHARED = ("pretrained", "device", *SETTING, "pytorch_version", "weights")
 
 
 def judge(

@@ -67,8 +67,7 @@ class NativeCache(CacheWrapper):
 
     def _attend_many(self, layer: int, q: Tensor) -> Tensor:
         """A prefill is bound by arithmetic: torch's fused attention, over codes in fp32."""
-        own = of_layer(self.cache, layer)
-        k, v, k_scale, v_scale = stored_rows(own, layer)
+        k, v, k_scale, v_scale = stored_rows(of_layer(self.cache, layer), layer)
         if k_scale is None or v_scale is None or layer in self.turning or layer in self.cache.rings:
             return self.cache.attend(layer, q)
         end = self.cache.length + q.size(2)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePath
 from typing import Any
 
 from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.cell import FLAGS, Cell
-from kvbench.costs.layer_map import label, owners, owners_in
+from kvbench.costs.layer_map import owners_in
 from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
 from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_source
+from kvbench.plan.weight_paths import layer_map
 
 # What every cell takes of the configuration.
 STUDY = (
@@ -31,7 +31,6 @@ STUDY = (
 )
 PER_PRESET = ("perplexity.context", "perplexity.max_windows")  # may be a mapping from presets
 TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel takes
-UPTRAINED = 10  # uptraining has this part of training's steps and learning rates
 # name -> delay, a share of each step
 CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-again2": 0.0, "v1-plus5": 0.05}
 
@@ -235,48 +234,3 @@ def measuring_threads(config: dict[str, Any], cores: int) -> int:
     """
     several = len(config["devices"]) if on_cuda(config["device"]) else 1
     return max(1, cores // several)
-
-
-def layer_map(config: dict[str, Any], version: str) -> str | list[int]:
-    """The layer map of a version in this study: its own, or what `layer_maps` names instead."""
-    return config["layer_maps"].get(version) or versions.layer_map(version)
-
-
-def weights_file(config: dict[str, Any], preset: str, version: str = "v1") -> str:
-    """The weights a cell reads: v1's, or what was made of them for the version's layer map.
-
-    A safetensors file, or the directory of a model that lies in one.
-
-    Random weights have nothing to fit, so that every version reads the same ones.
-    """
-    source = weights_source(config, preset)
-    name = {
-        "random": f"random-{config['seed']}",
-        "trained": f"trained-{config['nano']['steps']}-{config['seed']}",
-    }.get(source, source)
-    own = f"resources/weights/{preset}/{name}.safetensors" if source in WEIGHT_KINDS else source
-    variant = versions.weights_variant(version)
-    if variant is None or source == "random":
-        return own
-    fitted = f"{weights_base(config, preset)}.{variant}-{label(layer_map(config, version))}"
-    return f"resources/weights/{preset}/{fitted}.safetensors"
-
-
-def weights_base(config: dict[str, Any], preset: str) -> str:
-    """What names of files begin with that are made of v1's weights."""
-    own = weights_file(config, preset)
-    return PurePath(own).stem if own.endswith(".safetensors") else preset
-
-
-def training_job(config: dict[str, Any], variant: str, shared: str) -> dict[str, Any]:
-    """How nano is trained with the layer map `shared` (as `layermaps.label` writes it).
-
-    `shared` from scratch, as nano itself; `uptrained` goes on from nano's own weights, with a tenth
-    of the steps and of the learning rates.
-    """
-    shape, nano = shape_of(config, "nano"), dict(config["nano"])
-    if variant == "uptrained":
-        nano |= {key: max(1, nano[key] // UPTRAINED) for key in ("steps", "warmup_steps")}
-        nano |= {key: nano[key] / UPTRAINED for key in ("muon_lr", "adamw_lr")}
-    layers = owners(shared, shape["n_layer"])
-    return {"shape": shape, **nano, "seed": config["seed"], "layer_map": layers}

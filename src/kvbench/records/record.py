@@ -14,6 +14,8 @@ Row = dict[str, Any]  # of a table: column -> value
 
 TIMED = ("latency_vs_T", "decode")  # whose cells are compared by their processes' times
 SETTING = ("device_name", "dtype", "threads")  # what records of one comparison share
+# What a record that is worked out from cells repeats of them.
+SHARED = ("pretrained", "device", *SETTING, "pytorch_version", "weights")
 
 
 def is_error(record: Record) -> bool:

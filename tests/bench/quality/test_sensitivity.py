@@ -10,6 +10,7 @@ from kvbench.bench.quality.one_forward import cached_logits, logits_in_two, reve
 from kvbench.bench.quality.paired import pair
 from kvbench.bench.quality.sensitivity import Readings, places
 from kvbench.caches import make
+from kvbench.costs.description import Description
 from kvbench.models.build import build
 
 SHAPE = {"arch": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 96}
@@ -47,6 +48,27 @@ def test_corrupted_codes_of_every_cache_move_the_scores(model, cache_name):
     assert found["tokens"] == 20 and found["windows"] == 1
     honest = compare(*(x[0, 20:] for x in (cached_logits(model, "none", fed), whole)), IDS[0, 21:])
     assert found["kl"] > 3 * honest.kl.mean()
+
+
+DESCRIBED = {
+    "fp8": {"keys": "fp8_e4m3", "values": "fp8_e5m2"},
+    "fp8 of a tensor": {"keys": {"type": "fp8", "scale": "tensor"}},
+    "k8v4": {"keys": "int8", "values": "int4", "group": 32, "dense_layers": [0]},
+    "q8_0 and q4_0": {"keys": "q8_0", "values": "q4_0"},
+    "codebook": {"keys": "codebook4", "values": "codebook4", "rotate": True},
+    "values alone": {"values": {"type": "int4", "scale": "channel"}},
+}
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_corrupted_codes_of_described_caches_move_the_scores(name):
+    wide = build(SHAPE | {"n_embd": 128}, "own", "float32", device="cpu")  # heads of 64
+    wide.get_parameter("transformer.wpe.weight").mul_(8)
+    storage, fed = Description.of(DESCRIBED[name]).data(), IDS[:, :-1]
+    found = read(wide, storage)["corrupted"]
+    both = cached_logits(wide, "none", fed), logits_in_two(wide, storage, fed, 20)
+    honest = compare(*(x[0, 20:] for x in both), IDS[0, 21:]).kl.mean()
+    assert found["tokens"] == 20 and (found["kl"] is None or found["kl"] > 3 * honest)
 
 
 def test_reversing_twice_gives_the_stored_numbers_back(model):

@@ -38,15 +38,17 @@ void lay(const Query& y, int64_t at, float scale, int size, float* q) {
 // Some rows as fp32, in the order of their vectors, by the scales of their groups of channels.
 template <class Row>
 void widen(const char* rows, const void* scale, Shared by, int keys, int size, float* out) {
-  const int groups = size / by.channels, vectors = by.channels / W;
-  for (int j = 0; j < keys; ++j, rows += Row::bytes(size))
-    for (int g = 0; g < groups; ++g) {
-      const int at = j * groups + g;
-      const float s = by.half ? widen_half(static_cast<const uint16_t*>(scale)[at])
-                              : static_cast<const float*>(scale)[at];
-      for (int i = g * vectors; i < (g + 1) * vectors; ++i, out += W)
-        store(out, Row::at(rows, i) * (s * Row::unit(i)));
-    }
+  float wide[kPiece * kMaxSize / 16];
+  const int groups = keys * (size / by.channels), vectors = by.channels / W;
+  const float* scales = static_cast<const float*>(scale);
+  if (by.half) {
+    for (int g = 0; g < groups; ++g) wide[g] = widen_half(static_cast<const uint16_t*>(scale)[g]);
+    scales = wide;
+  }
+  for (int g = 0; g < groups; ++g, rows += Row::bytes(by.channels))
+    for (int i = 0; i < vectors; i += Row::shared)
+      for (int u = 0; u < Row::shared; ++u, out += W)
+        store(out, Row::at(rows + Row::bytes(i * W), u) * (scales[g] * Row::unit(u)));
 }
 
 template <class Row, int G>

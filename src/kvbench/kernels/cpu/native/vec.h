@@ -77,8 +77,9 @@ inline uint16_t narrow(float x) {
 // fp16 to float and back, ties to even.
 inline float widen_half(uint16_t h) {
   const uint32_t rest = static_cast<uint32_t>(h & 0x7fff) << 13;
-  const float x = (h & 0x7c00) == 0x7c00 ? bits<float>(rest | 0x7f800000) : bits<float>(rest) * 0x1p112f;
-  return h & 0x8000 ? -x : x;
+  const float x = bits<float>(rest) * 0x1p112f;
+  const uint32_t whole = (h & 0x7c00) == 0x7c00 ? rest | 0x7f800000 : bits<uint32_t>(x);
+  return bits<float>(whole | static_cast<uint32_t>(h & 0x8000) << 16);
 }
 
 inline uint16_t narrow_half(float x) {
@@ -179,27 +180,12 @@ inline F4 sum4(F a, F b, F c, F d) { return F4{sum(a), sum(b), sum(c), sum(d)}; 
 
 #endif
 
-// W fp8 numbers as floats, of e4m3 a 256th: their bits are those of a half, but for the exponent's bias.
-#if defined(__AVX512F__)
-
-inline F load_e4m3(const void* p) {
-  const __m256i b = _mm256_slli_epi16(_mm256_cvtepi8_epi16(load<__m128i>(p)), 7);
-  return bits<F>(_mm512_cvtph_ps(_mm256_and_si256(b, _mm256_set1_epi16(static_cast<short>(0xbfff)))));
+// W fp8 numbers as floats, of e4m3 a 256th: sign and magnitude move to where a float has them, and the
+// product puts the exponent's bias right, of subnormal numbers too.
+inline F load_fp8(const void* p, int shift, int32_t kept) {
+  return bits<F>((load_i8(p) << shift) & kept) * 0x1p112f;
 }
-inline F load_e5m2(const void* p) {
-  return bits<F>(_mm512_cvtph_ps(_mm256_slli_epi16(_mm256_cvtepi8_epi16(load<__m128i>(p)), 8)));
-}
-
-#else
-
-inline F load_fp8(const void* p, int shift, float unit) {
-  const I b = load_i8(p);
-  const I sign = b & static_cast<int32_t>(0x80000000), magnitude = (b & 0x7f) << shift;
-  return bits<F>(magnitude | sign) * unit;
-}
-inline F load_e4m3(const void* p) { return load_fp8(p, 20, 0x1p112f); }
-inline F load_e5m2(const void* p) { return load_fp8(p, 21, 0x1p112f); }
-
-#endif
+inline F load_e4m3(const void* p) { return load_fp8(p, 20, static_cast<int32_t>(0x87f00000)); }
+inline F load_e5m2(const void* p) { return load_fp8(p, 21, static_cast<int32_t>(0x8fe00000)); }
 
 }  // namespace
