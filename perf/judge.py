@@ -6,6 +6,7 @@ is what was shown. A row of several points is judged at the one whose interval r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -37,6 +38,8 @@ def judged(name: str, target: Target, samples: list[Sample]) -> dict[str, Any]:
         }
     where = worst(target, points)
     bound = bound_of(target, samples, where, "device" if clock == "device" else "wall")
+    if target.share is not None and bound is not None:
+        target = replace(target, reach=target.share * bound)
     return {
         **about(name, target),
         **points[where],
@@ -72,6 +75,7 @@ def about(name: str, target: Target) -> dict[str, Any]:
         "row": name,
         "what": target.what,
         "target": target.reach,
+        "share": target.share,
         "sense": target.sense,
         "unit": target.unit,
     }

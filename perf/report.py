@@ -74,7 +74,7 @@ def merge(path: str | Path, row: Row) -> None:
 
 def line(row: Row) -> str:
     """One row as people read it."""
-    target = "" if row["target"] is None else f"{row['sense']} {row['target']:g}"
+    target = "" if row["target"] is None else f"{row['sense']} {row['target']:.3g}"
     if row["measured"] is None:
         return (
             f"{row['row']:20} {'-':>9} {'':17} {target:>15} {'':6}  not measured: {row['reason']}"
@@ -92,7 +92,11 @@ def markdown(rows: list[Row]) -> str:
     head = ("`ROWS=`", "what", "target", "measured", "95 % interval", "bound", "verdict")
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
-        target = "" if row["target"] is None else f"{row['sense']} {row['target']:g} {row['unit']}"
+        target = (
+            "" if row["target"] is None else f"{row['sense']} {row['target']:.3g} {row['unit']}"
+        )
+        if row.get("share"):
+            target = f"{target}, {row['share']:g} of the bound"
         cells = [f"`{row['row']}`", row["what"], target]
         if row["measured"] is None:
             cells += ["not measured", "", _number(row["bound"]), row["reason"]]

@@ -44,7 +44,7 @@ def test_every_row_is_measured_or_says_why_not(name, library):
         row = judge.judged(name, target, [found, found])
         assert row["measured"] > 0 and row["low"] <= row["measured"] <= row["high"]
     assert set(report.KEYS) <= set(row)
-    assert row["machine"]["cpu_name"] and row["target"] == TARGETS[name].reach
+    assert row["machine"]["cpu_name"] and (target.share or row["target"] == target.reach)
 
 
 def test_attention_is_bound_by_its_codes_and_scales_at_the_bandwidth_of_its_process(library):
@@ -129,6 +129,16 @@ def test_what_a_bound_forbids_is_not_missed():
     for bound, word in ((2.0, "missed"), (3.5, judge.FORBIDDEN)):
         target = Target("", 3.0, "", {}, sense=AT_MOST, bound=bound)
         assert judge.judged("r", target, slow)["verdict"] == word
+
+
+def test_a_target_may_be_a_share_of_the_row_s_own_bound():
+    samples = pairs(1.6, 1.6, 1.7)
+    for bound, word in ((1.7, "met"), (2.5, "missed")):
+        for sample_ in samples:
+            sample_["bounds"] = {"": bound}
+        row = judge.judged("r", Target("", None, "", {}, share=0.85), samples)
+        assert (row["target"], row["verdict"]) == (0.85 * bound, word)
+    assert "at least 2.12 x, 0.85 of the bound" in report.markdown([row])
 
 
 def test_a_row_is_compared_with_the_last_one_of_its_processor(tmp_path):
