@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from kvbench.caches import cache_class, causal_sdpa
 from kvbench.caches.codecs import centroids, codec
-from kvbench.costs.description import (
-    BLOCKS,
-    CODEBOOK,
-    CODES,
-    FP8,
-    Description,
-    DescriptionError,
-    Part,
-)
+from kvbench.costs.description import Description
+from kvbench.costs.part import BLOCKS, CODEBOOK, CODES, FP8, DescriptionError, Part
 
 HEADS = (32, 64, 128)
 PLAIN = ("dense", "fp32", "bf16", "fp16", *BLOCKS)

@@ -13,7 +13,7 @@ import torch
 
 from kvbench.caches.attending import grouped, ungrouped
 from kvbench.caches.codecs import codec, scores, weigh
-from kvbench.costs.description import BLOCKS, Part
+from kvbench.costs.part import BLOCKS, Part
 from kvbench.files import placeholder
 from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference

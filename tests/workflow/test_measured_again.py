@@ -34,7 +34,7 @@ def test_the_baseline_is_measured_with_an_edited_version(tmp_path):
     assert not any("partners" in process for process in (*v1["processes"], *v2["processes"]))
 
     kept = {path: path.read_bytes() for path in tmp_path.glob("results/**/v1/**/*.json")}
-    edited = tmp_path / "src/kvbench/caches/int8.py"
+    edited = tmp_path / "src/kvbench/caches/coded.py"
     edited.write_text(edited.read_text() + "\nADDED = 1\n")
     snakemake(tmp_path, *CELLS, *STUDY)
     assert kept and all(path.read_bytes() == was for path, was in kept.items())

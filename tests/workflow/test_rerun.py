@@ -88,8 +88,8 @@ def test_a_benchmark_module_re_runs_its_cells_and_what_shows_them(project):
     }
 
 
-def test_the_int8_module_re_runs_the_int8_versions(project):
-    append(project, "src/kvbench/caches/int8.py")
+def test_the_module_of_codes_re_runs_the_versions_that_store_them(project):
+    append(project, "src/kvbench/caches/coded.py")
     assert cells(planned(project)) == {"v2", "v4"}
 
 

@@ -20,7 +20,8 @@ from kvbench.caches.attending import grouped, hide_future, ungrouped
 from kvbench.caches.by_layer import by_layer
 from kvbench.caches.codecs import DTYPES, KEYS, codec, scores, weigh
 from kvbench.caches.coded import Described
-from kvbench.costs.description import Description, Part
+from kvbench.costs.description import Description
+from kvbench.costs.part import Part
 from kvbench.kernels.reference import packed, widen
 
 

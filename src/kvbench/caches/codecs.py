@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from kvbench.costs.description import BLOCKS, CODEBOOK, Part
+from kvbench.costs.part import BLOCKS, CODEBOOK, Part
 from kvbench.kernels import reference
 
 DTYPES = {

@@ -17,8 +17,9 @@ from kvbench.caches.attending import grouped, hide_future, ungrouped
 from kvbench.caches.by_layer import by_layer
 from kvbench.caches.codecs import Codec, codec, scores, weigh
 from kvbench.caches.rows import RowCache
-from kvbench.costs.description import BLOCKS, Description
+from kvbench.costs.description import Description
 from kvbench.costs.layout import Layout, layout_of
+from kvbench.costs.part import BLOCKS
 from kvbench.kernels.hadamard import hadamard
 
 # Of a layer, what every key has in common at positions (T,): (nkv, T or 1, hs) fp32, or None.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvbench.caches.coded import described
-from kvbench.costs.description import Description, Part
+from kvbench.costs.description import Description
+from kvbench.costs.part import Part
 
 KVCache = described(Description(keys=Part("int8"), values=Part("int8")))

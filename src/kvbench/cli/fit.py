@@ -32,10 +32,10 @@ def fit(
 ) -> int:
     """Say which caches fit into a memory beside the weights, and how much of each does."""
     from kvbench.caches import layout_of
-    from kvbench.costs.description import DescriptionError
     from kvbench.costs.fit import fit as fitting
     from kvbench.costs.forward import ITEMSIZE, head_dim, weight_bytes
     from kvbench.costs.layer_map import owners_in
+    from kvbench.costs.part import DescriptionError
     from kvbench.files.foreign import FormatError
     from kvbench.plan.models import place_models
     from kvbench.stats.digits import short, size

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from kvbench.costs.description import BLOCK, Description
+from kvbench.costs.description import Description
+from kvbench.costs.part import BLOCK
 
 
 @dataclass(frozen=True)

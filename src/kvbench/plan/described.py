@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvbench import versions
-from kvbench.costs.description import Description, DescriptionError
+from kvbench.costs.description import Description
 from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners_in
+from kvbench.costs.part import DescriptionError
 from kvbench.peers import PEERS
 from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import shape_of

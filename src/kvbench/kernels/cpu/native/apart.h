@@ -2,6 +2,7 @@
 // of attend.h, with what is done to rows looked up once. A call a block costs nothing beside reading it.
 #pragma once
 #include "attention.h"
+#include "bytes.h"
 
 namespace {
 
@@ -112,12 +113,17 @@ void attend_apart(const Cache& c, const Query& y, int64_t batch, int64_t head, i
     of_k.lay(y, batch * y.batch + (head + (h < heads ? h : 0)) * y.head, c.scale, size, q + h * size);
   }
   const int64_t first = (batch * c.kv_heads + head / c.group) * c.capacity, end = first + y.n;
+  const bool int8 = c.format == kInt8 && !k_by.channels;
+  const Bytes<Int8Row, G> by(c, int8 ? y.n : 0, q);
   for (int64_t j = first; j < end; j += kBlock) {
     const int keys = static_cast<int>(end - j < kBlock ? end - j : kBlock);
     for (int h = 0; h < padded; h += G) {
       float* a = acc + h * size;
       in_pieces(of_k, k_by, c.k, c.k_scale, j, keys, size, [&](const char* k, int at, int count) {
-        of_k.scores(q + h * size, k, count, size, {nullptr, 0}, s + at);
+        if (by.use)
+          by.scores(k, count, size, {nullptr, 0}, s);
+        else
+          of_k.scores(q + h * size, k, count, size, {nullptr, 0}, s + at);
       });
       for (int g = 0; g < G; ++g) {
         softmax(s + g * kBlock, keys, of_k.scaled ? c.k_scale + j : nullptr,

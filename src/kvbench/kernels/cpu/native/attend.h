@@ -1,28 +1,10 @@
 // Decode attention's loop over heads and blocks, by the code that is fastest for a format and a group.
 #pragma once
-#include <type_traits>
-
 #include "attention.h"
 #include "apart.h"
 #include "bytes.h"
 
 namespace {
-
-// In place of products of bytes, where there are none.
-struct NoBytes {
-  static constexpr bool use = false;
-  NoBytes(const Cache&, int64_t, const float*) {}
-  void scores(const char*, int, int, Next, float*) const {}
-  bool values(const float*, const char*, int, int, Next, float*) { return false; }
-};
-
-// They read each head of a group anew, and widened int4 codes cost no more (docs/speed.md).
-#if defined(__AVX512VNNI__)
-template <class Row, int G>
-using Bytes = std::conditional_t<std::is_same_v<Row, Int8Row> && G == 1, ByBytes, NoBytes>;
-#else
-template <class Row, int G> using Bytes = NoBytes;
-#endif
 
 // Up to kHeads query heads from `head` on, G at a time, over the K/V head they share.
 template <class Row, int G>

@@ -3,7 +3,10 @@
 // 2^-22.9 of the query's largest number, 2^-24 of the block's largest weight. So a score is off by no
 // more than 2^-23.9 (largest of q) (sum of a key's magnitudes), as sums in fp32 are.
 #pragma once
+#include <type_traits>
+
 #include "attention.h"
+
 #if defined(__AVX512VNNI__)
 
 #define INLINE __attribute__((always_inline)) inline
@@ -190,3 +193,23 @@ struct ByBytes {
 }  // namespace
 #undef INLINE
 #endif
+
+namespace {
+
+// In place of products of bytes, where there are none.
+struct NoBytes {
+  static constexpr bool use = false;
+  NoBytes(const Cache&, int64_t, const float*) {}
+  void scores(const char*, int, int, Next, float*) const {}
+  bool values(const float*, const char*, int, int, Next, float*) { return false; }
+};
+
+// They read each head of a group anew, and widened int4 codes cost no more (docs/speed.md).
+#if defined(__AVX512VNNI__)
+template <class Row, int G>
+using Bytes = std::conditional_t<std::is_same_v<Row, Int8Row> && G == 1, ByBytes, NoBytes>;
+#else
+template <class Row, int G> using Bytes = NoBytes;
+#endif
+
+}  // namespace
