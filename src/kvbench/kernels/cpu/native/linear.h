@@ -2,8 +2,6 @@
 // they are in a register or in L1. With outputs side by side in a panel no sum goes across lanes. Up to four
 // rows meet several neighbouring panels at a time: memory answers several streams faster than one.
 #pragma once
-#include <stdlib.h>
-
 #include "kernels.h"
 #include "parallel.h"
 #include "rows.h"
@@ -65,18 +63,6 @@ struct Bf16Panel {
   }
 };
 #endif
-
-// Each calling thread keeps one buffer for each `Use`, as large as the largest that was asked for.
-template <class T, int Use> T* scratch(int64_t count) {
-  static thread_local T* buffer = nullptr;
-  static thread_local int64_t held = 0;
-  if (count > held) {
-    free(buffer);
-    buffer = static_cast<T*>(malloc(static_cast<size_t>(count) * sizeof(T)));
-    held = buffer ? count : 0;
-  }
-  return buffer;
-}
 
 inline float get(const float* p) { return *p; }
 inline float get(const uint16_t* p) { return widen(*p); }
