@@ -42,7 +42,7 @@ validate: $(READY)
 	$(BIN)/python -m perf.validate $(ONLY)
 
 gpu-evidence:
-	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) scripts/gpu_evidence.py $(EVIDENCE)
+	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -m perf.evidence $(EVIDENCE)
 
 gpu-kernels: $(DEV)
 	$(BIN)/python -m kvbench.engine.compile_ahead

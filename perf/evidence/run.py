@@ -36,7 +36,7 @@ State = dict[str, dict[str, Any]]  # step -> status, rc, seconds
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="gpu_evidence.py", description="Evidence of one GPU.")
+    parser = argparse.ArgumentParser(prog="perf.evidence", description="Evidence of one GPU.")
     parser.add_argument("--output", default="results/gpu-evidence", help="folder of what is found")
     parser.add_argument("--archive", help="the packed folder; default: OUTPUT/evidence.tgz")
     parser.add_argument("--budget", type=float, default=540, metavar="S", help="seconds in all")
