@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from gguf import GGMLQuantizationType, quants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -186,14 +185,15 @@ def test_numbers_err_by_a_step_at_most(kind, group, scale_type):
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_blocks_are_llama_cpp_s_numbers(kind):
     """Against gguf, which quantises as llama.cpp's reference does."""
+    gguf = pytest.importorskip("gguf")
     x = torch.randn(1, 2, 40, 64, generator=torch.Generator().manual_seed(3))
     x[0, 0, 3], x[0, 0, 4, :32] = 0, 1.5
-    theirs = GGMLQuantizationType[kind.upper()]
-    packed = quants.quantize(x.numpy(), theirs)
+    theirs = gguf.GGMLQuantizationType[kind.upper()]
+    packed = gguf.quants.quantize(x.numpy(), theirs)
     assert packed.shape[-1] == Part(kind).row_bytes(64, 4)
     of = codec(Part(kind), 64, torch.float32)
     found = of.numbers(of.encode(x))
-    expected = torch.from_numpy(quants.dequantize(packed, theirs))
+    expected = torch.from_numpy(gguf.quants.dequantize(packed, theirs))
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 

@@ -64,7 +64,7 @@ def about(name: str, study: str, source: Path) -> str:
     code = f"commit {first.get('commit')}, torch {first['pytorch_version']}"
     own = (source / "study.yaml").is_file()
     file = f"published/{name}/study.yaml" if own else f"config/{Path(study).name}.yaml"
-    again = "" if study == workflow.DEFAULT else f" --configfile {file}"
+    again = "" if Path(study).name == workflow.DEFAULT else f" --configfile {file}"
     found = answers.text(answers.of_study(source))
     lines = [
         f"# {name}",

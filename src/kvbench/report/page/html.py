@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -127,7 +128,7 @@ def _card(study: Study, question: str) -> dict[str, Any]:
         "title": QUESTIONS[question],
         "question": question,
         "missing": asked.missing(study).get(question),
-        "sections": [_section(section, n) for n, section in enumerate(found)],
+        "sections": [_section(*one) for one in zip(found, _in_sight(found), strict=True)],
         "elsewhere": _elsewhere(study) if question == SPEED else {},
     }
 
@@ -154,9 +155,20 @@ def _answer(answer: Answer) -> dict[str, str]:
     }
 
 
-def _section(section: Section, nth: int) -> dict[str, Any]:
+def _in_sight(sections: Sequence[Section]) -> list[int]:
+    """How many answers of each section stand in sight: FIRST of them all, none of a toy model."""
+    weak = [s.question == QUALITY and s.preset in TOO_WEAK for s in sections]
+    weak = weak if False in weak else [False for _ in weak]
+    share = max(1, FIRST // max(1, weak.count(False)))
+    left, found = FIRST, []
+    for section, hidden in zip(sections, weak, strict=True):
+        found.append(0 if hidden else min(share, left, len(section.answers)))
+        left -= found[-1]
+    return found
+
+
+def _section(section: Section, first: int) -> dict[str, Any]:
     answers = [_answer(answer) for answer in section.answers]
-    first = FIRST if nth == 0 else 0
     return {
         "preset": section.preset,
         "about": section.about,
