@@ -5,7 +5,6 @@ import json
 import pytest
 from project import copy, snakemake
 
-from kvbench import versions
 from kvbench.costs.description import Description
 from kvbench.plan.config import ConfigError, load_schema, resolve
 
@@ -24,17 +23,6 @@ num_warmup_runs: 0
 """
 CELL = "results/own/vram/custom/k8v4/B1/T4.json"
 UNNAMED = "results/own/vram/custom/fp8_e4m3-q8_0-rotated/B1/T4.json"
-
-
-@pytest.fixture(autouse=True)
-def registry():
-    """The registry, which afterwards is as it was before."""
-    tables = (versions.VERSIONS, versions.NAMES, versions.BY_NAME)
-    before = [dict(table) for table in tables]
-    yield
-    for table, kept in zip(tables, before, strict=True):
-        table.clear()
-        table.update(kept)
 
 
 def test_a_description_has_cells_of_its_name_and_another_measures_them_again(tmp_path):

@@ -14,16 +14,16 @@ from kvbench.costs.layout import Layout
 
 
 def by_layer(base: type[Cache], description: Description, **members: Any) -> type[Cache]:
-    """The class of caches of a description, from a `base` that stores it alike in every layer."""
+    """The class of caches of a description, from a `base` that stores every layer so."""
     of_all = description.without_layers()
     place = {"__module__": base.__module__}
-    alike = type("KVCache", (base,), {"description": of_all, **place, **members})
+    uniform = type("KVCache", (base,), {"description": of_all, **place, **members})
     if not description.dense_layers:
-        return alike
+        return uniform
     plain = Description(window=description.window, sinks=description.sinks)
     own = {
         "description": description,
-        "coded": alike,
+        "coded": uniform,
         "dense": cache_class(plain.data()),
         "window": description.window or 0,
         **place,

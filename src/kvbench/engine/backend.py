@@ -187,5 +187,5 @@ def _coded_prompt(cell: Cell) -> bool:
 
 def _one_format(described: Description) -> bool:
     """Whether K and V of every layer are in one format that Triton's kernels read."""
-    alike = described.keys == described.values and not described.dense_layers
-    return alike and described.keys.type in ("dense", "int8", "int4")
+    same = described.keys == described.values and not described.dense_layers
+    return same and described.keys.type in ("dense", "int8", "int4")

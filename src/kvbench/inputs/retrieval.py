@@ -139,11 +139,11 @@ class _Maker:
             [SAME.format(b, a) for a, b in zip(*pair, strict=True)]
             for pair in zip(chains, chains[1:], strict=False)
         ]
-        told = [self._say(line) for line in _interleaved([first, *links], draw.rng)]
+        lines = [self._say(line) for line in _interleaved([first, *links], draw.rng)]
         asked = self._say(ASKED.format(chains[-1][0]))
-        text = self._filler(length - len(asked) - sum(map(len, told)), draw.rng)
-        places = np.sort(draw.rng.integers(len(text) + 1, size=len(told)))
-        for place, line in zip(places[::-1], told[::-1], strict=True):
+        text = self._filler(length - len(asked) - sum(map(len, lines)), draw.rng)
+        places = np.sort(draw.rng.integers(len(text) + 1, size=len(lines)))
+        for place, line in zip(places[::-1], lines[::-1], strict=True):
             text.insert(place, line)
         return _joined([*text, asked])
 

@@ -77,7 +77,7 @@ def test_candidates_are_different_single_tokens(made, words):
             assert len(set(said)) == CANDIDATES and set(said) <= set(ANSWERS)
 
 
-def told(words, ids):
+def lines_of(words, ids):
     """What each thing's word is by the text, and the thing that is asked for."""
     text = words.text(ids)
     known = dict(re.findall(r"The word of the (\w+ \w+) is (\w+)\.", text))
@@ -90,7 +90,7 @@ def told(words, ids):
 @pytest.mark.parametrize(("task", "lines"), [("needle", 1), ("multikey", 20), ("variables", 12)])
 def test_the_answer_is_what_the_text_tells_of_the_thing_asked_for(made, words, task, lines):
     for ids, candidates in each(made, task):
-        known, asked = told(words, ids)
+        known, asked = lines_of(words, ids)
         assert known[asked] == words.pieces[candidates[0]].strip()
         assert len(known) == lines or (task == "multikey" and len(known) > lines)
         others = {words.pieces[i].strip() for i in candidates[1:]}

@@ -74,8 +74,8 @@ def draw(records: list[Record]) -> Figure:
     foot += [f"gates: {asked(gates)}"] if gates and asked(gates) else []
     foot += [*lacking.values(), footer(timed or scored)]
     whole = [v for v, point in points.items() if all(name in point for name in axes_of)]
-    told = (_said(points[v], labels[v], said(gates, v)) for v in best)
-    answer = f"No other beats {findings.joined(told)}"
+    sentences = (_said(points[v], labels[v], said(gates, v)) for v in best)
+    answer = f"No other beats {findings.joined(sentences)}"
     beaten = [labels[v] for v in whole if v not in best]
     answer += f"; beaten: {', '.join(beaten)}" if beaten else ""
     style.frame(figure, question, answer, foot)
