@@ -175,3 +175,7 @@ def test_what_is_asked_by_default_is_the_schema_s():
     assert resolve({}, load_schema())["quality"] == gates.DEFAULTS
     with open("config/schema.yaml") as file:
         assert set(yaml.safe_load(file)["properties"]["quality"]["properties"]) == set(gates.GATES)
+
+
+def test_margins_that_a_study_does_not_give_are_those_of_the_schema():
+    assert resolve({}, load_schema())["quality"] == gates.DEFAULTS

@@ -117,3 +117,13 @@ def test_records_alone_answer_the_choice_where_both_were_measured(both):
     questions = [section.question for section in of_records(asked, 0.02)]
     assert questions[0] == "choice" and {"speed", "quality"} <= set(questions)
     assert "choice" not in {s.question for s in of_records(RECORDS, 0.02)}
+
+
+def test_a_version_that_ran_otherwise_than_v1_is_named(both):
+    assert not any("Ran otherwise" in note for note in tradeoff.table(both).notes)
+    changed = copy.deepcopy(both)
+    for cell in changed:
+        if cell.get("version") == "v2" and cell["benchmark_name"] == "latency_vs_T":
+            cell["kernel"] = "another"
+    (said,) = [note for note in tradeoff.table(changed).notes if "Ran otherwise" in note]
+    assert said.endswith("not of the cache: int8.")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvbench.analysis.gate_table import asked, said
-from kvbench.analysis.gates import FAIL, INCONCLUSIVE, NOT_SENSITIVE, PASS, gates_of
+from kvbench.analysis.gates import FAIL, INCONCLUSIVE, NOT_SENSITIVE, PASS, REFERENCE, gates_of
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.table import Table
+from kvbench.analysis.verdicts import implementations
 from kvbench.records.names import cache_names
 from kvbench.records.record import SHARED, Record, Row, by, measured
 from kvbench.stats.digits import size, spoken
@@ -173,7 +174,23 @@ def table(records: Sequence[Record]) -> Table:
     cells = [record for record in records if "cache" in record]
     title = f"Bytes, time and quality of {record['pretrained']}"
     shown = [_shown(row, record) for row in record["rows"]]
-    return Table(title, record["rows"], notes(record), cells, record, shown)
+    said = [*notes(record), *_other_implementations(records, record["names"])]
+    return Table(title, record["rows"], said, cells, record, shown)
+
+
+def _other_implementations(records: Sequence[Record], names: Mapping[str, str]) -> list[str]:
+    """Whose time is not of the cache alone, since v1 ran otherwise."""
+    cells = joined(records)
+    timed = cells.stepped or cells.timed
+    first = next((cell for cell in timed if cell["version"] == REFERENCE), None)
+    unlike = [
+        names.get(cell["version"], cell["version"])
+        for cell in timed
+        if first is not None and cell["use_cache"] and implementations(cell, first)
+    ]
+    if not unlike:
+        return []
+    return [f"Ran otherwise than v1, so that their time is not of the cache: {', '.join(unlike)}."]
 
 
 def words(row: Row, name: str) -> str | None:
