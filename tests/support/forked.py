@@ -18,7 +18,7 @@ from kvbench.job import fork_server
 
 IMPORTED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "nbformat"),
-    *("snakemake_logger_plugin_rich", "smart_open", "requests", "jsonschema", "msgspec", "typer"),
+    *("smart_open", "requests", "jsonschema", "msgspec", "typer"),
 )
 
 

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -125,7 +126,8 @@ def serve(address: str, preloaded: Sequence[str]) -> None:
             return
         connection, _ = listener.accept()
         for module in preloaded:
-            import_module(module)
+            with suppress(ImportError):  # the fork that needs it says so
+                import_module(module)
         if os.fork() == 0:
             listener.close()
             _keep(connection)
