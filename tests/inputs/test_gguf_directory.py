@@ -185,3 +185,14 @@ def refused(tmp_path, said, change=lambda writer: None, skip=(), made=False):
         and line.startswith(str(tmp_path))
         and not (tmp_path / "out").exists()
     )
+
+
+def test_a_tokenizer_that_begins_with_bos_still_does(tmp_path):
+    def with_bos(writer):
+        writer.add_bos_token_id(0)
+        writer.add_add_bos_token(True)
+
+    file_of("llama", tmp_path / "model.gguf", with_bos)
+    assert gguf_directory.write(tmp_path / "model.gguf", tmp_path / "out")
+    found = tokenize_as_model("the path", tmp_path / "out/tokenizer.json")
+    assert found.prefix.tolist() == [0] and len(found.tokens) == 5

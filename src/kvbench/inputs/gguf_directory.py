@@ -87,7 +87,15 @@ def tensors_in(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tens
 
 def tokenizer_in(reader: gguf.GGUFReader) -> Tokenizer | None:
     """The tokenizer of byte-level merges that a file holds; None where it holds another kind."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+        processors,
+    )
 
     pre = reader.get_field("tokenizer.ggml.pre")
     pre = pre.contents() if pre else "default"
@@ -110,6 +118,11 @@ def tokenizer_in(reader: gguf.GGUFReader) -> Tokenizer | None:
     found.decoder = decoders.ByteLevel()
     control = [t for t, kind in zip(tokens, types, strict=True) if kind != NORMAL]
     found.add_special_tokens([AddedToken(token, special=True) for token in control])
+    begins = reader.get_field("tokenizer.ggml.add_bos_token")
+    if begins.contents() if begins else whole:
+        bos = field(reader, "tokenizer.ggml.bos_token_id")
+        template = {"single": f"{tokens[bos]} $A", "special_tokens": [(tokens[bos], bos)]}
+        found.post_processor = processors.TemplateProcessing(**template)
     return found
 
 
