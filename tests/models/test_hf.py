@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from stored import stored
 from tiny_models import FAMILIES
+from transformers import AutoModelForCausalLM
 
 from kvbench import versions
 from kvbench.bench.quality.one_forward import cached_logits
@@ -288,7 +289,9 @@ def test_a_broken_directory_is_refused_in_one_line(tmp_path, how):
 
 
 @EVERY
-def test_an_exported_directory_is_read_back_to_the_bit(family, directories, models, tmp_path):
+def test_an_exported_directory_is_read_back_to_the_bit_and_by_transformers(
+    family, directories, models, tmp_path
+):
     shape, model = models[family]
     export.write(tmp_path / "again", shape, model.state_dict(), shard=50_000)
     assert len(list((tmp_path / "again").glob("*.safetensors"))) > 3
@@ -298,11 +301,14 @@ def test_an_exported_directory_is_read_back_to_the_bit(family, directories, mode
         assert tensor.name == theirs[name].name and tensor.size == theirs[name].size
     again = build(shape, "own", "float32", tmp_path / "again", device="cpu").state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+    ids = some_tokens(1, 30)
+    with torch.inference_mode():
+        found = AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()(ids).logits
+        expected = tiny_models.tiny(family)(ids).logits
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_transformers_reads_an_exported_preset(tmp_path, monkeypatch, capsys):
-    from transformers import AutoModelForCausalLM
-
     small = {"n_layer": 2, "n_head": 6, "n_kv_head": 2, "n_embd": 96, "n_inner": 64}
     shape = PRESETS["smollm2"] | small | {"vocab_size": 157, "block_size": 64}
     monkeypatch.setitem(PRESETS, "smollm2", shape)
