@@ -23,7 +23,7 @@ from kvbench.files.foreign import FormatError
 from kvbench.models import export, hf_files
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of
-from kvbench.models.weights import save
+from kvbench.models.weights import random_tensors, save
 from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
@@ -105,6 +105,20 @@ def test_a_cached_model_continues_as_the_uncached_one(family, layer_map, directo
         for begin, end in ((0, 5), (5, 17), (17, 18), (18, 40)):
             logits = model(whole[:, begin:end], in_chunks)
     assert torch.equal(logits[:, -1].argmax(-1), whole[:, 40])
+
+
+@EVERY
+@pytest.mark.parametrize("layer_map", ["own", "pairs"])
+def test_a_file_of_seeded_weights_serves_every_layer_map(family, layer_map, models, tmp_path):
+    shape = models[family][0]
+    tensors = dict(random_tensors(build(shape, "own", "float32", device="cpu"), 42))
+    save(tmp_path / "random.safetensors", tensors, source="random", seed=42)
+    read, drawn = (
+        build(shape, layer_map, "float32", path, 42, "cpu").state_dict()
+        for path in (tmp_path / "random.safetensors", None)
+    )
+    assert read.keys() == drawn.keys()
+    assert all(torch.equal(read[name], drawn[name]) for name in read)
 
 
 @pytest.mark.parametrize("name", [name for name in CACHES if name != "none"])
