@@ -22,9 +22,9 @@ from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 from kvbench.plan import cells, targets
 
-START_S = 3.0  # a process with torch and its weights
+START_S = 2.0  # a process with torch and its weights
 TRAIN_S = 0.5  # a step of training nano
-FLOP_S, BYTES_S = 3e10, 5e9  # of one core
+FLOP_S, BYTES_S = 5e10, 1e10  # of one core
 READ = 400  # earlier records looked at, the newest
 FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
 WARM_TOKENS = 16  # at most, of a warm-up
