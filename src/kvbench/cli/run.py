@@ -81,9 +81,7 @@ def run(
     )
     given, name = compose(asked, config or [], set_here, study)
     resolved = workflow.resolved(given, name)
-    if (
-        budget is not None or replicates is not None
-    ):  # the same of every cell
+    if budget is not None or replicates is not None:  # the same of every cell
         given = merged(given, {"decode": {"replicates": None}}) | {"stopping": {}}
         resolved = workflow.resolved(given, name)
     if budget is not None:
