@@ -13,13 +13,11 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
+from pathlib import Path
 
 from kvbench.job import fork_server
 
-IMPORTED = (
-    *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "nbformat"),
-    *("smart_open", "requests", "jsonschema", "msgspec", "typer"),
-)
+IMPORTED = ("imported", "smart_open", "requests", "jsonschema", "msgspec", "typer")
 
 
 def python(module, *words, folder, env, timeout=600):
@@ -56,11 +54,14 @@ def main(job):
 @cache
 def _server():
     """The address of this process's server, which ends with it."""
-    before = os.environ.get(fork_server.SERVER)
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = os.pathsep.join(  # for `imported`
+        [str(Path(__file__).parent), *filter(None, [before.get("PYTHONPATH")])]
+    )
     started = fork_server.start(IMPORTED)
-    address = os.environ.pop(fork_server.SERVER, None)
-    if before is not None:
-        os.environ[fork_server.SERVER] = before
+    address = os.environ.get(fork_server.SERVER)
+    os.environ.clear()
+    os.environ.update(before)
     if started is not None:
         atexit.register(_stop, started)
     return address
