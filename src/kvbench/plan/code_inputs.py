@@ -158,7 +158,7 @@ def _sha256(file: str, _ctime_ns: int, _size: int) -> str:
 
 
 class _Parsed:
-    """What was found in each file, kept from one run to the next: parsing all takes half a second."""
+    """What was found in each file, kept from one run to the next: parsing takes half a second."""
 
     def __init__(self) -> None:
         parser = _sha256(__file__, *_state(__file__))
