@@ -61,6 +61,7 @@ class Cell:
     timed: bool = True  # an untimed job shares the CPU with others like it
     whole_steps: bool = False  # whole steps are timed: they may be captured or compiled
     weights_variant: str | None = None  # how weights were fitted to the layer map
+    weights_revision: str | None = None  # commit of a model of the hub
     cache_format: dict[str, Any] = field(default_factory=dict)  # description of the cache
     fold: str | None = None  # rotation of kvbench.models.rotation
     T: int = 0  # tokens generated
@@ -125,6 +126,7 @@ class Cell:
             **{flag: getattr(self, flag) for flag in FLAGS},
             "weights": self.weights,
             "weights_variant": self.weights_variant,
+            **({"weights_revision": self.weights_revision} if self.weights_revision else {}),
             "cache": self.cache,
             "cache_format": self.cache_format or None,
             "layer_owner": self.layer_owner,

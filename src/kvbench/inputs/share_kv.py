@@ -215,4 +215,5 @@ def calibration_rows(text: Tokens) -> Tensor:
     if last < 0:
         raise ValueError(f"a text of {len(text.tokens)} tokens is too short to calibrate on")
     starts = np.linspace(0, last, ROWS).astype(int)
-    return torch.from_numpy(np.stack([text.tokens[s : s + TOKENS] for s in starts]).astype("int64"))
+    own = TOKENS - len(text.prefix)
+    return torch.from_numpy(np.stack([text.begun(s, s + own) for s in starts]))

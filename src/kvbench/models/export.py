@@ -35,10 +35,14 @@ SIZES = {
 }
 
 
+class NoModelTypeError(ValueError):
+    """A shape that no config.json describes."""
+
+
 def config_json(shape: Mapping[str, Any]) -> dict[str, Any]:
     """The config.json of a shape, in transformers 5's dialect.
 
-    Raises ValueError where no model_type of theirs that we know computes it.
+    Raises NoModelTypeError where no model_type of theirs that we know computes it.
     """
     asked = config_of(shape)
     for kind in DEFAULTS:
@@ -48,7 +52,7 @@ def config_json(shape: Mapping[str, Any]) -> dict[str, Any]:
                 return said
         except FormatError:
             continue
-    raise ValueError("no model_type of transformers computes this shape")
+    raise NoModelTypeError("no model_type of transformers that is known computes this shape")
 
 
 def _config(kind: str, shape: Mapping[str, Any], asked: Any) -> dict[str, Any]:

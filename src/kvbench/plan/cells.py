@@ -13,7 +13,7 @@ from kvbench.costs.layer_map import owners_in
 from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
-from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_source
+from kvbench.plan.study import WEIGHT_KINDS, for_preset, revision_of, shape_of, weights_source
 from kvbench.plan.weight_paths import layer_map
 
 # What every cell takes of the configuration.
@@ -82,6 +82,7 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         pretrained=preset,
         model_config=shape,
         weights=source if source in WEIGHT_KINDS else "path",
+        weights_revision=revision_of(config, preset),
         batch_size=int(where.get("batch", 1)),
     )
 

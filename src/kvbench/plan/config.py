@@ -53,7 +53,8 @@ def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
     """The schema with the names of presets put in."""
     schema, names = deepcopy(schema), list(presets)
     keys = schema["properties"]
-    allowed = {"enum": names, "title": f"{', '.join(names)}, a directory, config:PATH/config.json"}
+    where = "a directory, org/name of the hub, config:PATH/config.json"
+    allowed = {"enum": names, "title": f"{', '.join(names)}, {where}"}
     keys["pretrained"]["oneOf"][0] |= allowed
     keys["pretrained"]["oneOf"][1]["items"] |= allowed
     scored = keys["perplexity"]["properties"]

@@ -39,6 +39,13 @@ def weights_source(config: dict[str, Any], preset: str) -> str:
     return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
 
 
+def revision_of(config: dict[str, Any], preset: str) -> str | None:
+    """The commit of a model of the hub whose weights are used; None for other weights."""
+    model = config["models"].get(preset, {})
+    own = weights_source(config, preset) == model.get("shape", {}).get("weights")
+    return model.get("revision") if own else None
+
+
 def known_presets(config: dict[str, Any]) -> list[str]:
     """Every preset that this configuration can name."""
     return [*PRESETS, CUSTOM, *config["models"]]

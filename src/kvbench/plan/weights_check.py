@@ -72,10 +72,17 @@ def directory_problem(folder: str, shape: Mapping[str, Any], dtype: str) -> str 
     """Why a directory's files cannot be the weights of its shape; None where they can.
 
     Numbers of a directory of no more than SMALL bytes are looked at; of others, when it is loaded.
+    So are all tensors of a model of the hub that a job fetches first.
     """
+    try:
+        paths = hf_files.files(folder)
+    except FormatError as error:
+        return str(error)
+    if hf_files.from_hub(folder) and not all(Path(path).is_file() for path in paths):
+        return None
     if why := hf_files.problem(folder, shape):
         return why
-    shards = [path for path in hf_files.files(folder) if path.endswith(".safetensors")]
+    shards = [path for path in paths if path.endswith(".safetensors")]
     if sum(Path(path).stat().st_size for path in shards) > SMALL:
         return None
     for path in shards:

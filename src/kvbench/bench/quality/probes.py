@@ -23,6 +23,7 @@ from torch import Tensor
 
 from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import Storage
+from kvbench.inputs.tokens import Tokens
 from kvbench.models.base import LanguageModel
 
 SPAN = 48  # tokens of a copied span; 24 pairs
@@ -38,22 +39,30 @@ class Probe:
     scored: np.ndarray
 
 
-def probes(tokens: np.ndarray, sequences: int, context: int, seed: int) -> dict[str, Probe]:
-    """Every probe on a tokenised text, the same for the same seed.
+def probes(text: Tokens, sequences: int, context: int, seed: int) -> dict[str, Probe]:
+    """Every probe on a tokenised text, the same for the same seed; each begins with its prefix.
 
     None is longer than `context`, but for the room that a needle needs.
     """
-    rng = np.random.default_rng(seed)
-    context = max(SHORTEST, min(LONGEST, context))
+    rng, tokens = np.random.default_rng(seed), text.tokens
+    context = max(SHORTEST, min(LONGEST, context) - len(text.prefix))
     span = min(SPAN, context // 2) // 2 * 2
     known = np.unique(tokens)
-    return {
+    found = {
         "copy": _stack(_copy(_distinct(rng, known, span)) for _ in range(sequences)),
         "induction": _stack(_induction(_distinct(rng, known, span), rng) for _ in range(sequences)),
         "needle": _stack(
             _needle(tokens, known, context, (i + 0.5) / sequences, rng) for i in range(sequences)
         ),
     }
+    return {name: _behind(text.prefix, probe) for name, probe in found.items()}
+
+
+def _behind(prefix: np.ndarray, probe: Probe) -> Probe:
+    """A probe whose sequences begin with `prefix`, which is not scored."""
+    first = np.broadcast_to(prefix, (len(probe.ids), len(prefix)))
+    ids = np.concatenate([first, probe.ids], 1)
+    return Probe(ids, np.concatenate([np.zeros_like(first, bool), probe.scored], 1))
 
 
 def _distinct(rng: np.random.Generator, known: np.ndarray, n: int) -> np.ndarray:

@@ -54,6 +54,7 @@ def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
             lengths=cell.lengths,
             items=cell.items,
             candidates=CANDIDATES,
+            prefix_tokens=next(iter(every.values())).prefix.tolist(),
             scores=scores,
             **({"noise_floor": again} if again else {}),
             **({"corrupted": corrupted} if corrupted else {}),
