@@ -160,7 +160,8 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_a_compiled_cell_is_measured_and_its_compile_time_is_apart():
-    on = {"execution": "compile", "device": "cpu"}
+    one_layer = SHAPE | {"n_layer": 1}
+    on = {"execution": "compile", "device": "cpu", "model_config": one_layer}
     record = latency.run(cell_of("latency", "v1", on, T=4), None)
     assert record["execution"] == "compile" and record["kernel"] == "torch"
     assert record["compile_s"] > 0 and len(record["runs"][0]["step_ms"]) == 4

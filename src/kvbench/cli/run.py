@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -17,8 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from kvbench.cli import workflow
 from kvbench.cli.errors import Failed, Refusal
-from kvbench.cli.study import Asked, compose, listed, numbers, overrides
-from kvbench.plan import estimate
+from kvbench.cli.study import Asked, compose, listed, merged, numbers, overrides
+from kvbench.plan import estimate, rounds
 
 LEAST, MOST = 2, 30  # processes a cell that a budget may choose
 POLL_S = 1.0  # between looks at what is done: a job is being measured meanwhile
@@ -79,6 +81,9 @@ def run(
     )
     given, name = compose(asked, config or [], set_here, study)
     resolved = workflow.resolved(given, name)
+    if budget is not None or replicates is not None:  # the same of every cell
+        given = merged(given, {"decode": {"replicates": None}}) | {"stopping": {}}
+        resolved = workflow.resolved(given, name)
     if budget is not None:
         given["replicates"] = within(_seconds(budget), resolved)
         resolved = workflow.resolved(given, name)
@@ -89,18 +94,43 @@ def run(
     targets = asked.targets or ["all"]
     if set(targets) <= set(resolved["benchmarks"]) and set_here:
         targets = ["all"]
+    if rounds.adds_rounds(resolved):
+        os.environ[rounds.ADD] = "1"
+    made = _measure(targets, options, cores, resolved, dry_run)
+    while made and rounds.adds_rounds(resolved):
+        made = _measure(targets, options, cores, resolved, dry_run, further=True)
+    return 0
+
+
+def _measure(
+    targets: list[str],
+    options: list[str],
+    cores: int,
+    config: dict[str, Any],
+    dry_run: bool,
+    further: bool = False,
+) -> bool:
+    """Say the plan and carry it out; whether anything was made.
+
+    `further`: the study may go on by a round, and nothing is said where it does not.
+    """
     jobs = plan(targets, options, cores)
-    cells = {path: cell for path, cell in estimate.cells_of(resolved).items() if path in jobs}
+    if rounds.adds_rounds(config):
+        config["replicates"], _ = json.loads(rounds.DECIDED.read_text())
+    cells = {path: cell for path, cell in estimate.cells_of(config).items() if path in jobs}
+    if further and not cells:
+        return False
     forecast = estimate.Forecast()
     seconds = {path: forecast.seconds(cell) for path, cell in cells.items()}
-    total = sum(seconds.values()) + OVERHEAD_S * len(jobs) + estimate.training_s(resolved, jobs)
-    _say_plan(resolved, cells, len(jobs), total, forecast)
+    total = sum(seconds.values()) + OVERHEAD_S * len(jobs) + estimate.training_s(config, jobs)
+    _say_plan(config, cells, len(jobs), total, forecast)
     if dry_run:
-        return 0
+        return False
     if jobs:
         execute(workflow.command(targets, options, cores), seconds, total)
-    _say_answers(resolved, again=not jobs)
-    return 0
+    else:
+        _say_answers(config)
+    return bool(jobs)
 
 
 def plan(targets: list[str], options: list[str], cores: int) -> set[str]:
@@ -186,6 +216,8 @@ def _say_plan(
     by = "as earlier runs here took" if forecast.scale else "by the shape alone, nothing ran here"
     what = f"{caches} cache{'s' * (caches > 1)} on {models}, {len(cells)} processes that measure, "
     print(f"plan: {what if cells else ''}{jobs} files, about {estimate.words(total)} ({by})")
+    if minutes := config["stopping"]["minutes"]:
+        print(f"further rounds are measured while all of them fit into {minutes:g} minutes")
     sys.stdout.flush()
 
 
@@ -238,9 +270,8 @@ def _made_since(path: str, began: float) -> bool:
         return False
 
 
-def _say_answers(config: dict[str, Any], again: bool) -> None:
+def _say_answers(config: dict[str, Any]) -> None:
     """What the study found; Snakemake itself has said it where something was made."""
     from kvbench.analysis import answers
 
-    if again:
-        print(answers.ending(f"results/{config['study']}"))
+    print(answers.ending(f"results/{config['study']}"))

@@ -87,13 +87,15 @@ def compose(
 ) -> tuple[dict[str, Any], str]:
     """A study's configuration, and its name: its files', then what was set on the command line.
 
-    A run that names caches or a model and no study measures these alone: their speed and memory,
-    and their quality where the model has weights that were trained.
+    A run that names nothing is the default study. One that names caches or a model and no study
+    measures these alone: their speed and memory, and their quality where the model has weights that
+    were trained.
     """
     base: dict[str, Any] = {}
-    for path in map(workflow.study_file, [*asked.studies, *files]):
-        base = merged(base, workflow.configuration(path))
     named = asked.studies or files
+    default = [] if named or set_here else [workflow.DEFAULT]
+    for path in map(workflow.study_file, [*default, *asked.studies, *files]):
+        base = merged(base, workflow.configuration(path))
     if set_here and not named and "benchmarks" not in set_here:
         set_here = {**alone(set_here), **set_here}
     elif "pretrained" in set_here and not named:  # its quality, of no model that was not named

@@ -111,6 +111,11 @@ class Description:
         return self.keys.coded or self.values.coded
 
     @property
+    def turned(self) -> bool:
+        """Whether keys or values are turned as they are stored, not by the model's weights."""
+        return self.rotate is True or bool(self.rotate and self.keys.coded)
+
+    @property
     def module(self) -> str:
         """The module of `kvbench.caches` that stores it."""
         if self.centred:

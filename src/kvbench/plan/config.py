@@ -30,9 +30,9 @@ DEEPEST, MOST_VALUES, LARGEST_BITS = 6, 50_000, 128  # levels; values in all; bi
 
 def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     """The schema, with the names that the registries hold put in."""
-    import yaml
+    import msgspec
 
-    schema = yaml.safe_load(Path(path).read_text())
+    schema = msgspec.yaml.decode(Path(path).read_bytes())
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]

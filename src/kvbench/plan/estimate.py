@@ -22,12 +22,13 @@ from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 from kvbench.plan import cells, targets
 
-START_S = 3.0  # a process with torch and its weights
+START_S = 2.0  # a process with torch and its weights
 TRAIN_S = 0.5  # a step of training nano
-FLOP_S, BYTES_S = 3e10, 5e9  # of one core
+FLOP_S, BYTES_S = 5e10, 1e10  # of one core
 READ = 400  # earlier records looked at, the newest
 FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
-WARM_TOKENS, READ_STEPS = 16, 16  # at most, of a warm-up and of a reading of the yardstick
+WARM_TOKENS = 16  # at most, of a warm-up
+READ_STEPS, READ_EVERY = 16, 4  # of a reading between runs, at most; and within a generation
 
 
 def by_shape(cell: Cell | SimpleNamespace) -> float:
@@ -58,8 +59,12 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     if cell.run_budget_s is not None:
         runs = max(1, min(runs, math.ceil(cell.run_budget_s / one)))
     warm = cell.num_warmup_runs * (prefill + min(steps, WARM_TOKENS) * step)
-    reading = (prefill + min(steps, READ_STEPS) * step) if cell.yardstick else 0.0
-    return START_S + warm + runs * one + (runs + 1) * reading + 2 * cell.energy_s
+    read = 0.0
+    if cell.yardstick and cell.depth:
+        read = (runs + 1) * min(steps, READ_STEPS) * step
+    elif cell.yardstick:
+        read = runs * (prefill + steps // READ_EVERY * step)
+    return START_S + warm + runs * one + read + 2 * cell.energy_s
 
 
 def cells_of(config: dict[str, Any]) -> dict[str, Cell]:

@@ -1,15 +1,16 @@
 """How many rounds a study measures: as many as it says, or until its verdicts are narrow enough.
 
-A study with `stopping.half_width` or `stopping.minutes` gets one round more with every run of
-Snakemake, until its last verdicts say that it is enough. What a run decides is kept for its jobs,
-which read the configuration again. `python -m kvbench.cli.rounds` runs Snakemake until no round is
-added.
+A study with `stopping.half_width` or `stopping.minutes` gets a round more with every run of
+Snakemake by `python -m kvbench.cli.rounds`, until its last verdicts say that it is enough. A run by
+Snakemake alone adds none to those that were measured. What a run decides is kept for its jobs,
+which read the configuration again.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kvbench.records.record import Record
 from kvbench.records.store import RecordError, read_record
 
 DECIDED = Path(".snakemake/rounds.json")
+ADD = "KVBENCH_ADD_ROUNDS"  # in the environment of a run that may add a round
 NEVER = 1e-9  # a half-width that no study reaches: time alone ends it
 
 
@@ -54,6 +56,8 @@ def decided(config: dict[str, Any], main: bool) -> tuple[int, str]:
         return config["replicates"], ""
     if main:
         rounds, reason = decide(config)
+        if reason and ADD not in os.environ:
+            rounds, reason = rounds - 1, ""
         DECIDED.parent.mkdir(exist_ok=True)
         write_text(DECIDED, json.dumps([rounds, reason]))
         return rounds, reason
