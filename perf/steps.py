@@ -20,6 +20,7 @@ from kvbench.costs import forward as costs
 from kvbench.files.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.config_types import Config
 from perf.turns import Turn, alternate, repeated
 
 EAGER = {"execution": "eager", "kernel": "torch"}  # operators as torch has them
@@ -45,7 +46,7 @@ def tensors(settings: dict[str, Any]) -> str | None:
     return random_weights(settings.get("tensors"), settings["preset"])
 
 
-def study(settings: dict[str, Any]) -> dict[str, Any]:
+def study(settings: dict[str, Any]) -> Config:
     """A configuration of the row's preset, dtype and device; one thread."""
     preset = {"pretrained": settings["preset"]}
     if "shape" in settings:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from kvbench.shape import Shape
+
 AXES = (
     "T",
     "depth",
@@ -41,7 +43,7 @@ class Cell:
     cache: str  # what the storage is called; where it has no description, what is loaded
     layer_owner: list[int]  # of each layer: the layer whose K and V it reads
     pretrained: str  # preset
-    model_config: dict[str, Any]
+    model_config: Shape
     weights: str  # random, trained, hub, gguf or path
     dtype: str
     device: str  # auto, cpu or cuda

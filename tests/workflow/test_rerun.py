@@ -156,7 +156,7 @@ def test_a_new_version_measures_itself_alone(project):
 
 
 def test_a_new_preset_measures_itself_alone(project):
-    opening = "PRESETS: dict[str, dict[str, Any]] = {\n"
+    opening = "PRESETS: dict[str, Shape] = {\n"
     register(project, "src/kvbench/presets.py", opening, *recipe("preset"))
     assert planned(project) == []
     outputs = planned(project, "latency", "--config", "pretrained=[gpt2,gpt2-small]")

@@ -21,6 +21,7 @@ from kvbench.cli import workflow
 from kvbench.cli.errors import Failed, Refusal
 from kvbench.cli.study import Asked, compose, listed, merged, numbers, overrides
 from kvbench.plan import estimate, rounds
+from kvbench.plan.config_types import Config
 
 LEAST, MOST = 2, 30  # processes a cell that a budget may choose
 POLL_S = 1.0  # between looks at what is done: a job is being measured meanwhile
@@ -106,7 +107,7 @@ def _measure(
     targets: list[str],
     options: list[str],
     cores: int,
-    config: dict[str, Any],
+    config: Config,
     dry_run: bool,
     further: bool = False,
 ) -> bool:
@@ -158,7 +159,7 @@ def _seconds(budget: str) -> float:
         raise Refusal(f"--{error}") from None
 
 
-def within(budget: float, config: dict[str, Any]) -> int:
+def within(budget: float, config: Config) -> int:
     """The most processes a cell that a time allows, by the forecast. Raises Refusal for none."""
     one = config | {"replicates": 1}
     forecast, each, rest = estimate.Forecast(), 0.0, 0.0
@@ -205,7 +206,7 @@ def _written(
 
 
 def _say_plan(
-    config: dict[str, Any], cells: dict[str, Any], jobs: int, total: float, forecast: Any
+    config: Config, cells: dict[str, Any], jobs: int, total: float, forecast: Any
 ) -> None:
     """One line: what will be measured and how long that takes."""
     if not jobs:
@@ -270,7 +271,7 @@ def _made_since(path: str, began: float) -> bool:
         return False
 
 
-def _say_answers(config: dict[str, Any]) -> None:
+def _say_answers(config: Config) -> None:
     """What the study found; Snakemake itself has said it where something was made."""
     from kvbench.analysis import answers
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.cli.errors import Refusal, unknown
+from kvbench.plan.config_types import Config
 from kvbench.records.provenance import PROJECT
 
 DEFAULT = "default"
@@ -70,7 +71,7 @@ def configuration(path: Path) -> dict[str, Any]:
     return given
 
 
-def resolved(given: dict[str, Any], name: str) -> dict[str, Any]:
+def resolved(given: dict[str, Any], name: str) -> Config:
     """The whole configuration, checked as the workflow checks it. Raises Refusal."""
     from kvbench.plan import own_caches
     from kvbench.plan.config import ConfigError, load_schema, resolve

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from kvbench.models import export
 from kvbench.models.hf_files import TOKENIZER, ours
 from kvbench.models.hf_weights import ordered
 from kvbench.models.weights import WeightsError
+from kvbench.shape import Shape
 
 if TYPE_CHECKING:
     import gguf
@@ -45,7 +46,7 @@ PATTERNS = {
 }
 
 
-def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
+def shape_in(reader: gguf.GGUFReader) -> Shape:
     """The shape that a file's metadata and tensors describe. Raises WeightsError."""
     kind = field(reader, "general.architecture")
     if kind not in ARCHITECTURES:
@@ -61,7 +62,7 @@ def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
     size = reader.get_field(f"{kind}.attention.key_length")
     found["head_dim"] = size.contents() if size else found["n_embd"] // found["n_head"]
     eps = field(reader, f"{kind}.attention.layer_norm_rms_epsilon")
-    return found | {
+    known = {
         "arch": "llama",
         "norm_eps": float(f"{eps:.6g}"),  # stored in fp32
         "rope_base": float(found["rope_base"]),
@@ -69,9 +70,10 @@ def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
         "qkv_bias": "blk.0.attn_q.bias" in names,
         "qk_norm": "head" if "blk.0.attn_q_norm.weight" in names else "none",
     }
+    return cast(Shape, found | known)
 
 
-def tensors_in(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tensor]:
+def tensors_in(reader: gguf.GGUFReader, shape: Shape) -> dict[str, Tensor]:
     """Every weight in fp32 under our names and in our order. Raises WeightsError for one missing.
 
     Rows of q and k lie in our order in files of llama, in Hugging Face's in the others.

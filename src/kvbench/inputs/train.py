@@ -21,12 +21,13 @@ from kvbench.inputs.embeddings import start_from_counts
 from kvbench.inputs.muon import Muon, has_bfloat16
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.build import build
+from kvbench.shape import Shape
 
 LOG_EVERY = 50  # steps
 
 
 def train(
-    shape: dict[str, Any],
+    shape: Shape,
     text: Tokens,
     valid: Tokens,
     settings: dict[str, Any],

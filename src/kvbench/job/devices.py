@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from kvbench.job import nvml
 from kvbench.job.log import tell
@@ -28,6 +28,13 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 HOLD = "KVBENCH_HELD_DEVICE"  # tells this process's children (a profiler's program) what it holds
 POLL_S = 0.1
 PID_WIDTH = 20  # of a process id in a lock file, so that one overwrites another
+
+
+class Choice(TypedDict):
+    """What a configuration says of devices."""
+
+    device: str  # auto, cpu or cuda
+    devices: list[int]  # CUDA devices, by index
 
 
 class DeviceError(RuntimeError):
@@ -114,7 +121,7 @@ def _open_lock(name: str) -> IO[str]:
 
 
 @contextmanager
-def one_device(config: dict[str, Any], timed: bool = True) -> Iterator[Held]:
+def one_device(config: Choice, timed: bool = True) -> Iterator[Held]:
     """Take one of the study's `devices`, whichever is free first, and show this process no other.
 
     To be called before torch is imported: torch and what it loads may look at the devices only

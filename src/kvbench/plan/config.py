@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.files.foreign import FormatError
 from kvbench.peers import PEERS
 from kvbench.plan import described
 from kvbench.plan.config_checks import check_together
+from kvbench.plan.config_types import Config
 from kvbench.plan.models import CONTEXT, WINDOWS, place_models
 from kvbench.plan.refusal import ConfigError, line, shown
 from kvbench.plan.study import CUSTOM
@@ -74,7 +75,7 @@ def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
     return {key: _inlined(part, defs) for key, part in rule.items()}
 
 
-def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> dict[str, Any]:
+def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> Config:
     """The whole configuration: `given` with numbers read, defaults filled in and lists made lists.
 
     `name` is the study's name where the configuration gives none. Afterwards `versions` are
@@ -111,8 +112,9 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
             least = {name: min(most, m["shape"]["block_size"]) for name, m in models.items()}
             config["perplexity"][key] = least | value
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
-    check_together(config)
-    return config
+    whole = cast(Config, config)
+    check_together(whole)
+    return whole
 
 
 def check_written(path: str | Path) -> None:

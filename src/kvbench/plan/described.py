@@ -17,8 +17,10 @@ from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners_in
 from kvbench.costs.part import DescriptionError
 from kvbench.peers import PEERS
+from kvbench.plan.config_types import Config
 from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import shape_of
+from kvbench.shape import Shape
 
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,79}"
 TAKEN = ("v1-again", "v1-again2", "v1-plus5", *PEERS)  # controls' and peers', in the same places
@@ -79,7 +81,7 @@ def _label(layer_map: Any) -> str:
     return layer_map if isinstance(layer_map, str) else "-".join(map(str, layer_map))
 
 
-def check(config: dict[str, Any], preset: str) -> None:
+def check(config: Config, preset: str) -> None:
     """Head size, layers and windows of a preset that every version's storage takes."""
     shape = shape_of(config, preset)
     listed = dict.fromkeys([*config["versions"], *(config["decode"]["versions"] or [])])
@@ -90,9 +92,9 @@ def check(config: dict[str, Any], preset: str) -> None:
 
 
 def _check_one(
-    config: dict[str, Any],
+    config: Config,
     preset: str,
-    shape: dict[str, Any],
+    shape: Shape,
     version: str,
     described: Description,
 ) -> None:
@@ -131,7 +133,7 @@ def _check_one(
         _check_bias(shape, preset, names, described)
 
 
-def _check_bias(shape: dict[str, Any], preset: str, names: str, described: Description) -> None:
+def _check_bias(shape: Shape, preset: str, names: str, described: Description) -> None:
     """Keys with a bias that is known of every position."""
     llama = shape["arch"] == "llama"
     if not (shape.get("qkv_bias", False) if llama else shape.get("bias", True)):

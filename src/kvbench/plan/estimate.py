@@ -21,6 +21,7 @@ from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 from kvbench.plan import cells, targets
+from kvbench.plan.config_types import Config
 
 START_S = 2.0  # a process with torch and its weights
 TRAIN_S = 0.5  # a step of training nano
@@ -67,7 +68,7 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     return START_S + warm + runs * one + read + 2 * cell.energy_s
 
 
-def cells_of(config: dict[str, Any]) -> dict[str, Cell]:
+def cells_of(config: Config) -> dict[str, Cell]:
     """Path of a measuring job's output -> its cell, for every benchmark of the study."""
     found = {}
     for benchmark, line in BENCHMARKS.items():
@@ -124,7 +125,7 @@ NOT_IN_RECORDS: dict[str, Any] = {
 }
 
 
-def training_s(config: dict[str, Any], outputs: Iterable[str]) -> float:
+def training_s(config: Config, outputs: Iterable[str]) -> float:
     """Seconds of training nano, where that is among the files to be made."""
     trained = sum("/trained-" in path for path in outputs)
     return TRAIN_S * config["nano"]["steps"] * trained
