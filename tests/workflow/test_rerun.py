@@ -146,7 +146,7 @@ def register(project, path, opening, entry):
 
 def test_a_new_version_measures_itself_alone(project):
     shutil.copy(project / "src/kvbench/caches/dense.py", project / "src/kvbench/caches/mine.py")
-    opening = "VERSIONS: dict[str, dict[str, Any]] = {\n"
+    opening = "VERSIONS: dict[str, Version] = {\n"
     register(project, "src/kvbench/versions.py", opening, *recipe("version"))
     assert planned(project) == []
     edit(project, "config/config.yaml", "v3, v4]", "v3, v4, v99]")

@@ -22,7 +22,7 @@ from kvbench.caches.codecs import DTYPES, KEYS, codec, scores, weigh
 from kvbench.caches.coded import Described
 from kvbench.costs.description import Description
 from kvbench.costs.part import Part
-from kvbench.kernels.reference import packed, widen
+from kvbench.kernels.reference import over, packed, widen
 
 
 class Rows:
@@ -219,7 +219,7 @@ def quantise_channels(
     x = x.float()
     levels = 2**bits
     low, high = x.amin(-2, keepdim=True), x.amax(-2, keepdim=True)
-    scale = ((high - low) / (levels - 1)).to(scale_type).float()
+    scale = over(high - low, levels - 1).to(scale_type).float()
     steps = ((x - low) / scale).round().clamp(0, levels - 1).where(scale > 0, 0.0)
     middle = levels // 2
     codes = (steps - middle).to(torch.int8)

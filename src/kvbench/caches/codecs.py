@@ -37,6 +37,7 @@ class Codec:
     scaled = False  # whether a row has one scale
     native = True  # whether all kernels that read rows know the format
     on_cpu = True  # whether those of CPUs do
+    on_gpu = True  # whether those of GPUs do
 
     def __init__(self, part: Part, head_dim: int, dtype: torch.dtype) -> None:
         self.part, self.head_dim, self.dtype = part, head_dim, DTYPES.get(part.type, dtype)
@@ -102,7 +103,7 @@ class LlamaCpp(Codec):
 
     def __init__(self, part: Part, head_dim: int, dtype: torch.dtype) -> None:
         super().__init__(part, head_dim, dtype)
-        self.on_cpu = part.type != "q5_1"
+        self.on_cpu = self.on_gpu = part.type != "q5_1"
 
     def encode(self, x: Tensor) -> Sequence[Tensor]:
         x = x.float().unflatten(-1, (-1, 32))
@@ -110,7 +111,7 @@ class LlamaCpp(Codec):
             return self._with_least(x)
         largest = x.gather(-1, x.abs().argmax(-1, keepdim=True))  # the first of the largest
         if self.part.type == "q8_0":
-            d = largest.abs() / 127
+            d = reference.over(largest.abs(), 127)
             codes = _half_away(_times_inverse(x, d)).to(torch.int8)
             return codes.flatten(-2), d.half().squeeze(-1)
         d = largest / -8
@@ -119,7 +120,7 @@ class LlamaCpp(Codec):
 
     def _with_least(self, x: Tensor) -> Sequence[Tensor]:
         least = x.amin(-1, keepdim=True)
-        d = (x.amax(-1, keepdim=True) - least) / 31
+        d = reference.over(x.amax(-1, keepdim=True) - least, 31)
         codes = (_times_inverse(x - least, d) + 0.5).floor().clamp(0, 31).to(torch.uint8)
         codes = codes.flatten(-2)
         low = codes[..., ::2] & 15 | (codes[..., 1::2] & 15) << 4
@@ -146,7 +147,7 @@ class Codebook(Codec):
     al. 2025, arXiv:2504.19874). The scale makes the norm of what is read that of the row.
     """
 
-    scaled, native, on_cpu = True, False, False
+    scaled, native, on_cpu, on_gpu = True, False, False, False
 
     def encode(self, x: Tensor) -> Sequence[Tensor]:
         x = x.float()

@@ -126,13 +126,13 @@ class CodedRows(Described, RowCache):
         return ungrouped(self.turned_back(weigh(products.softmax(-1), rows[first:], of_v)), q)
 
 
-class NativeRows(CodedRows):
-    """Rows of floats, or of codes with their scales, which kernels of CPUs know: given turned rows.
+class KernelRows(CodedRows):
+    """Rows of floats, or of codes with their scales, which kernels of GPUs know: given turned rows.
 
     Codes of `blocks` are llama.cpp's.
     """
 
-    def native_rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def kernel_rows(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """K and V of one layer, and their scales where coded."""
         (k, *k_scale), (v, *v_scale) = self.k[layer], self.v[layer]
         return k, v, k_scale[0] if k_scale else None, v_scale[0] if v_scale else None
@@ -144,20 +144,26 @@ class NativeRows(CodedRows):
         return of_k, of_v
 
 
+class NativeRows(KernelRows):
+    """As above, which kernels of CPUs know as well."""
+
+    native_rows = KernelRows.kernel_rows
+
+
 class ReadableRows(NativeRows):
     """Rows as they came, with an fp32 scale where coded: who reads them need know no more."""
 
-    rows = NativeRows.native_rows
+    rows = KernelRows.kernel_rows
 
 
 @cache
 def described(description: Description) -> type[Cache]:
     """The class of caches of a description."""
     codecs = [codec(part, 64, torch.float32) for part in (description.keys, description.values)]
-    turned = description.rotate is True or (description.rotate and description.keys.coded)
     base: type[CodedRows] = CodedRows
-    if description.key_bias == "kept" and all(of.on_cpu for of in codecs):
-        readable = not turned and all(of.native for of in codecs)
-        base = ReadableRows if readable else NativeRows
+    if description.key_bias == "kept" and all(of.on_gpu for of in codecs):
+        readable = not description.turned and all(of.native for of in codecs)
+        on_cpu = NativeRows if all(of.on_cpu for of in codecs) else KernelRows
+        base = ReadableRows if readable else on_cpu
     own = {"sinks": description.sinks, "window": description.window or 0}
     return by_layer(base, description, **own)

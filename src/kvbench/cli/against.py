@@ -22,7 +22,7 @@ from typing import Any
 
 from kvbench.analysis import regression
 from kvbench.analysis.rounds import UnpairedError
-from kvbench.files import write_text
+from kvbench.files import Json, write_text
 from kvbench.plan import targets
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
 from kvbench.plan.config_types import Config
@@ -41,7 +41,7 @@ class AgainstError(RuntimeError):
 
 
 def measure_against(
-    commit: str, given: dict[str, Any], name: str, rounds: int, cores: int, margin: float | None
+    commit: str, given: Json, name: str, rounds: int, cores: int, margin: float | None
 ) -> regression.Record:
     """The record of the comparison, which with its table lies under results/{study}/against/.
 
@@ -115,7 +115,7 @@ def _checked_out(sha: str, folder: Path) -> Iterator[Path]:
         _git("worktree", "remove", "--force", str(folder))
 
 
-def _prepare(where: Path, given: dict[str, Any]) -> None:
+def _prepare(where: Path, given: Json) -> None:
     """A folder to work in: the study's configuration, and the inputs that are there already."""
     import yaml
 

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from kvbench.cli import workflow
 from kvbench.cli.errors import Failed, Refusal
 from kvbench.cli.study import Asked, compose, listed, merged, numbers, overrides
+from kvbench.files import Json
 from kvbench.plan import estimate, rounds
 from kvbench.plan.config_types import Config
 
@@ -190,7 +191,7 @@ def _check_caches(files: list[str]) -> None:
 
 
 def _written(
-    given: dict[str, Any], folder: Path, changed: bool, asked: Asked, files: list[str] | None
+    given: Json, folder: Path, changed: bool, asked: Asked, files: list[str] | None
 ) -> Path | None:
     """The configuration file to run: the study's own, or what was set here, beside its results."""
     import yaml
@@ -205,9 +206,7 @@ def _written(
     return path
 
 
-def _say_plan(
-    config: Config, cells: dict[str, Any], jobs: int, total: float, forecast: Any
-) -> None:
+def _say_plan(config: Config, cells: Json, jobs: int, total: float, forecast: Any) -> None:
     """One line: what will be measured and how long that takes."""
     if not jobs:
         print(f"plan: nothing to measure, all of study {config['study']} is made")

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from kvbench.costs.layout import Layout, equal_rows
+from kvbench.files import Json
 from kvbench.shape import Shape
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -41,7 +41,7 @@ class Cost:
         """Arithmetic intensity, FLOP per byte."""
         return self.flop / self.bytes
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The parts and their total, for a record."""
         return {**asdict(self), "bytes": self.bytes, "intensity": self.intensity}
 

@@ -55,11 +55,17 @@ class Part:
             return head_dim * FLOATS.get(self.type, itemsize)
         if self.type in BLOCKS:
             return head_dim // 32 * BLOCKS[self.type]
-        codes = head_dim * (4 if self.type == CODEBOOK else CODES[self.type]) // 8
+        codes = self.codes_bytes(head_dim, itemsize)
         each = FLOATS[self.scale_type]
         if self.scale == "token":
             return codes + each * (head_dim // (self.group or head_dim))
         return codes
+
+    def codes_bytes(self, head_dim: int, itemsize: int) -> int:
+        """Bytes of the numbers of one row, without scales."""
+        bits = {**CODES, CODEBOOK: 4, "q8_0": 8, "q4_0": 4, "q5_1": 5}
+        floats = 8 * FLOATS.get(self.type, itemsize)
+        return head_dim * bits.get(self.type, floats) // 8
 
     def block_bytes(self, head_dim: int) -> int:
         """Bytes of the scale and the offset of every channel of a block."""

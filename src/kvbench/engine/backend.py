@@ -15,6 +15,8 @@ import torch
 from kvbench.caches import cache_class
 from kvbench.cell import Cell
 from kvbench.costs.description import Description
+from kvbench.costs.forward import ITEMSIZE, head_dim
+from kvbench.engine.static_view import readable
 from kvbench.files import placeholder
 from kvbench.models.build import config_of
 from kvbench.records.store import read_record
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from kvbench.kernels.cpu.library import Native
 
 NO_STEP = "recomputing has no two steps of one shape"
-ONE_FORMAT = "the fused step reads K and V of one format in all layers: floats, int8 or int4"
+WHOLE_WORDS = "the fused step reads rows of whole 32-bit words"
+NO_TRITON = "there is no triton here"
 NOT_ROWS = "this cache does not keep one row a token"
 TURNED = "this cache turns rows, which no step of one piece does"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
@@ -66,6 +69,7 @@ class Choice:
         return self.execution in ("graph", "compile") or self.kernel == "triton"
 
 
+AUTO = {True: "graph", False: "eager"}  # on CUDA, or not
 PLAIN = Choice("eager", "torch")  # operators as torch has them, one by one: how the seed measured
 
 
@@ -130,14 +134,18 @@ def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if (kernel == "triton" and not (cuda or interpreted)) or (kernel == "native" and cuda):
         raise RuntimeError(f"kernel: {kernel} is not to be had on {device}; use auto")
-    if (execution != "eager" or kernel == "triton") and (reason := _why_eager(cell)):
-        quantised = cuda and kernel != "torch" and execution != "compile" and _coded_prompt(cell)
-        return "eager", "triton" if quantised else "torch", reason
-    if execution == "auto":
-        execution = "graph" if cuda else "eager"
-    if kernel == "triton" or (kernel == "auto" and execution == "graph"):
-        reason = _why_unfused(cell) if find_spec("triton") else "there is no triton here"
-        return execution, "torch" if reason else "triton", reason
+    asked, execution = execution, execution if execution != "auto" else AUTO[cuda]
+    fused = kernel == "triton" or (kernel == "auto" and execution == "graph")
+    unfused = _why_unfused(cell) if find_spec("triton") else NO_TRITON
+    if asked != "eager" or kernel == "triton":
+        reason = _why_no_step(cell)
+        if reason is None and (unfused or not fused):
+            reason = _why_eager(cell)
+        if reason:
+            quantised = cuda and kernel != "torch" and asked != "compile" and _coded_prompt(cell)
+            return "eager", "triton" if quantised else "torch", reason
+    if fused:
+        return execution, "torch" if unfused else "triton", unfused
     return execution, "torch" if kernel == "auto" else kernel, None  # eager is the seed's mode
 
 
@@ -149,9 +157,7 @@ def _why_no_step(cell: Cell) -> str | None:
 
 
 def _why_eager(cell: Cell) -> str | None:
-    """Why a cell can only be run operator by operator, where steps are torch's or Triton's."""
-    if reason := _why_no_step(cell):
-        return reason
+    """Why a cell can only be run operator by operator, where steps are torch's."""
     storage = cache_class(cell.storage)
     if hasattr(storage, "rows"):
         return None
@@ -172,20 +178,16 @@ def _why_unfused(cell: Cell) -> str | None:
     storage = cache_class(cell.storage)
     if getattr(storage, "window", 0) > 0:
         return "the fused step reads no ring of rows"
-    described = getattr(storage, "description", None)
-    return None if described is None or _one_format(described) else ONE_FORMAT
+    if not readable(storage):
+        return _why_eager(cell)
+    described = getattr(storage, "description", Description())
+    size, itemsize = head_dim(cell.model_config), ITEMSIZE[cell.dtype]
+    rows = {part.codes_bytes(size, itemsize) for part in (described.keys, described.values)}
+    return WHOLE_WORDS if any(row % 4 for row in rows) else None
 
 
 def _coded_prompt(cell: Cell) -> bool:
     """Whether a cell is the prefill of a cache of codes, which a kernel quantises."""
-    storage = cache_class(cell.storage)
-    described = getattr(storage, "description", None)
-    coded = described is not None and described.keys.coded and _one_format(described)
-    coded = coded and hasattr(storage, "rows")
-    return cell.phase == "prefill" and coded and find_spec("triton") is not None
-
-
-def _one_format(described: Description) -> bool:
-    """Whether K and V of every layer are in one format that Triton's kernels read."""
-    same = described.keys == described.values and not described.dense_layers
-    return same and described.keys.type in ("dense", "int8", "int4")
+    described = getattr(cache_class(cell.storage), "description", None)
+    coded = cell.phase == "prefill" and described is not None and described.quantised
+    return coded and find_spec("triton") is not None and _why_unfused(cell) is None

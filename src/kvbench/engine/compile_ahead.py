@@ -27,8 +27,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 from kvbench.caches import Storage, make
-from kvbench.engine.fast_cache import coded_rows
 from kvbench.engine.fused_step import SITES, FusedStep
+from kvbench.engine.static_view import kernel_rows
 from kvbench.kernels.triton.bound import Launch, Quantise
 from kvbench.models.build import build, config_of
 from kvbench.presets import PRESETS
@@ -38,6 +38,10 @@ FORMATS: dict[str, Storage] = {
     "dense": "dense",
     "int8": {"keys": "int8", "values": "int8"},
     "int4": {"keys": "int4", "values": "int4"},
+    "k8v4": {"keys": "int8", "values": "int4"},
+    "fp8_e4m3": {"keys": "fp8_e4m3", "values": "fp8_e4m3"},
+    "q8_0": {"keys": "q8_0", "values": "q8_0"},
+    "q4_0": {"keys": "q4_0", "values": "q4_0"},
 }
 BATCHES = (1, 16, 64)
 CAPACITY = 1024
@@ -82,7 +86,8 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored = Quantise(*coded_rows(held, 0))
+        stored_rows, blocks = kernel_rows(held, 0)
+        stored = Quantise(*stored_rows, blocks)
         tokens = min(512, held.capacity)
         sizes = batch, held.n_head, tokens, held.head_dim
         rows = torch.empty(sizes, dtype=torch.bfloat16, device="meta")

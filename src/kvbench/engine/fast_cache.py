@@ -10,13 +10,14 @@ from torch import Tensor
 
 from kvbench.caches import Cache, CacheWrapper, causal_sdpa
 from kvbench.engine.backend import Choice
-from kvbench.engine.static_view import Rows, rows_of
-from kvbench.kernels.reference import decode_attention, dequantise
+from kvbench.engine.static_view import Rows, kernel_rows, of_layer, readable, rows_of
+from kvbench.kernels.reference import FP8, decode_attention, dequantise
 
 if TYPE_CHECKING:
     from kvbench.engine.native_step import NativeStep
     from kvbench.kernels.cpu.library import Native
 
+CODES = (torch.int8, torch.uint8, *FP8)
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
 
@@ -76,11 +77,6 @@ class NativeCache(CacheWrapper):
         return causal_sdpa(q.float(), k, v).to(q.dtype)
 
 
-def of_layer(cache: Cache, layer: int) -> Cache:
-    """The cache that stores one layer."""
-    return getattr(cache, "layer_caches", {}).get(layer, cache)
-
-
 def stored_rows(cache: Cache, layer: int) -> Rows:
     """What a cache stores of one layer, turned or not, where the native kernels can read it."""
     return cache.native_rows(layer) if hasattr(cache, "native_rows") else rows_of(cache, layer)
@@ -103,38 +99,38 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
 class PromptCache(CacheWrapper):
     """A cache of codes on CUDA whose prompts are quantised by one kernel a layer.
 
-    Queries of several tokens attend, by torch's fused attention, to rows as they are stored, code
-    times scale, rounded to the model's dtype.
+    Queries of several tokens attend, by torch's fused attention, to rows as they are stored, as
+    numbers rounded to the model's dtype. Layers that store no codes are the cache's own.
     """
 
     def __init__(self, cache: Cache) -> None:
         kernels = import_module("kvbench.kernels.triton.bound")  # by name: of CUDA devices alone
         super().__init__(cache)
-        self._stores = {
-            layer: kernels.Quantise(*coded_rows(cache, layer)) for layer in cache.layers
-        }
+        self._stores = {}
+        for layer in cache.layers:
+            rows, blocks = kernel_rows(cache, layer)
+            if any(x.dtype in CODES for x in rows[:2]):
+                self._stores[layer] = kernels.Quantise(*rows, blocks)
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
+        if layer not in self._stores:
+            self.cache.update(layer, k, v)
+            return
         at = self.cache.length
         read = None if at else (k.new_empty(k.shape), v.new_empty(v.shape))
         self._stores[layer].store(k, v, at, read)
         self._newest = (layer, read) if read else None
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
+        if layer not in self._stores:
+            return self.cache.attend(layer, q)
         end = self.cache.length + q.size(2)
         if self._newest is not None and self._newest[0] == layer:
             k, v = self._newest[1]
         else:
             k, v = self._stores[layer].read(end, q.dtype)
         return causal_sdpa(q, k, v)
-
-
-def coded_rows(cache: Cache, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Codes of K and V of one layer, and their scales, of a cache that stores codes."""
-    k, v, k_scale, v_scale = rows_of(cache, layer)
-    assert k_scale is not None and v_scale is not None
-    return k, v, k_scale, v_scale
 
 
 class WidenedCache(CacheWrapper):
@@ -159,11 +155,11 @@ def _floats(cache: Cache) -> bool:
 
 
 def _quantises(cache: Cache) -> bool:
-    """Whether one kernel quantises prompts of every layer: codes of one format, a row a token."""
-    if not hasattr(cache, "rows") or cache.rings:
+    """Whether one kernel quantises a prompt's rows of each layer that stores codes."""
+    if cache.rings or not readable(type(cache)):
         return False
-    stored = {x.dtype for layer in cache.layers for x in rows_of(cache, layer)[:2]}
-    return len(stored) == 1 and stored <= {torch.int8, torch.uint8}
+    stored = {x.dtype for layer in cache.layers for x in kernel_rows(cache, layer)[0][:2]}
+    return not stored.isdisjoint(CODES)
 
 
 def decode_kernel(cache: Cache) -> str:

@@ -10,6 +10,7 @@ Every result is the same at every replay: nothing is added up in the order in wh
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kvbench.caches import Cache
-from kvbench.engine.static_view import rows_of
+from kvbench.engine.static_view import kernel_rows
 from kvbench.kernels.triton import bound
 from kvbench.kernels.triton.bound import (
     Attention,
@@ -58,8 +59,8 @@ class FusedStep:
     """`step()` gives logits (B, 1, vocab_size) of `token` (B, 1) at `position` (1,).
 
     token and position are int64 tensors on the device, which the caller moves on. Rows of K and V
-    are stored in `cache`, which must keep one row a token (`rows`). Raises ValueError where a
-    tensor does not fit, or no kernel computes what the model does.
+    are stored in `cache`, whose rows the kernels must read (`static_view.readable`). Raises
+    ValueError where a tensor does not fit, or no kernel computes what the model does.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class FusedStep:
         self.pdl = token.is_cuda and torch.cuda.get_device_capability(token.device) >= (9, 0)
         self.attentions: dict[int, Attention] = {}
         for i, layer in enumerate(self.decoder.layers):
-            rows = rows_of(cache, layer.owner)
-            self.attentions[i] = Attention(self.config.n_head, *rows, owns=layer.owner == i)
+            rows, blocks = kernel_rows(cache, layer.owner)
+            owns = layer.owner == i
+            self.attentions[i] = Attention(self.config.n_head, *rows, owns=owns, blocks=blocks)
         self.settings = {site: self.choices(site)[0] for site in SITES} | (settings or {})
         dtype, V = head.weight.dtype, head.out_features
         self.logits = torch.empty(1, self.batch, V, dtype=dtype, device=token.device)
@@ -95,12 +97,17 @@ class FusedStep:
     def choices(self, site: str) -> list[Any]:
         """Settings of one kind of kernel that are worth measuring, the best guess first."""
         if site == "attention":
-            return self.attentions[0].choices()
+            return self.attentions[self._commonest()].choices()
         if self.batch == 1:
             return HEAD_CHOICES if site == "head" else ROW_CHOICES
         if site == "head":
             return ROWS_HEAD_CHOICES
         return ROWS_CHOICES if site in ("qkv", "up") else SUMMED_CHOICES
+
+    def _commonest(self) -> int:
+        """A layer whose cache is of the format that most are of: one setting serves them all."""
+        formats = [one.format for one in self.attentions.values()]
+        return formats.index(statistics.mode(formats))
 
     def _new(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(*shape, dtype=dtype, device=self.token.device)

@@ -8,12 +8,14 @@ to the next, so that one captured graph, or one compiled function, serves them a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
+from kvbench.caches.by_layer import ByLayer
 from kvbench.kernels import reference
 
 Rows = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # K, V, and their scales where coded
@@ -23,6 +25,27 @@ def rows_of(cache: Cache, layer: int) -> Rows:
     """What a cache that can be seen this way stores of one layer."""
     assert hasattr(cache, "rows")
     return cache.rows(layer)
+
+
+def of_layer(cache: Cache, layer: int) -> Cache:
+    """The cache that stores one layer."""
+    return getattr(cache, "layer_caches", {}).get(layer, cache)
+
+
+def readable(kind: type[Cache]) -> bool:
+    """Whether kernels of GPUs read rows of caches of this class, as they came."""
+    if issubclass(kind, ByLayer):
+        return readable(kind.coded) and readable(kind.dense)
+    described = getattr(kind, "description", None)
+    turned = described is not None and described.turned
+    return not turned and (hasattr(kind, "kernel_rows") or hasattr(kind, "rows"))
+
+
+def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, tuple[bool, bool]]:
+    """What a `readable` cache stores of one layer, and whether K, and V, are llama.cpp's blocks."""
+    own: Any = of_layer(cache, layer)
+    rows = own.kernel_rows(layer) if hasattr(own, "kernel_rows") else rows_of(own, layer)
+    return rows, getattr(own, "blocks", (False, False))
 
 
 class StaticView:

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, TypedDict
 
+from kvbench.files import Json
 from kvbench.job import nvml
 from kvbench.job.log import tell
 
@@ -50,7 +51,7 @@ class Held:
     index: int | None  # of a CUDA device, among those that the study may use
     waited_s: float
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """For the record's machine_state: which device measured this, and the wait for it."""
         index = {} if self.index is None else {"device_index": self.index}
         return {"device_id": self.name, **index, "lock_wait_s": self.waited_s}

@@ -63,11 +63,15 @@ def _steps(x: Tensor, limit: float, scale_type: torch.dtype) -> tuple[Tensor, Te
     """Rows over their scales, which are absmax / limit as stored, and these scales."""
     x = x.float()
     largest = x.abs().amax(-1)
-    # By a tensor: CUDA multiplies by the reciprocal of a number, which is an ulp off at times.
-    scale = (largest / largest.new_full((), float(limit))).to(scale_type)
+    scale = over(largest, limit).to(scale_type)
     step = scale.float()
     usable = ((step > 0) & (step < torch.inf)).unsqueeze(-1)
     return (x / step.unsqueeze(-1)).where(usable, 0.0), scale
+
+
+def over(x: Tensor, number: float) -> Tensor:
+    """x over a number, as a tensor: CUDA multiplies by the reciprocal of another, an ulp off."""
+    return x / x.new_full((), float(number))
 
 
 def widen(codes: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kvbench.costs.forward import head_dim
-from kvbench.files import replacing, write_text
+from kvbench.files import Json, replacing, write_text
 from kvbench.files.foreign import FormatError
 from kvbench.models.build import DTYPES, build, config_of
 from kvbench.models.hf_config import DEFAULTS, read_shape, shape_of
@@ -36,10 +36,14 @@ SIZES = {
 }
 
 
-def config_json(shape: Shape) -> dict[str, Any]:
+class NoModelTypeError(ValueError):
+    """A shape that no config.json describes."""
+
+
+def config_json(shape: Shape) -> Json:
     """The config.json of a shape, in transformers 5's dialect.
 
-    Raises ValueError where no model_type of theirs that we know computes it.
+    Raises NoModelTypeError where no model_type of theirs that we know computes it.
     """
     asked = config_of(shape)
     for kind in DEFAULTS:
@@ -49,10 +53,10 @@ def config_json(shape: Shape) -> dict[str, Any]:
                 return said
         except FormatError:
             continue
-    raise ValueError("no model_type of transformers computes this shape")
+    raise NoModelTypeError("no model_type of transformers that is known computes this shape")
 
 
-def _config(kind: str, shape: Shape, asked: Any) -> dict[str, Any]:
+def _config(kind: str, shape: Shape, asked: Any) -> Json:
     """What config.json would say of a shape if it were of this kind."""
     sizes = dict(shape)
     said = {theirs: sizes[our] for theirs, our in SIZES.items()}

@@ -8,13 +8,14 @@ from typing import Any
 
 from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.cell import FLAGS, Cell
+from kvbench.cell import Cell
 from kvbench.costs.layer_map import owners_in
+from kvbench.files import Json
 from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
 from kvbench.plan.config_types import Config
-from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_source
+from kvbench.plan.study import WEIGHT_KINDS, for_preset, revision_of, shape_of, weights_source
 from kvbench.plan.weight_paths import layer_map
 from kvbench.shape import Shape
 
@@ -76,7 +77,9 @@ def cell(config: Config, benchmark: str, preset: str, version: str, **where: Any
         whole_steps=about.whole_steps,
         version=version,
         version_description=line["description"],
-        **{flag: line[flag] for flag in FLAGS},
+        use_cache=line["use_cache"],
+        kv_cache_quant=line["kv_cache_quant"],
+        cross_layer_sharing=line["cross_layer_sharing"],
         cache=versions.cache_name(version),
         cache_format=described.data() if described else {},
         layer_owner=owners_in(layer_map(config, version), shape),
@@ -85,6 +88,7 @@ def cell(config: Config, benchmark: str, preset: str, version: str, **where: Any
         pretrained=preset,
         model_config=shape,
         weights=source if source in WEIGHT_KINDS else "path",
+        weights_revision=revision_of(config, preset),
         batch_size=int(where.get("batch", 1)),
     )
 
@@ -94,10 +98,10 @@ def settings(
     benchmark: str,
     preset: str,
     shape: Shape,
-    where: dict[str, Any],
-) -> dict[str, Any]:
+    where: Json,
+) -> Json:
     """What a benchmark takes of the configuration, and of its cell's place."""
-    found: dict[str, Any] = {}
+    found: Json = {}
     for key in BENCHMARKS[benchmark].settings:
         value = lookup(config, key)
         found[key.split(".")[-1]] = for_preset(value, preset) if key in PER_PRESET else value

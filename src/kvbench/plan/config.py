@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kvbench.benchmarks import BENCHMARKS
+from kvbench.files import Json
 from kvbench.files.foreign import FormatError
 from kvbench.peers import PEERS
 from kvbench.plan import described
@@ -29,7 +30,7 @@ SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
 DEEPEST, MOST_VALUES, LARGEST_BITS = 6, 50_000, 128  # levels; values in all; bits of a number
 
 
-def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
+def load_schema(path: str | Path = SCHEMA) -> Json:
     """The schema, with the names that the registries hold put in."""
     import msgspec
 
@@ -41,7 +42,7 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     return _knowing(_with_versions(schema), PRESETS)
 
 
-def _with_versions(schema: dict[str, Any]) -> dict[str, Any]:
+def _with_versions(schema: Json) -> Json:
     """The schema with the names of versions put in, those that a study describes as well."""
     schema = deepcopy(schema)
     keys = schema["properties"]
@@ -50,11 +51,12 @@ def _with_versions(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
+def _knowing(schema: Json, presets: Iterable[str]) -> Json:
     """The schema with the names of presets put in."""
     schema, names = deepcopy(schema), list(presets)
     keys = schema["properties"]
-    allowed = {"enum": names, "title": f"{', '.join(names)}, a directory, config:PATH/config.json"}
+    where = "a directory, org/name of the hub, config:PATH/config.json"
+    allowed = {"enum": names, "title": f"{', '.join(names)}, {where}"}
     keys["pretrained"]["oneOf"][0] |= allowed
     keys["pretrained"]["oneOf"][1]["items"] |= allowed
     scored = keys["perplexity"]["properties"]
@@ -64,7 +66,7 @@ def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
     return schema
 
 
-def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
+def _inlined(rule: Any, defs: Json) -> Any:
     """A part of the schema with what it refers to in its place."""
     if isinstance(rule, list):
         return [_inlined(part, defs) for part in rule]
@@ -75,7 +77,7 @@ def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
     return {key: _inlined(part, defs) for key, part in rule.items()}
 
 
-def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> Config:
+def resolve(given: Json, schema: Json, name: str = "default") -> Config:
     """The whole configuration: `given` with numbers read, defaults filled in and lists made lists.
 
     `name` is the study's name where the configuration gives none. Afterwards `versions` are
@@ -194,7 +196,7 @@ def _check_plain(given: Any, name: str = "the configuration") -> None:
             raise ConfigError(f"{where} is {shown(value)}; allowed: text of printable characters")
 
 
-def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
+def _versions_by_number(config: Json) -> Json:
     """The configuration with versions that it calls by name (`int8`) by their number (`v2`)."""
     maps, decode = config.get("layer_maps"), config.get("decode")
     config = _numbered(config)
@@ -211,7 +213,7 @@ def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _numbered(section: dict[str, Any]) -> dict[str, Any]:
+def _numbered(section: Json) -> Json:
     """A section with the numbers of the versions that its key `versions` lists."""
     named = section.get("versions")
     if not isinstance(named, list):
@@ -223,18 +225,18 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _coerce(value: Any, schema: dict[str, Any]) -> Any:
+def _coerce(value: Any, schema: Json) -> Any:
     """Numbers, booleans and nulls that arrive as strings (`--config T_star=4`), by the schema."""
     options = [schema, *schema.get("oneOf", [])]
     kinds = {option.get("type") for option in options}
     if isinstance(value, dict):
         known = schema.get("properties", {})
-        rest: dict[str, Any] = next(
+        rest: Json = next(
             (o["additionalProperties"] for o in options if o.get("additionalProperties")), {}
         )
         return {key: _coerce(item, known.get(key, rest)) for key, item in value.items()}
     if isinstance(value, list):
-        items: dict[str, Any] = next((o["items"] for o in options if "items" in o), {})
+        items: Json = next((o["items"] for o in options if "items" in o), {})
         return [_coerce(item, items) for item in value]
     if isinstance(value, float) and value.is_integer() and "integer" in kinds:
         return int(value)
@@ -252,7 +254,7 @@ def _coerce(value: Any, schema: dict[str, Any]) -> Any:
     return value
 
 
-def _defaults(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+def _defaults(value: Json, schema: Json) -> Json:
     filled = {}
     for key, rule in schema["properties"].items():
         item = value.get(key, rule.get("default"))

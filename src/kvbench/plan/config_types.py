@@ -133,6 +133,7 @@ class Model(TypedDict):
     shape: Shape
     tokenizer: str | None  # its file
     path: str
+    revision: NotRequired[str]  # commit of a model of the hub
 
 
 class Config(TypedDict):

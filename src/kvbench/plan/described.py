@@ -16,6 +16,7 @@ from kvbench.costs.description import Description
 from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners_in
 from kvbench.costs.part import DescriptionError
+from kvbench.files import Json
 from kvbench.peers import PEERS
 from kvbench.plan.config_types import Config
 from kvbench.plan.refusal import ConfigError
@@ -26,19 +27,19 @@ NAME = r"[A-Za-z][A-Za-z0-9_-]{0,79}"
 TAKEN = ("v1-again", "v1-again2", "v1-plus5", *PEERS)  # controls' and peers', in the same places
 
 
-def place(config: dict[str, Any]) -> dict[str, Any]:
+def place(config: Json) -> Json:
     """The configuration with versions that it describes put into the registry, and named.
 
     Raises ConfigError for the first description that cannot be, and for a name that is taken.
     """
-    named: dict[str, dict[str, Any]] = {}
+    named: dict[str, Json] = {}
     config = _placed(config, "versions", named)
     if isinstance(config.get("decode"), dict):
         config = config | {"decode": _placed(config["decode"], "decode.versions", named)}
     return config
 
 
-def _placed(section: dict[str, Any], key: str, named: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _placed(section: Json, key: str, named: dict[str, Json]) -> Json:
     listed = section.get("versions")
     if not isinstance(listed, list) or not any(isinstance(one, Mapping) for one in listed):
         return section
@@ -49,7 +50,7 @@ def _placed(section: dict[str, Any], key: str, named: dict[str, dict[str, Any]])
     return section | {"versions": found}
 
 
-def _one(key: str, given: dict[str, Any], named: dict[str, dict[str, Any]]) -> str:
+def _one(key: str, given: Json, named: dict[str, Json]) -> str:
     """The version that one mapping describes, put into the registry."""
     name, layer_map = given.pop("name", None), given.pop("layer_map", None)
     if name is not None and (not isinstance(name, str) or not re.fullmatch(NAME, name)):

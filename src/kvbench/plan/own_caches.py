@@ -11,15 +11,15 @@ import importlib.util
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 from kvbench import versions
+from kvbench.files import Json
 from kvbench.plan.refusal import ConfigError
 
 GROUP = "kvbench.caches"
 
 
-def register(config: dict[str, Any]) -> None:
+def register(config: Json) -> None:
     """Put the caches of installed packages and of a study's `caches` into the registry of versions.
 
     What is not a mapping from text to text is left to the schema to refuse. Raises ConfigError for

@@ -41,6 +41,13 @@ def weights_source(config: Config, preset: str) -> str:
     return shape_of(config, preset)["weights"] if wanted == "auto" else wanted
 
 
+def revision_of(config: Config, preset: str) -> str | None:
+    """The commit of a model of the hub whose weights are used; None for other weights."""
+    model = config["models"].get(preset)
+    own = model and weights_source(config, preset) == model["shape"].get("weights")
+    return model.get("revision") if model and own else None
+
+
 def known_presets(config: Config) -> list[str]:
     """Every preset that this configuration can name."""
     return [*PRESETS, CUSTOM, *config["models"]]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
 
 from kvbench import versions
 from kvbench.costs.layer_map import label, owners
+from kvbench.files import Json
 from kvbench.plan.config_types import Config
 from kvbench.plan.study import WEIGHT_KINDS, shape_of, weights_source
 
@@ -44,7 +44,7 @@ def weights_base(config: Config, preset: str) -> str:
     return PurePath(own).stem if own.endswith(".safetensors") else preset
 
 
-def training_job(config: Config, variant: str, shared: str) -> dict[str, Any]:
+def training_job(config: Config, variant: str, shared: str) -> Json:
     """How nano is trained with the layer map `shared` (as `layermaps.label` writes it).
 
     `shared` from scratch, as nano itself; `uptrained` goes on from nano's own weights, with a tenth

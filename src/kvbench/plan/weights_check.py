@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kvbench.files import Json
 from kvbench.files.foreign import FormatError, Header, reading, safetensors_header, unwrapped
 from kvbench.models import hf_files
 from kvbench.shape import Shape
@@ -22,7 +23,7 @@ CHUNK = 2**24  # numbers looked at together
 SMALL = 2**28  # bytes of a directory whose numbers are looked at whenever a run is planned
 # config.json's keys: what each must be for the architectures that we have, by our shape's key or
 # as a constant. The activation is asked of the study.
-SETTINGS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, Json] = {
     "gpt2": {
         "n_layer": "n_layer",
         "n_head": "n_head",
@@ -73,10 +74,17 @@ def directory_problem(folder: str, shape: Shape, dtype: str) -> str | None:
     """Why a directory's files cannot be the weights of its shape; None where they can.
 
     Numbers of a directory of no more than SMALL bytes are looked at; of others, when it is loaded.
+    So are all tensors of a model of the hub that a job fetches first.
     """
+    try:
+        paths = hf_files.files(folder)
+    except FormatError as error:
+        return str(error)
+    if hf_files.from_hub(folder) and not all(Path(path).is_file() for path in paths):
+        return None
     if why := hf_files.problem(folder, shape):
         return why
-    shards = [path for path in hf_files.files(folder) if path.endswith(".safetensors")]
+    shards = [path for path in paths if path.endswith(".safetensors")]
     if sum(Path(path).stat().st_size for path in shards) > SMALL:
         return None
     for path in shards:
@@ -102,7 +110,7 @@ def not_calibrated(shape: Shape) -> str | None:
 
 def _settings_problem(path: str, header: Header, preset: str, shape: Shape) -> str | None:
     """What the file or the config.json beside it says and this model does not do."""
-    config_file, said = Path(path).with_name("config.json"), dict[str, Any]()
+    config_file, said = Path(path).with_name("config.json"), Json()
     if config_file.is_file():
         with reading(config_file, "JSON mapping"):
             said = dict(json.loads(config_file.read_bytes()))

@@ -114,6 +114,9 @@ class Record(Struct, frozen=True, kw_only=True):
     pretrained: Annotated[str, doc("preset")]
     model_config: Annotated[ModelConfig, doc("the preset's shape and two flags of the version")]
     weights: Annotated[str, doc("where the parameters come from: random, trained, hub, gguf, path")]
+    weights_revision: Annotated[
+        Maybe[str], doc("commit of the hub's repository that they are of; absent for others")
+    ] = UNSET
     weights_variant: Annotated[
         Maybe[str | None],
         doc(

@@ -3,7 +3,8 @@
 One program reads a share of the keys of one K/V head for up to ROWS of its query heads. Rows are
 read as 32-bit words (`words`) and every slot of a tile keeps a softmax of its own (`softmax`), so
 that the loop has no barrier and sums no values across threads. A key's scale multiplies its score
-and a value's its probability; nothing is dequantised. All arithmetic is fp32.
+and a value's its probability, a group's what its channels add to them; nothing is dequantised. All
+arithmetic is fp32.
 
 Where the step is (`position`, the new token's index) is read on the device, so that one captured
 graph serves every depth.
@@ -15,8 +16,9 @@ import triton
 import triton.language as tl
 
 from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
+from kvbench.kernels.triton.encode import encode
 from kvbench.kernels.triton.softmax import LOG2E, LOWEST, absorb, as_read, dot, join
-from kvbench.kernels.triton.words import INT4, OFFSET, STEP, pack, unit_of
+from kvbench.kernels.triton.words import INT4, OFFSET, step_of
 
 
 @triton.jit
@@ -26,7 +28,7 @@ def attend(
     part, part_max, part_sum, arrived, out,
     capacity, scale,
     KV_HEADS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
-    KIND: tl.constexpr, PER: tl.constexpr, WORDS: tl.constexpr,
+    K: tl.constexpr, V: tl.constexpr,
     SLOTS: tl.constexpr, KEYS: tl.constexpr, STAGES: tl.constexpr, SPLITS: tl.constexpr,
     APPEND: tl.constexpr, ROTARY: tl.constexpr,
     PDL: tl.constexpr,
@@ -34,27 +36,27 @@ def attend(
     """out (B, Hq, D) = softmax(q K^T * scale) V over rows 0 ... position.
 
     qkv: fp32 (B, width), the new rows of q, and of k and v if APPEND. turn: cosines then sines (D,)
-    of the position's angles, if ROTARY. k, v: int32 words (B, KV_HEADS, capacity, D / PER);
-    k_scale, v_scale: fp32 (B, KV_HEADS, capacity) for codes.
+    of the position's angles, if ROTARY. k, v: int32 words (B, KV_HEADS, capacity, words of a row)
+    in the formats K and V; k_scale, v_scale: (B, KV_HEADS, capacity, scales of a row) for codes.
 
     SLOTS keys side by side, and KEYS of them in turn, make a tile. With SPLITS > 1 the last program
     of a head to arrive joins every share, in order. PDL: 0 none, 1 the next kernel may start at
     once, 2 it may when the keys are read: where programs fill the device it would be in their way.
     """
     CHUNKS: tl.constexpr = (GROUP + ROWS - 1) // ROWS
-    W: tl.constexpr = D // PER
     TILE: tl.constexpr = SLOTS * KEYS
+    VALUES: tl.constexpr = V.per
     program, split = tl.program_id(0), tl.program_id(1)
     chunk, head = program % CHUNKS, (program // CHUNKS).to(tl.int64)
     batch, kv_head = head // KV_HEADS, head % KV_HEADS
     owns = (split == 0) & (chunk == 0)
 
-    words, slots = tl.arange(0, WORDS), tl.arange(0, SLOTS)
-    inside = words < W
-    k += head * capacity * W
-    v += head * capacity * W
-    k_scale += head * capacity
-    v_scale += head * capacity
+    slots = tl.arange(0, SLOTS)
+    k_words, v_words = tl.arange(0, K.width), tl.arange(0, V.width)
+    k += head * capacity * K.words
+    v += head * capacity * V.words
+    k_scale += head * capacity * K.scales
+    v_scale += head * capacity * V.scales
 
     let_next_start(PDL == 1)
     if not APPEND:  # the newest row was stored by a kernel of this step
@@ -63,9 +65,7 @@ def attend(
     share = tl.cdiv(tl.cdiv(n, SPLITS), TILE) * TILE
     first, last = split * share, tl.minimum(split * share + share, n)
     if STAGES == 0:
-        loaded = load_tile(
-            k, v, k_scale, v_scale, first, last, slots, words, W, WORDS, SLOTS, KEYS, KIND, PER
-        )
+        loaded = load_tile(k, v, k_scale, v_scale, first, last, slots, K, V, KEYS)
     if APPEND:
         wait_for_previous(PDL > 0)
 
@@ -73,60 +73,58 @@ def attend(
     queries, sums = (), ()
     for g in tl.static_range(ROWS):
         query_head = kv_head * GROUP + tl.minimum(chunk * ROWS + g, GROUP - 1)
-        q = load_row(row + query_head * D, turn, words, inside, D, PER, ROTARY)
-        scaled, total = (), tl.zeros([WORDS], tl.float32)
-        for i in tl.static_range(PER):
-            number = q[i] * (scale * LOG2E)
+        q = load_row(row + query_head * D, turn, k_words, D, ROTARY, K)
+        scaled, total = (), tl.zeros([K.width], tl.float32)
+        for i in tl.static_range(len(q)):
+            number = q[i] * (scale * LOG2E * step_of(K))
             total += number
             scaled = scaled + (number,)
         queries = queries + (scaled,)
-        sums = sums + (tl.sum(total, 0),)
+        sums = sums + (total if K.grouped else tl.sum(total, 0),)
 
     own = (slots == 0) & (split == 0)
     state = ()
     if APPEND:
         new_k = row + (KV_HEADS * GROUP + kv_head) * D
         new_v = new_k + KV_HEADS * D
-        new_k = load_row(new_k, turn, words, inside, D, PER, ROTARY)
-        new_v = load_row(new_v, turn, words, inside, D, PER, False)
-        new_k = append(new_k, k + n * W + words, k_scale + n, owns, inside, KIND, PER)
-        new_v = append(new_v, v + n * W + words, v_scale + n, owns, inside, KIND, PER)
+        new_k = load_row(new_k, turn, k_words, D, ROTARY, K)
+        new_v = load_row(new_v, turn, v_words, D, False, V)
+        new_k = append(new_k, k, k_scale, n, k_words, owns, K)
+        new_v = append(new_v, v, v_scale, n, v_words, owns, V)
     for g in tl.static_range(ROWS):
         y = ()
         if APPEND:
-            score = dot(queries[g], new_k, PER)
+            score = dot(queries[g], new_k, K)
             top = tl.where(own, tl.sum(score, 0), LOWEST)
-            for i in tl.static_range(PER):
-                y = y + (tl.where(own[:, None], as_read(new_v[i], KIND)[None, :], 0.0),)
+            for i in tl.static_range(len(new_v)):
+                y = y + (tl.where(own[:, None], as_read(new_v[i], V)[None, :], 0.0),)
             total = tl.where(own, 1.0, 0.0)
         else:
             top = tl.full([SLOTS], LOWEST, tl.float32)
-            for _ in tl.static_range(PER):
-                y = y + (tl.zeros([SLOTS, WORDS], tl.float32),)
+            for _ in tl.static_range(VALUES):
+                y = y + (tl.zeros([SLOTS, V.width], tl.float32),)
             total = tl.zeros([SLOTS], tl.float32)
-        state = state + ((top, total, tl.zeros([SLOTS], tl.float32), y),)
+        weight = tl.zeros([SLOTS, V.width] if V.grouped else [SLOTS], tl.float32)
+        state = state + ((top, total, weight, y),)
 
     if STAGES == 0:  # the next tile is on its way while this one is used
         for at in range(first + TILE, last, TILE):
-            following = load_tile(
-                k, v, k_scale, v_scale, at, last, slots, words, W, WORDS, SLOTS, KEYS, KIND, PER
-            )
-            state = absorb(loaded, queries, sums, state, KIND, PER, KEYS, ROWS)
+            following = load_tile(k, v, k_scale, v_scale, at, last, slots, K, V, KEYS)
+            state = absorb(loaded, queries, sums, state, K, V, KEYS, ROWS)
             loaded = following
-        state = absorb(loaded, queries, sums, state, KIND, PER, KEYS, ROWS)
+        state = absorb(loaded, queries, sums, state, K, V, KEYS, ROWS)
     else:
         for at in tl.range(first, last, TILE, num_stages=STAGES):
-            loaded = load_tile(
-                k, v, k_scale, v_scale, at, last, slots, words, W, WORDS, SLOTS, KEYS, KIND, PER
-            )
-            state = absorb(loaded, queries, sums, state, KIND, PER, KEYS, ROWS)
+            loaded = load_tile(k, v, k_scale, v_scale, at, last, slots, K, V, KEYS)
+            state = absorb(loaded, queries, sums, state, K, V, KEYS, ROWS)
     let_next_start(PDL == 2)
 
     for g in tl.static_range(ROWS):
         tops, totals, weights, y = state[g]
         top = tl.max(tops, 0)
         factor = tl.exp2(tops - top)
-        total, weight = tl.sum(totals * factor, 0), tl.sum(weights * factor, 0)
+        total = tl.sum(totals * factor, 0)
+        weight = tl.sum(weights * (factor[:, None] if V.grouped else factor), 0)
         member = chunk * ROWS + g
         query_head = head * GROUP + member
         if SPLITS == 1:
@@ -136,56 +134,85 @@ def attend(
             tl.store(part_max + share_of, top, member < GROUP)
             tl.store(part_sum + share_of, total, member < GROUP)
             place, divisor = part + share_of * D, 1.0
-        for i in tl.static_range(PER):
+        inside = v_words < V.words
+        for i in tl.static_range(len(y)):
             z = tl.sum(y[i] * factor[:, None], 0)
-            if KIND == INT4:
-                z = (z - weight * OFFSET) * STEP
-            z = (z / divisor).to(place.dtype.element_ty)
-            tl.store(place + words * PER + i, z, inside & (member < GROUP))
+            if V.kind == INT4:
+                z -= weight * OFFSET
+            z = (z * step_of(V) / divisor).to(place.dtype.element_ty)
+            tl.store(place + v_words * V.per + i, z, inside & (member < GROUP))
     if SPLITS > 1:
         join(part, part_max, part_sum, arrived + program, out, head * GROUP + chunk * ROWS,
-             GROUP - chunk * ROWS, ROWS, D, WORDS * PER, SPLITS)  # fmt: skip
+             GROUP - chunk * ROWS, ROWS, D, V.width * V.per, SPLITS)  # fmt: skip
 
 
 @triton.jit
 def load_tile(
-    k, v, k_scale, v_scale, at, last, slots, words,
-    W: tl.constexpr, WORDS: tl.constexpr, SLOTS: tl.constexpr, KEYS: tl.constexpr,
-    KIND: tl.constexpr, PER: tl.constexpr,
+    k, v, k_scale, v_scale, at, last, slots,
+    K: tl.constexpr, V: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """For each of KEYS turns: words of K and V (SLOTS, WORDS), scales of codes, which keys exist.
+    """For each of KEYS turns: words of K and V (SLOTS, words), their scales, which keys exist.
 
     A tensor a turn, so that a slot's keys stay in one thread whatever order a compiler fills axes.
     """
+    WIDE: tl.constexpr = max(K.width, V.width)
     tile = ()
     for turn in tl.static_range(KEYS):
-        keys = at + turn * SLOTS + slots
+        keys = at + turn * slots.numel + slots
         live = keys < last
-        wanted = live[:, None]
-        if W != WORDS:
-            wanted = wanted & (words < W)[None, :]
-        place = keys[:, None] * W + words[None, :]
-        k_words, v_words = tl.load(k + place, wanted, 0), tl.load(v + place, wanted, 0)
-        k_unit, v_unit = live, live
-        if PER > 2:
-            k_unit, v_unit = tl.load(k_scale + keys, live, 0.0), tl.load(v_scale + keys, live, 0.0)
-            if KIND == INT4:
-                k_unit *= STEP
+        k_words = load_words(k, keys, live, K, WIDE)
+        v_words = load_words(v, keys, live, V, WIDE)
+        k_unit, v_unit = load_scales(k_scale, keys, live, K), load_scales(v_scale, keys, live, V)
         tile = tile + ((k_words, v_words, k_unit, v_unit, live),)
     return tile
 
 
 @triton.jit
-def load_row(row, turn, words, inside, D: tl.constexpr, PER: tl.constexpr, ROTARY: tl.constexpr):
-    """One new row (D,) as PER tensors (WORDS,), its neighbouring pairs turned if ROTARY."""
-    x = ()
+def load_words(rows, keys, live, F: tl.constexpr, WIDE: tl.constexpr):
+    """Words (SLOTS, F.width) of some keys' rows.
+
+    As many threads read a row as read the wider one of K and V, 16 bytes each: a slot's score and
+    its value then are in the same threads.
+    """
+    words = tl.arange(0, F.width)
+    wanted = live[:, None]
+    if F.words != F.width:
+        wanted = wanted & (words < F.words)[None, :]
+    place = keys[:, None] * F.words + words[None, :]
+    if F.width < WIDE:
+        place = tl.max_contiguous(place, [1, max(1, 4 * F.width // WIDE)])
+    return tl.load(rows + place, wanted, 0)
+
+
+@triton.jit
+def load_scales(scale, keys, live, F: tl.constexpr):
+    """Scales of some keys in fp32: one each (SLOTS,), or one for each word (SLOTS, F.width)."""
+    if F.scales == 0:
+        return live
+    elif not F.grouped:
+        return tl.load(scale + keys, live, 0.0).to(tl.float32)
+    else:
+        SPAN: tl.constexpr = F.words // F.scales
+        COUNT: tl.constexpr = F.width // SPAN
+        groups = tl.arange(0, COUNT)
+        wanted = live[:, None] & (groups < F.scales)[None, :]
+        unit = tl.load(scale + keys[:, None] * F.scales + groups[None, :], wanted, 0.0)
+        each = tl.broadcast_to(unit.to(tl.float32)[:, :, None], [keys.numel, COUNT, SPAN])
+        return tl.reshape(each, [keys.numel, F.width])
+
+
+@triton.jit
+def load_row(row, turn, words, D: tl.constexpr, ROTARY: tl.constexpr, F: tl.constexpr):
+    """One new row (D,) as F.per tensors (F.width,), its neighbouring pairs turned if ROTARY."""
+    PER: tl.constexpr = F.per
+    x, inside = (), words < F.words
     for i in tl.static_range(PER):
-        x = x + (tl.load(row + words * PER + i, inside, 0.0),)
+        x = x + (tl.load(row + words * F.per + i, inside, 0.0),)
     if ROTARY:
         turned = ()
         for i in tl.static_range(PER):
-            channel = words * PER + i
-            other = tl.load(row + (channel ^ 1), inside, 0.0) if PER == 1 else x[i ^ 1]
+            channel = words * F.per + i
+            other = tl.load(row + (channel ^ 1), inside, 0.0) if F.per == 1 else x[i ^ 1]
             cos = tl.load(turn + channel // 2, inside, 0.0)
             sin = tl.load(turn + D // 2 + channel // 2, inside, 0.0)
             turned = turned + (x[i] * cos + tl.where(channel % 2 == 0, -other, other) * sin,)
@@ -195,12 +222,15 @@ def load_row(row, turn, words, inside, D: tl.constexpr, PER: tl.constexpr, ROTAR
 
 
 @triton.jit
-def append(x, place, scale, mine, inside, KIND: tl.constexpr, PER: tl.constexpr):
-    """Store a new row where `mine`; returns it as it is stored."""
-    unit = 1.0
-    if PER > 2:
-        unit = unit_of(x, 0, KIND, PER)
-        tl.store(scale, unit, mine)
-    word, stored = pack(x, unit, KIND, PER)
-    tl.store(place, word, inside & mine)
+def append(x, rows, scale, n, words, mine, F: tl.constexpr):
+    """Store a new row at n where `mine`; returns it as it is stored."""
+    word, stored, unit = encode(x, 0, scale.dtype.element_ty, F)
+    inside = (words < F.words) & mine
+    if F.grouped:
+        SPAN: tl.constexpr = F.words // F.scales
+        first = inside & (words % SPAN == 0)
+        tl.store(scale + n * F.scales + words // SPAN, unit, first)
+    elif F.scales == 1:
+        tl.store(scale + n, unit, mine)
+    tl.store(rows + n * F.words + words, word, inside)
     return stored

@@ -1,7 +1,8 @@
 """Softmax over keys that come a tile at a time, several queries at once.
 
-A query's state: of every slot of a tile the running maximum, the sum, the sum of weights that codes
-of four bits need, and the weighted values (Milakov and Gimelshein 2018, arXiv:1805.02867).
+A query's state: of every slot of a tile the running maximum, the sum, the sum of weights that INT4
+codes need (for each word where groups have scales), and the weighted values (Milakov and Gimelshein
+2018, arXiv:1805.02867).
 """
 
 from __future__ import annotations
@@ -9,45 +10,61 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kvbench.kernels.triton.words import INT4, OFFSET, STEP, unpack
+from kvbench.kernels.triton.words import E4M3, INT4, OFFSET, step_of, unpack
 
 LOG2E = tl.constexpr(1.4426950408889634)
 LOWEST = tl.constexpr(-3.0e38)  # the maximum of no score: finite, so that no difference is NaN
 
 
 @triton.jit
-def as_read(number, KIND: tl.constexpr):
-    """A value of the new row, in the units in which values are summed."""
-    return number / STEP if KIND == INT4 else number
+def as_read(number, F: tl.constexpr):
+    """A number in the units in which stored ones are read, but for scales."""
+    if F.kind == INT4 or F.kind == E4M3:
+        return number / step_of(F)
+    else:
+        return number
 
 
 @triton.jit
-def dot(a, b, PER: tl.constexpr):
-    """The sum over a word's numbers of a * b."""
-    total = a[0] * b[0]
-    for i in tl.static_range(1, PER):
-        total += a[i] * b[i]
+def dot(a, b, F: tl.constexpr):
+    """The sum over a word's numbers of a * b, as b is read."""
+    total = a[0] * as_read(b[0], F)
+    for i in tl.static_range(1, len(a)):
+        total += a[i] * as_read(b[i], F)
     return total
+
+
+@triton.jit
+def scores_of(words, unit, query, sum_of_query, K: tl.constexpr):
+    """Scores (slots,) of the keys of words (slots, K.width)."""
+    k = unpack(words, K)
+    total = k[0] * query[0][None, :]
+    for i in tl.static_range(1, len(k)):
+        total += k[i] * query[i][None, :]
+    if K.grouped:
+        if K.kind == INT4:
+            total -= sum_of_query[None, :] * OFFSET
+        return tl.sum(total * unit, 1)
+    else:
+        score = tl.sum(total, 1)
+        if K.kind == INT4:
+            score -= sum_of_query * OFFSET
+        if K.scales == 1:
+            score *= unit
+        return score
 
 
 @triton.jit
 def absorb(
     tile, queries, sums, state,
-    KIND: tl.constexpr, PER: tl.constexpr, KEYS: tl.constexpr, ROWS: tl.constexpr,
+    K: tl.constexpr, V: tl.constexpr, KEYS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """The state of every query once a tile's keys have been counted in."""
     scores = ()
     for turn in tl.static_range(KEYS):
-        k, every = unpack(tile[turn][0], KIND), ()
+        every = ()
         for g in tl.static_range(ROWS):
-            total = k[0] * queries[g][0][None, :]
-            for i in tl.static_range(1, PER):
-                total += k[i] * queries[g][i][None, :]
-            score = tl.sum(total, 1)
-            if KIND == INT4:
-                score -= sums[g] * OFFSET
-            if PER > 2:
-                score *= tile[turn][2]
+            score = scores_of(tile[turn][0], tile[turn][2], queries[g], sums[g], K)
             every = every + (tl.where(tile[turn][4], score, float("-inf")),)
         scores = scores + (every,)
     after = ()
@@ -57,22 +74,24 @@ def absorb(
         for turn in tl.static_range(1, KEYS):
             higher = tl.maximum(higher, scores[turn][g])
         shrink, shrunk = tl.exp2(top - higher), ()
-        for i in tl.static_range(PER):
+        for i in tl.static_range(len(y)):
             shrunk = shrunk + (y[i] * shrink[:, None],)
-        after = after + ((higher, total * shrink, weight * shrink, shrunk),)
+        weight *= shrink[:, None] if V.grouped else shrink
+        after = after + ((higher, total * shrink, weight, shrunk),)
     for turn in tl.static_range(KEYS):
-        v, before, after = unpack(tile[turn][1], KIND), after, ()
+        v, before, after = unpack(tile[turn][1], V), after, ()
         for g in tl.static_range(ROWS):
             higher, total, weight, y = before[g]
             p = tl.exp2(scores[turn][g] - higher)
             total += p
-            if PER > 2:
+            if V.scales == 1 and not V.grouped:
                 p *= tile[turn][3]
-            if KIND == INT4:
-                weight += p
+            each = p[:, None] * tile[turn][3] if V.grouped else p[:, None]
+            if V.kind == INT4:
+                weight += each if V.grouped else p
             grown = ()
-            for i in tl.static_range(PER):
-                grown = grown + (y[i] + p[:, None] * v[i],)
+            for i in tl.static_range(len(v)):
+                grown = grown + (y[i] + each * v[i],)
             after = after + ((higher, total, weight, grown),)
     return after
 

@@ -1,45 +1,76 @@
 """Stored numbers in 32-bit words: what a cache's rows look like to the kernels that read them.
 
-A row of K or V of one head is read as words that each hold PER neighbouring channels, the first in
-the low bits: one fp32, two bf16 or fp16, four INT8 codes or eight INT4 codes. `KIND` names the
-format. Functions return tuples of PER tensors, one a place in the word.
+A row of K or V of one head is read as words that each hold `per` neighbouring channels, the first
+in the low bits: one fp32, two bf16 or fp16, four INT8 or fp8 codes or eight INT4 codes. Functions
+return tuples of `per` tensors, one a place in the word. Numbers are read in units that cost least
+(`OFFSET`, `step_of`), which sums correct for once a row. `encode` makes words of numbers.
 """
 
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import triton
 import triton.language as tl
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's interpreter knows no assembly
 
-FP32, BF16, FP16, INT8, INT4 = (tl.constexpr(kind) for kind in range(5))
+FP32, BF16, FP16, INT8, INT4, E4M3, E5M2 = (tl.constexpr(kind) for kind in range(7))
 ASSEMBLY = tl.constexpr(not INTERPRETED)
-ROUND = tl.constexpr(12582912.0)  # 1.5 * 2^23: adding it leaves no fraction bits, half to even
 
 # A code of INT4 is read as 2 + (code + 8) / 64, a bit pattern that costs one instruction a code.
 # code = STEP * (number - OFFSET); the sums that use it correct for both once a row.
 OFFSET = tl.constexpr(2.125)
 STEP = tl.constexpr(64.0)
+E4M3_STEP = tl.constexpr(256.0)  # an e4m3 code is read as an fp16 of its bits: of another bias
+
+
+class Format(NamedTuple):
+    """How rows of K, or of V, are stored, as kernels are given it."""
+
+    kind: int
+    per: int  # numbers of a word
+    words: int  # of a row
+    width: int  # the power of 2 that holds them
+    scales: int  # of a row: none, one, or one of every group of channels
+    grouped: bool  # whether they are of groups
+    blocks: bool  # whether codes are rounded as llama.cpp's
+
+    def constants(self) -> Format:
+        """The same for a kernel: what shapes follow from has to be a constexpr where compiled."""
+        return self if INTERPRETED else Format(*(tl.constexpr(field) for field in self))
 
 
 @triton.jit
-def unpack(word, KIND: tl.constexpr):
-    """The numbers of int32 words as fp32, INT4 codes as said at OFFSET."""
-    if KIND == FP32:
+def step_of(F: tl.constexpr):
+    """What a number as it is read is multiplied by to be the number, but for scales."""
+    if F.kind == INT4:
+        return STEP
+    elif F.kind == E4M3:
+        return E4M3_STEP
+    else:
+        return 1.0
+
+
+@triton.jit
+def unpack(word, F: tl.constexpr):
+    """The numbers of int32 words as fp32, in the units said above."""
+    if F.kind == FP32:
         return (word.to(tl.float32, bitcast=True),)
-    elif KIND == BF16:
+    elif F.kind == BF16:
         low, high = word << 16, word & -65536
         return low.to(tl.float32, bitcast=True), high.to(tl.float32, bitcast=True)
-    elif KIND == FP16:
+    elif F.kind == FP16:
         low, high = word.to(tl.int16), (word >> 16).to(tl.int16)
         low, high = low.to(tl.float16, bitcast=True), high.to(tl.float16, bitcast=True)
         return low.to(tl.float32), high.to(tl.float32)
-    elif KIND == INT8:
+    elif F.kind == INT8:
         return unpack_int8(word)
-    else:
+    elif F.kind == INT4:
         return unpack_int4(word)
+    else:
+        return unpack_fp8(word, F.kind == E4M3)
 
 
 @triton.jit
@@ -106,45 +137,16 @@ def unpack_int4(word):
 
 
 @triton.jit
-def pack(numbers, unit, KIND: tl.constexpr, PER: tl.constexpr):
-    """(words, numbers as stored) of fp32 numbers; `unit` is the scale of codes, from `unit_of`."""
-    if KIND == FP32:
-        return numbers[0].to(tl.int32, bitcast=True), numbers
-    elif PER == 2:
-        HALF: tl.constexpr = tl.bfloat16 if KIND == BF16 else tl.float16
-        low, high = numbers[0].to(HALF), numbers[1].to(HALF)
-        word = low.to(tl.int16, bitcast=True).to(tl.int32) & 65535
-        word = word | (high.to(tl.int16, bitcast=True).to(tl.int32) << 16)
-        return word, (low.to(tl.float32), high.to(tl.float32))
-    else:
-        BITS: tl.constexpr = 8 if KIND == INT8 else 4
-        LIMIT: tl.constexpr = 127 if KIND == INT8 else 7
-        stored = ()
-        word = tl.zeros_like(numbers[0]).to(tl.int32)
-        for i in tl.static_range(PER):
-            code = quantise(numbers[i], unit, LIMIT)
-            stored = stored + (code * unit,)
-            word = word | ((code.to(tl.int32) & ((1 << BITS) - 1)) << (BITS * i))
-        return word, stored
+def unpack_fp8(word, SHORT: tl.constexpr):
+    """fp8 codes by way of fp16, whose upper byte e5m2 is; SHORT: e4m3, its bits one place lower.
 
-
-@triton.jit
-def unit_of(numbers, axis: tl.constexpr, KIND: tl.constexpr, PER: tl.constexpr):
-    """The scale of a row: its largest magnitude over 127 or 7; NaN where the row holds a NaN."""
-    LIMIT: tl.constexpr = 127.0 if KIND == INT8 else 7.0
-    largest = tl.abs(numbers[0])
-    broken = numbers[0] != numbers[0]
-    for i in tl.static_range(1, PER):
-        largest = tl.maximum(largest, tl.abs(numbers[i]))
-        broken = broken | (numbers[i] != numbers[i])
-    unit = tl.div_rn(tl.max(largest, axis), tl.zeros_like(tl.max(largest, axis)) + LIMIT)
-    return tl.where(tl.max(broken.to(tl.int32), axis) > 0, float("nan"), unit)
-
-
-@triton.jit
-def quantise(x, unit, LIMIT: tl.constexpr):
-    """Codes of x in steps of `unit` (one, or of x's shape), fp32, half to even; 0 without one."""
-    usable = (unit > 0) & (unit < float("inf"))
-    steps = tl.div_rn(x, tl.zeros_like(x) + tl.where(usable, unit, 1.0))
-    steps = tl.minimum(tl.maximum(steps, -LIMIT * 1.0), LIMIT * 1.0)
-    return tl.where(usable, (steps + ROUND) - ROUND, 0.0)
+    Arithmetic on bits, since not every GPU converts e4m3. Its NaN, which no scaled code is, is
+    read as 480.
+    """
+    numbers = ()
+    for i in tl.static_range(4):
+        half = (word >> (8 * i - 8)) & 0xFF00 if i > 0 else (word << 8) & 0xFF00
+        if SHORT:
+            half = (half & 0x8000) | ((half >> 1) & 0x3F80)
+        numbers = numbers + (half.to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32),)
+    return numbers

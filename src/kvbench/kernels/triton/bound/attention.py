@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import triton
 from torch import Tensor
 
 from kvbench.kernels.triton import attention, words
-from kvbench.kernels.triton.bound.launch import (
-    CODES,
-    KINDS,
-    WORD,
-    Launch,
-    check_like,
-    check_rows,
-)
+from kvbench.kernels.triton.bound.launch import Launch, stored
 
 # (warps, keys, stages) by format: those near the fastest on an H200, head size 64, depth 1000.
 TILES: dict[int, list[tuple[int, int, int]]] = {
@@ -25,6 +17,8 @@ TILES: dict[int, list[tuple[int, int, int]]] = {
     words.FP16.value: [(4, 2, 3), (2, 4, 0), (4, 1, 3)],
     words.INT8.value: [(2, 4, 0), (4, 1, 3), (2, 2, 3)],
     words.INT4.value: [(2, 4, 1), (2, 2, 1), (4, 1, 3)],
+    words.E4M3.value: [(2, 2, 0), (4, 1, 3), (2, 2, 3)],  # not measured
+    words.E5M2.value: [(2, 2, 0), (4, 1, 3), (2, 2, 3)],  # not measured
 }
 FILLS = (1, 4)  # programs a multiprocessor that shares are made for
 MAX_SPLITS = 64
@@ -45,8 +39,8 @@ class AttentionSetting:
 class Attention:
     """Decode attention over one bound cache, appending the new token if it `owns` the rows.
 
-    k, v: (B, Hkv, S, D) contiguous floats; or int8 codes; or uint8 (B, Hkv, S, D/2) holding two
-    INT4 codes. Codes need fp32 scales (B, Hkv, S). `heads` are the query heads; `scale` is the
+    k, v: each in a format of its own, and k_scale, v_scale, as `bound.launch.stored` takes them;
+    `blocks` says of both whether codes are llama.cpp's. `heads` are the query heads; `scale` is the
     softmax's, 1/sqrt(D) by default. Raises ValueError where a tensor does not fit.
     """
 
@@ -59,36 +53,35 @@ class Attention:
         v_scale: Tensor | None = None,
         scale: float | None = None,
         owns: bool = True,
+        blocks: tuple[bool, bool] = (False, False),
     ) -> None:
-        check_rows("k", k)
-        check_like("v", v, k.dtype, k.shape, k.device)
-        for name, given in (("k_scale", k_scale), ("v_scale", v_scale)):
-            if (given is None) != (k.dtype not in CODES):
-                needs = "needs fp32" if given is None else "takes no"
-                raise ValueError(f"{name}: a cache of {k.dtype} {needs} scales (B, Hkv, S)")
-            if given is not None:
-                check_like(name, given, torch.float32, k.shape[:3], k.device)
-        if heads % k.size(1):
-            raise ValueError(f"heads is {heads}; allowed: a multiple of {k.size(1)}, those of k")
-        row_bytes = k.size(3) * k.element_size()
-        if row_bytes % WORD:
-            raise ValueError(f"k: a row of {row_bytes} bytes is not of whole words of {WORD}")
-        self.batch, self.kv_heads, self.capacity = k.shape[:3]
-        self.heads, self.group, self.owns = heads, heads // k.size(1), owns
-        self.size = k.size(3) * (2 if k.dtype is torch.uint8 else 1)
+        self.k, self.v = stored("k", k, k_scale, blocks[0]), stored("v", v, v_scale, blocks[1])
+        if self.v.shape != self.k.shape or self.v.size != self.k.size:
+            raise ValueError(
+                f"v: expected the batch, heads, positions and head size of k, {tuple(k.shape)} of "
+                f"{k.dtype}, got {tuple(v.shape)} of {v.dtype}"
+            )
+        if v.device != k.device:
+            raise ValueError(f"v: on {v.device}, but k is on {k.device}")
+        self.batch, self.kv_heads, self.capacity = self.k.shape
+        if heads % self.kv_heads:
+            raise ValueError(
+                f"heads is {heads}; allowed: a multiple of {self.kv_heads}, those of k"
+            )
+        self.heads, self.group, self.owns = heads, heads // self.kv_heads, owns
+        self.size, self.device = self.k.size, k.device
         self.scale = self.size**-0.5 if scale is None else scale
-        self.kind, self.per = KINDS[k.dtype], self.size * WORD // row_bytes
-        self.k, self.v = k.view(torch.int32), v.view(torch.int32)
-        self.k_scale, self.v_scale = k_scale, v_scale
-        self.device = k.device
-        self.row_bytes = row_bytes
-        self.words = triton.next_power_of_2(row_bytes // WORD)
         self.width = (heads + (2 * self.kv_heads if owns else 0)) * self.size
 
     @property
+    def format(self) -> str:
+        """How K and V are stored."""
+        return " ".join(f"{one.format} {one.scale.dtype}" for one in (self.k, self.v))
+
+    @property
     def slots_a_warp(self) -> int:
-        """Keys that one warp reads side by side, 16 bytes a thread."""
-        return max(1, 32 * 4 // self.words)
+        """Keys that one warp reads side by side, 16 bytes a thread of the wider row."""
+        return max(1, 32 * 4 // max(self.k.format.width, self.v.format.width))
 
     def launch(
         self,
@@ -123,9 +116,7 @@ class Attention:
         arrived = scratch(programs, dtype=torch.int32) if splits > 1 else position
         args = (
             qkv, qkv.stride(0), qkv if turn is None else turn,
-            self.k, self.v,
-            self.k if self.k_scale is None else self.k_scale,
-            self.v if self.v_scale is None else self.v_scale,
+            self.k.words, self.v.words, self.k.scale, self.v.scale,
             position, part, tops, sums, arrived, out, self.capacity, self.scale,
         )  # fmt: skip
         constants = {
@@ -133,9 +124,8 @@ class Attention:
             "GROUP": self.group,
             "ROWS": setting.rows,
             "D": self.size,
-            "KIND": self.kind,
-            "PER": self.per,
-            "WORDS": self.words,
+            "K": self.k.format.constants(),
+            "V": self.v.format.constants(),
             "SLOTS": self.slots_a_warp * setting.warps,
             "KEYS": setting.keys,
             "STAGES": setting.stages,
@@ -149,11 +139,13 @@ class Attention:
 
     def choices(self) -> list[AttentionSetting]:
         """Settings worth measuring, the best guess first."""
-        rows = min(self.group, 2 if self.k_scale is not None else 4)  # more would spill registers
+        kinds = self.k.format.kind, self.v.format.kind
+        coded = any(one.format.per > 2 for one in (self.k, self.v))
+        rows = min(self.group, 2 if coded else 4)  # more would spill registers
         programs = self.batch * self.kv_heads * -(-self.group // rows)
         sms = multiprocessors(self.device)
         found = []
-        for warps, keys, stages in TILES[self.kind]:
+        for warps, keys, stages in dict.fromkeys(tile for kind in kinds for tile in TILES[kind]):
             keys = 1 if rows > 2 else keys  # likewise
             tile = self.slots_a_warp * warps * keys
             most = max(1, self.capacity // tile)

@@ -9,41 +9,45 @@ import triton
 from torch import Tensor
 
 from kvbench.kernels.triton import quantise
-from kvbench.kernels.triton.bound.launch import CODES, KINDS, Launch, check_like, check_rows
+from kvbench.kernels.triton.bound.launch import Launch, stored
 
 
 class Quantise:
-    """Stores a prompt's rows in a cache of codes: `store(k, v, at)`, one launch for K and V.
+    """Stores a prompt's rows in a cache: `store(k, v, at)`, one launch for K and V.
 
-    codes: int8 (B, H, S, D), or uint8 (B, H, S, D/2) with two INT4 codes; scales fp32 (B, H, S).
-    Codes and scales are those of `kvbench.kernels.reference`, bit for bit.
+    k, v, their scales and `blocks` as `Attention` takes them. Codes and scales are those of
+    `kvbench.kernels.reference` and `kvbench.caches.codecs`, bit for bit.
     """
 
-    def __init__(self, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor) -> None:
-        check_rows("k", k)
-        if k.dtype not in CODES:
-            raise ValueError(f"k: expected codes of int8 or uint8, got {k.dtype}")
-        check_like("v", v, k.dtype, k.shape, k.device)
-        check_like("k_scale", k_scale, torch.float32, k.shape[:3], k.device)
-        check_like("v_scale", v_scale, torch.float32, k.shape[:3], k.device)
-        self.k, self.v = k.view(torch.int32), v.view(torch.int32)
-        self.k_scale, self.v_scale = k_scale, v_scale
-        self.size = k.size(3) * (2 if k.dtype is torch.uint8 else 1)
-        self.kind, self.per = KINDS[k.dtype], 4 if k.dtype is torch.int8 else 8
+    def __init__(
+        self,
+        k: Tensor,
+        v: Tensor,
+        k_scale: Tensor | None = None,
+        v_scale: Tensor | None = None,
+        blocks: tuple[bool, bool] = (False, False),
+    ) -> None:
+        self.k, self.v = stored("k", k, k_scale, blocks[0]), stored("v", v, v_scale, blocks[1])
+        if self.v.shape != self.k.shape or self.v.size != self.k.size or v.device != k.device:
+            raise ValueError(
+                f"v: expected rows as those of k, {tuple(k.shape)} of {k.dtype}, got "
+                f"{tuple(v.shape)} of {v.dtype} on {v.device}"
+            )
+        self.shape, self.size, self.device = self.k.shape, self.k.size, k.device
 
     def store(
         self, k: Tensor, v: Tensor, at: int, read: tuple[Tensor, Tensor] | None = None
     ) -> None:
         """Write rows k, v (B, H, T, D), of any strides but in D, at positions at ... at + T - 1.
 
-        read: two tensors (B, H, T, D) that receive the rows as they are stored, code times scale.
+        read: two tensors (B, H, T, D) that receive the rows as they are stored.
         """
         self.storing(k, v, at, read)()
 
     def read(self, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The first n rows of K and of V (B, H, n, D), code times scale, rounded to dtype."""
-        shape = (*self.k.shape[:2], n, self.size)
-        k, v = (torch.empty(shape, dtype=dtype, device=self.k.device) for _ in "kv")
+        """The first n rows of K and of V (B, H, n, D) as numbers, rounded to dtype."""
+        shape = (*self.shape[:2], n, self.size)
+        k, v = (torch.empty(shape, dtype=dtype, device=self.device) for _ in "kv")
         self.reading(n, k, v)()
         return k, v
 
@@ -52,35 +56,33 @@ class Quantise:
     ) -> Launch:
         """The launch of `store`."""
         B, heads, T, _ = k.shape
-        wanted = (*self.k.shape[:2], T, self.size)
+        wanted = (*self.shape[:2], T, self.size)
         for name, x in (("k", k), ("v", v)):
             if x.shape != wanted or x.stride(3) != 1:
                 got = tuple(x.shape)
                 raise ValueError(f"{name}: expected {wanted}, contiguous in D, got {got}")
-        if at + T > self.k.size(2):
-            raise ValueError(f"rows up to {at + T} exceed the capacity of {self.k.size(2)}")
+        if at + T > self.shape[2]:
+            raise ValueError(f"rows up to {at + T} exceed the capacity of {self.shape[2]}")
         k_read, v_read = read or (k, v)
         args = (
-            k, v, *k.stride()[:3], *v.stride()[:3], self.k, self.v, self.k_scale, self.v_scale,
-            k_read, v_read, B * heads * T, heads, T, at, self.k.size(2),
+            k, v, *k.stride()[:3], *v.stride()[:3], *self._tensors(),
+            k_read, v_read, B * heads * T, heads, T, at, self.shape[2],
         )  # fmt: skip
         constants = {**self._constants(), "READ": read is not None}
         return Launch(quantise.store_rows, self._grid(B * heads * T), args, constants)
 
     def reading(self, n: int, k: Tensor, v: Tensor) -> Launch:
         """The launch of `read`, into k and v."""
-        rows = self.k.size(0) * self.k.size(1) * n
-        args = (self.k, self.v, self.k_scale, self.v_scale, k, v, rows, n, self.k.size(2))
+        rows = self.shape[0] * self.shape[1] * n
+        args = (*self._tensors(), k, v, rows, n, self.shape[2])
         return Launch(quantise.read_rows, self._grid(rows), args, self._constants())
 
     def _grid(self, rows: int) -> tuple[int, int]:
         return triton.cdiv(rows, quantise.ROWS), 2
 
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.k.words, self.v.words, self.k.scale, self.v.scale
+
     def _constants(self) -> dict[str, Any]:
-        return {
-            "D": self.size,
-            "KIND": self.kind,
-            "PER": self.per,
-            "WORDS": triton.next_power_of_2(self.size // self.per),
-            "ROWS": quantise.ROWS,
-        }
+        formats = {"K": self.k.format.constants(), "V": self.v.format}
+        return {"D": self.size, **formats, "ROWS": quantise.ROWS}
