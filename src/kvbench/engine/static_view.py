@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
-from kvbench.caches.by_layer import ByLayer
 from kvbench.kernels import reference
 
 Rows = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # K, V, and their scales where coded
@@ -34,8 +33,8 @@ def of_layer(cache: Cache, layer: int) -> Cache:
 
 def readable(kind: type[Cache]) -> bool:
     """Whether kernels of GPUs read rows of caches of this class, as they came."""
-    if issubclass(kind, ByLayer):
-        return readable(kind.coded) and readable(kind.dense)
+    if parts := [getattr(kind, part) for part in ("coded", "dense") if hasattr(kind, part)]:
+        return all(map(readable, parts))  # of caches.by_layer, which only what needs it loads
     described = getattr(kind, "description", None)
     turned = described is not None and described.turned
     return not turned and (hasattr(kind, "kernel_rows") or hasattr(kind, "rows"))
