@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kvbench.bench.meters import cpu_caches, machine
 from kvbench.job import devices
-from kvbench.kernels.cpu import bound
+from kvbench.kernels.cpu import bound, tensors
 from kvbench.kernels.cpu import library as native
 from kvbench.models.build import DTYPES
 from kvbench.records.record import Record
@@ -103,7 +103,7 @@ def _native_reads(kernels: native.Native, x: Tensor, times: int = 1) -> dict[str
 
 def _ways_to_multiply(a: Tensor, b: Tensor, kernels: native.Native | None) -> dict[str, Callable]:
     ways: dict[str, Callable] = {"torch": lambda: a @ b}
-    if kernels and a.dtype in bound.FLOATS:
+    if kernels and a.dtype in tensors.FLOATS:
         linear, out = kernels.linear(b), torch.empty_like(a)
         ways["native"] = lambda: linear(a, out)
     return ways

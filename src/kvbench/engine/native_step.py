@@ -18,8 +18,9 @@ from kvbench.caches import Cache
 from kvbench.engine.fast_cache import NativeCache
 from kvbench.engine.packed_linear import FEW, PanelLinear, TwoFormLinear
 from kvbench.kernels.cpu import abi
-from kvbench.kernels.cpu.bound import FORMATS, Linear
+from kvbench.kernels.cpu.bound import Linear
 from kvbench.kernels.cpu.library import Native
+from kvbench.kernels.cpu.tensors import FORMATS
 from kvbench.models.base import LanguageModel
 
 ERRORS = {
