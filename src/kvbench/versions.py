@@ -39,7 +39,7 @@ class Version(TypedDict):
     format: NotRequired[Json]  # of a cache that a study describes
     layer_map: NotRequired[str | list[int]]  # by default pairs where layers share, else own
     weights_variant: NotRequired[str]  # how weights are fitted to the layer map
-    added: NotRequired[bool]  # from outside the registry; may be replaced
+    added: NotRequired[bool]  # from outside; may be replaced
 
 
 VERSIONS: dict[str, Version] = {
@@ -97,54 +97,16 @@ NAMES = cache_names({v: {**line, "cache": _cache_name(line)} for v, line in VERS
 BY_NAME = {name: version for version, name in NAMES.items()}
 
 
-ADDED: Version = {
-    "description": "",
-    "use_cache": True,
-    "kv_cache_quant": False,
-    "cross_layer_sharing": False,
-    "added": True,
-}
+def add(version: str, line: Version) -> None:
+    """Put a cache from outside into the registry, under a name of its own, in place of an earlier.
 
-
-def add(version: str, cache: str, description: str) -> None:
-    """Put a cache from outside the package into the registry, under a name of its own.
-
-    `cache` is what `kvbench.caches.cache_class` loads it by. Raises ValueError for a name that is
-    taken by another.
+    Raises ValueError for a name of the registry's own.
     """
-    _put(version, {**ADDED, "description": description, "cache": cache})
-
-
-def add_described(
-    version: str, described: Description, layer_map: str | list[int] | None = None
-) -> None:
-    """Put a described cache into the registry, under a name of its own. Raises ValueError."""
-    line: Version = {
-        **ADDED,
-        "description": f"KV-cache, {described.words()}",
-        "kv_cache_quant": described.quantised,
-        "cache": version,
-        "format": described.data(),
-    }
-    if layer_map not in (None, "own"):
-        line |= {"cross_layer_sharing": True, "layer_map": layer_map}
-    _put(version, line)
-
-
-def _put(version: str, line: Version) -> None:
     known = VERSIONS.get(BY_NAME.get(version, version))
-    if known is not None and not known.get("added"):  # one from outside may be replaced
+    if known is not None and not known.get("added"):
         raise ValueError(f"{version!r} is a version already: name the cache otherwise")
-    VERSIONS[version] = line
+    VERSIONS[version] = line | {"added": True}
     NAMES[version] = BY_NAME[version] = version
-
-
-def same_as(described: Description) -> str | None:
-    """The version of the registry that stores so, without sharing layers, if there is one."""
-    if described == Description():
-        return "v1"
-    plain = (v for v, line in VERSIONS.items() if not line["cross_layer_sharing"])
-    return next((v for v in plain if format_of(v) == described), None)
 
 
 def version_of(name: str) -> str:

@@ -63,7 +63,7 @@ def _one(key: str, given: Json, named: dict[str, Json]) -> str:
         described = Description.of(given)
     except DescriptionError as error:
         raise ConfigError(f"config key '{key}.{error.key}'{called} {error.why}") from None
-    if name is None and layer_map is None and (same := versions.same_as(described)):
+    if name is None and layer_map is None and (same := _same_as(described)):
         return same
     name = name or "-".join([described.name(), *([_label(layer_map)] if layer_map else [])])
     if name in TAKEN:
@@ -72,10 +72,33 @@ def _one(key: str, given: Json, named: dict[str, Json]) -> str:
     if named.setdefault(name, line) != line:
         raise ConfigError(f"config key '{key}.name' is {name!r}, which another description has")
     try:
-        versions.add_described(name, described, layer_map)
+        versions.add(name, _line(name, described, layer_map))
     except ValueError as error:
         raise ConfigError(f"config key '{key}.name': {error}") from None
     return name
+
+
+def _same_as(described: Description) -> str | None:
+    """The version of the registry that stores so, without sharing layers, if there is one."""
+    if described == Description():
+        return "v1"
+    plain = (v for v, line in versions.VERSIONS.items() if not line["cross_layer_sharing"])
+    return next((v for v in plain if versions.format_of(v) == described), None)
+
+
+def _line(name: str, described: Description, layer_map: str | list[int] | None) -> versions.Version:
+    """The registry line of a described cache."""
+    line: versions.Version = {
+        "description": f"KV-cache, {described.words()}",
+        "use_cache": True,
+        "kv_cache_quant": described.quantised,
+        "cross_layer_sharing": layer_map not in (None, "own"),
+        "cache": name,
+        "format": described.data(),
+    }
+    if layer_map is not None and layer_map != "own":
+        line["layer_map"] = layer_map
+    return line
 
 
 def _label(layer_map: Any) -> str:
