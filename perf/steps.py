@@ -71,7 +71,7 @@ def over_eager(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def over_v1(settings: dict[str, Any]) -> dict[str, Any]:
-    """A version's step over v1's, at every batch and depth told; bounds are those of the bytes."""
+    """A version's step over v1's, at every batch and depth given; bounds are those of the bytes."""
     version = cell(settings, settings["version"])
     pairs, bounds, disturbed = {}, {}, set()
     with _both(cell(settings), version, settings) as (v1, other):

@@ -2,9 +2,7 @@
 
 Standard library only, so that the Snakefile can read it. A version is one line here; one that
 stores K and V otherwise names a line of FORMATS in `cache`, or a module under `kvbench/caches/`.
-Optional keys and what they default to: `cache` (from the flags), `layer_map` (from the flags),
-`weights_variant` (none: the preset's own weights). `NAMES` has what each version is called; a name
-does wherever a version's number does.
+`NAMES` has what each version is called; a name does wherever a version's number does.
 
     python -m kvbench.versions      lists the registry
 """
@@ -65,6 +63,7 @@ VERSIONS: dict[str, Version] = {
 }  # fmt: skip
 
 
+WINDOW = {"window": 252, "sinks": 4}
 # What a version's `cache` is, as a description (`kvbench.costs.description`): types of keys and values.
 FORMATS: dict[str, Json] = {
     "int8": {"keys": "int8", "values": "int8"},
@@ -73,14 +72,8 @@ FORMATS: dict[str, Json] = {
     "int8_channel": {"keys": {"type": "int8", "scale": "channel"}, "values": "int8"},
     "int4_centred": {"keys": "int4", "values": "int4", "centred": True},
     "int4_hadamard": {"keys": "int4", "values": "int4", "rotate": "folded"},
-    "window": {"window": 252, "sinks": 4},
-    "window_int4": {
-        "keys": "int4",
-        "values": "int4",
-        "rotate": "folded",
-        "window": 252,
-        "sinks": 4,
-    },
+    "window": WINDOW,
+    "window_int4": {**WINDOW, "keys": "int4", "values": "int4", "rotate": "folded"},
 }
 
 

@@ -85,7 +85,7 @@ class NativeStep:
         self.address = ctypes.addressof(self.step)
 
     def _layers(self, cache: NativeCache) -> Iterator[abi.Layer]:
-        """Each block as the library has it; the heads that share K/V are told to attention."""
+        """Each block as the library has it; attention is given the heads that share K/V."""
         for i, layer in enumerate(self.parts.layers):
             attention = cache.attentions[layer.owner]
             attention.cache.group = _bound(layer.proj).inputs // cache.head_dim // cache.n_head
