@@ -1,6 +1,6 @@
 """Compile every kernel of a decode step for a GPU that need not be there.
 
-    python -m kvbench.engine.compile_ahead [CAPABILITY ...] [--presets NAME ...]
+    python -m kvbench.engine.compile_ahead [CAPABILITY ...] [--presets NAME ...] [--formats ...]
 
 Compiles for compute capability 8.0, 9.0 and 10.0, or those given as 80, 90 ..., the kernels of each
 preset, cache format and batch with their first settings, and prints registers, spilled bytes and
@@ -42,6 +42,7 @@ FORMATS: dict[str, Storage] = {
     "fp8_e4m3": {"keys": "fp8_e4m3", "values": "fp8_e4m3"},
     "q8_0": {"keys": "q8_0", "values": "q8_0"},
     "q4_0": {"keys": "q4_0", "values": "q4_0"},
+    "fp8_e5m2": {"keys": "fp8_e5m2", "values": "fp8_e5m2"},
 }
 BATCHES = (1, 16, 64)
 CAPACITY = 1024
@@ -155,6 +156,9 @@ def main() -> None:
     parser.add_argument("capabilities", nargs="*", type=int, default=CAPABILITIES)
     fused = [name for name, shape in PRESETS.items() if config_of(shape).unfused is None]
     parser.add_argument("--presets", nargs="+", choices=fused, default=fused)
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
+    parser.add_argument("--kernels", nargs="+", metavar="NAME", help="as printed; all by default")
     parser.add_argument("--every", action="store_true", help="every choice of settings")
     given = parser.parse_args()
     try:
@@ -164,9 +168,11 @@ def main() -> None:
     spilling, seen = 0, set()
     for capability in given.capabilities:
         for preset in given.presets:
-            for cache in FORMATS:
-                for batch in BATCHES:
+            for cache in given.formats:
+                for batch in given.batches:
                     for name, launch in launches(preset, cache, batch, given.every):
+                        if given.kernels and name.split()[0] not in given.kernels:
+                            continue
                         same = (capability, launch.kernel, str(launch.constants), launch.warps)
                         if str(same) in seen:
                             continue

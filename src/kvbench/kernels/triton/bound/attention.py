@@ -139,14 +139,14 @@ class Attention:
 
     def choices(self) -> list[AttentionSetting]:
         """Settings worth measuring, the best guess first."""
-        kinds = self.k.format.kind, self.v.format.kind
-        coded = any(one.format.per > 2 for one in (self.k, self.v))
-        rows = min(self.group, 2 if coded else 4)  # more would spill registers
+        parts = self.k.format, self.v.format
+        rows = min(self.group, 2 if any(one.per > 2 for one in parts) else 4)  # more would spill
+        grouped = any(one.grouped for one in parts)
         programs = self.batch * self.kv_heads * -(-self.group // rows)
         sms = multiprocessors(self.device)
         found = []
-        for warps, keys, stages in dict.fromkeys(tile for kind in kinds for tile in TILES[kind]):
-            keys = 1 if rows > 2 else keys  # likewise
+        for warps, keys, stages in dict.fromkeys(tile for one in parts for tile in TILES[one.kind]):
+            keys = 1 if rows > 2 else keys // 2 if grouped and keys > 1 else keys  # likewise
             tile = self.slots_a_warp * warps * keys
             most = max(1, self.capacity // tile)
             wanted = [min(most, max(1, fill * sms // programs), MAX_SPLITS) for fill in FILLS]
