@@ -46,6 +46,7 @@ FORMATS: dict[str, Storage] = {
 }
 BATCHES = (1, 16, 64)
 CAPACITY = 1024
+DTYPES = ("bfloat16", "float16", "float32")
 TYPES = {
     torch.float32: "*fp32",
     torch.bfloat16: "*bf16",
@@ -67,14 +68,14 @@ class Compiled:
 
 
 def launches(
-    preset: str, cache: str, batch: int, every: bool = False
+    preset: str, cache: str, batch: int, every: bool = False, dtype: str = "bfloat16"
 ) -> Iterator[tuple[str, Launch]]:
     """(name, launch) of each different kernel of a step, over tensors without memory.
 
     `every`: with every choice of settings, not the first alone.
     """
     shape = {**PRESETS[preset], "n_layer": 1}
-    model = build(shape, dtype="bfloat16", device="meta")
+    model = build(shape, dtype=dtype, device="meta")
     held = make(FORMATS[cache], model.config, batch, CAPACITY, model.lm_head.weight)
     new = partial(torch.zeros, dtype=torch.long, device="meta")
     step = FusedStep(model, held, new(batch, 1), new(1))
@@ -91,7 +92,7 @@ def launches(
         stored = Quantise(*stored_rows, blocks)
         tokens = min(512, held.capacity)
         sizes = batch, held.n_head, tokens, held.head_dim
-        rows = torch.empty(sizes, dtype=torch.bfloat16, device="meta")
+        rows = torch.empty(sizes, dtype=held.dtype, device="meta")
         yield "quantise", stored.storing(rows, rows, 0, (rows, rows))
         yield "read", stored.reading(tokens, rows, rows)
 
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=fused, default=fused)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the weights")
     parser.add_argument("--kernels", nargs="+", metavar="NAME", help="as printed; all by default")
     parser.add_argument("--every", action="store_true", help="every choice of settings")
     given = parser.parse_args()
@@ -170,7 +172,7 @@ def main() -> None:
         for preset in given.presets:
             for cache in given.formats:
                 for batch in given.batches:
-                    for name, launch in launches(preset, cache, batch, given.every):
+                    for name, launch in launches(preset, cache, batch, given.every, given.dtype):
                         if given.kernels and name.split()[0] not in given.kernels:
                             continue
                         same = (capability, launch.kernel, str(launch.constants), launch.warps)

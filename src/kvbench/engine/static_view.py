@@ -61,6 +61,9 @@ class StaticView:
         self.position = position
         self._keys = torch.arange(cache.capacity, device=cache.device)
         self.visible = torch.ones(1, cache.capacity, dtype=torch.bool, device=cache.device)
+        # The same for torch's attention, which would make it of a boolean one anew in each layer.
+        self._mask = torch.zeros(1, cache.capacity, dtype=cache.dtype, device=cache.device)
+        self._seen, self._hidden = self._mask.new_tensor([0.0, -torch.inf])
         bound = {layer: self._bind(cache, layer, heads) for layer in cache.layers}
         self._store = {layer: store for layer, (store, _) in bound.items()}
         self._attend = {layer: attend for layer, (_, attend) in bound.items()}
@@ -68,6 +71,7 @@ class StaticView:
     def positions(self, T: int) -> Tensor:
         """The position of the one token (T is 1); what it may see follows from it, once a step."""
         torch.le(self._keys, self.position, out=self.visible[0])
+        torch.where(self.visible, self._seen, self._hidden, out=self._mask)
         return self.position
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
@@ -84,7 +88,9 @@ class StaticView:
     def _bind(self, cache: Cache, layer: int, heads: int) -> Bound:
         k, v, k_scale, v_scale = rows_of(cache, layer)
         grouped, ring = heads != k.size(1), cache.rings.get(layer)
-        visible = self.visible[:, : k.size(2)]  # a full ring's rows are all visible
+        visible, mask = (
+            x[:, : k.size(2)] for x in (self.visible, self._mask)
+        )  # of a full ring, all
 
         def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
             if ring:
@@ -100,7 +106,7 @@ class StaticView:
 
         def attend(q: Tensor, position: Tensor) -> Tensor:
             if k_scale is None and v_scale is None and q.dtype == k.dtype == v.dtype:
-                return F.scaled_dot_product_attention(q, k, v, visible, enable_gqa=grouped)
+                return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped)
             out, n = torch.empty_like(q), k.size(2)
             return reference.decode_attention(q, k, v, n, out, k_scale, v_scale, visible=visible[0])
 
