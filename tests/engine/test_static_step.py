@@ -66,6 +66,7 @@ DESCRIBED = {
     "k8v4": {"keys": "int8", "values": "int4", "dense_layers": [1]},
     "fp8": {"keys": "fp8_e4m3", "values": {"type": "fp8_e5m2", "scale": "tensor"}},
     "q8_0": {"keys": "q8_0", "values": "q4_0"},
+    "rotated": {"keys": "int8", "values": "int8", "rotate": True},
 }
 
 
@@ -201,9 +202,9 @@ FUSED = {
     "fp8": {"keys": "fp8_e4m3", "values": {"type": "fp8_e5m2", "scale": "tensor"}},
     "groups": {"keys": "int4", "values": "int8", "group": 32, "scale_type": "fp16"},
     "blocks": {"keys": "q8_0", "values": "q4_0", "dense_layers": [0, -1]},
+    "turned": {"keys": "int8", "values": "int4", "rotate": True},
 }
 UNFUSED = {  # a part of the reason
-    "turned": ({"keys": "int8", "values": "int8", "rotate": True}, "turns rows"),
     "q5": ({"keys": "q5_1", "values": "int8"}, "q5_1"),
     "channel": ({"keys": {"type": "int8", "scale": "channel"}}, "one row a token"),
     "centred": ({"keys": "int8", "values": "int8", "centred": True}, "one row a token"),

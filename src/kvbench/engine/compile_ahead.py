@@ -39,6 +39,7 @@ FORMATS: dict[str, Storage] = {
     "int8": {"keys": "int8", "values": "int8"},
     "int4": {"keys": "int4", "values": "int4"},
     "k8v4": {"keys": "int8", "values": "int4"},
+    "k8v4-rotated": {"keys": "int8", "values": "int4", "rotate": True},
     "fp8_e4m3": {"keys": "fp8_e4m3", "values": "fp8_e4m3"},
     "q8_0": {"keys": "q8_0", "values": "q8_0"},
     "q4_0": {"keys": "q4_0", "values": "q4_0"},
@@ -88,8 +89,8 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored_rows, blocks = kernel_rows(held, 0)
-        stored = Quantise(*stored_rows, blocks)
+        stored_rows, how = kernel_rows(held, 0)
+        stored = Quantise(*stored_rows, how["blocks"])
         tokens = min(512, held.capacity)
         sizes = batch, held.n_head, tokens, held.head_dim
         rows = torch.empty(sizes, dtype=held.dtype, device="meta")

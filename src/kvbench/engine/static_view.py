@@ -33,19 +33,21 @@ def of_layer(cache: Cache, layer: int) -> Cache:
 
 
 def readable(kind: type[Cache]) -> bool:
-    """Whether kernels of GPUs read rows of caches of this class, as they came."""
+    """Whether kernels of GPUs read rows of caches of this class."""
     if issubclass(kind, ByLayer):
         return readable(kind.coded) and readable(kind.dense)
-    described = getattr(kind, "description", None)
-    turned = described is not None and described.turned
-    return not turned and (hasattr(kind, "kernel_rows") or hasattr(kind, "rows"))
+    return hasattr(kind, "kernel_rows") or hasattr(kind, "rows")
 
 
-def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, tuple[bool, bool]]:
-    """What a `readable` cache stores of one layer, and whether K, and V, are llama.cpp's blocks."""
+def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, dict[str, tuple[bool, bool]]]:
+    """What a `readable` cache stores of one layer, and of K and V how.
+
+    `blocks`: whether they are llama.cpp's; `turned`: whether they are stored turned.
+    """
     own: Any = of_layer(cache, layer)
-    rows = own.kernel_rows(layer) if hasattr(own, "kernel_rows") else rows_of(own, layer)
-    return rows, getattr(own, "blocks", (False, False))
+    if hasattr(own, "kernel_rows"):
+        return own.kernel_rows(layer), {"blocks": own.blocks, "turned": own.description.turned}
+    return rows_of(own, layer), {}
 
 
 class StaticView:

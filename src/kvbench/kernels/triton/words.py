@@ -36,6 +36,7 @@ class Format(NamedTuple):
     scales: int  # of a row: none, one, or one of every group of channels
     grouped: bool  # whether they are of groups
     blocks: bool  # whether codes are rounded as llama.cpp's
+    turned: int  # channels of a block of the Hadamard matrix that rows are stored times; 0 for none
 
     def constants(self) -> Format:
         """The same for a kernel: what shapes follow from has to be a constexpr where compiled."""

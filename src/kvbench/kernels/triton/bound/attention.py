@@ -40,7 +40,7 @@ class Attention:
     """Decode attention over one bound cache, appending the new token if it `owns` the rows.
 
     k, v: each in a format of its own, and k_scale, v_scale, as `bound.launch.stored` takes them;
-    `blocks` says of both whether codes are llama.cpp's. `heads` are the query heads; `scale` is the
+    `blocks` and `turned` are of both. `heads` are the query heads; `scale` is the
     softmax's, 1/sqrt(D) by default. Raises ValueError where a tensor does not fit.
     """
 
@@ -54,8 +54,10 @@ class Attention:
         scale: float | None = None,
         owns: bool = True,
         blocks: tuple[bool, bool] = (False, False),
+        turned: tuple[bool, bool] = (False, False),
     ) -> None:
-        self.k, self.v = stored("k", k, k_scale, blocks[0]), stored("v", v, v_scale, blocks[1])
+        self.k = stored("k", k, k_scale, blocks[0], turned[0])
+        self.v = stored("v", v, v_scale, blocks[1], turned[1])
         if self.v.shape != self.k.shape or self.v.size != self.k.size:
             raise ValueError(
                 f"v: expected the batch, heads, positions and head size of k, {tuple(k.shape)} of "
