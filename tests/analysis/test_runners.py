@@ -1,4 +1,4 @@
-"""Other runners of the same weights give v1's tokens; other ways to run a step are told apart."""
+"""Other runners of the same weights give v1's tokens; other ways to run a step are named."""
 
 import sys
 from importlib import import_module

@@ -86,7 +86,7 @@ def test_the_unbeaten_stand_first_with_their_gates(both, tmp_path):
     assert "FAIL by perplexity ratio" in (tmp_path / "t.svg").read_text()
 
 
-def test_its_record_is_read_beside_the_cells_it_was_made_of(both, tmp_path):
+def test_its_record_is_read_with_the_cells_it_was_made_of(both, tmp_path):
     write_record(tmp_path / "gates.json", both[-1])
     write_record(tmp_path / "tradeoff.json", tradeoff.judge(both))
     scored = [record for record in both if record["benchmark_name"] == "perplexity"]

@@ -24,7 +24,7 @@ def test_recomputing_asks_for_more_time_than_caching():
     assert resources.minutes(CONFIG, long | {"version": "v0"}) > 2 * resources.minutes(CONFIG, long)
 
 
-def test_a_sample_has_time_for_what_is_measured_beside_it(tmp_path, monkeypatch):
+def test_a_sample_has_time_for_what_is_measured_with_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sample = "results/mine/samples/latency/gpt2/v2/B1/T512/r1.json"
     where = SMALL | {"version": "v2", "T": "512"}

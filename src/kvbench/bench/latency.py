@@ -17,17 +17,18 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.bench.yardstick import Within, wanted
 from kvbench.cell import Cell
 from kvbench.engine.generate import overflow_steps
+from kvbench.records.record import Record
 
 WARM_TOKENS = 16  # of a warm-up run: the prefill and steps enough to touch all that a step does
 
 
-def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
     """One process's sample of a latency cell: every run, every step, raw."""
     with ready(cell, weights, kernels) as setup:
         wrap = delaying(cell.delay or 0.0, setup.device)
         runner = setup.runner(cell.T)
 
-        def generation(T: int, readings: Within | None = None) -> dict[str, Any]:
+        def generation(T: int, readings: Within | None = None) -> Record:
             return one_run(setup, lambda mark: runner(mark, T), wrap, T, readings)
 
         T = cell.T
@@ -35,7 +36,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
             generation(min(T, WARM_TOKENS))
         drawn = energy.of_runs(setup, runner)
         readings = Within(setup) if wanted(setup) else None
-        runs: list[dict[str, Any]] = []
+        runs: list[Record] = []
         read_ms: list[float] = []
         setup.begin()
         for _ in setup.measured_runs():
@@ -58,7 +59,7 @@ def one_run(
     wrap: Wrap,
     T: int,
     readings: Within | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """Generate T tokens. Milliseconds: all by the wall clock, the parts by the device's clock.
 
     `readings` of the yardstick are taken between steps, and no time of the run.
@@ -102,7 +103,7 @@ def _reading_between_steps(mark: Mark, ticks: CpuClock, readings: Within) -> Mar
     return mark_and_read
 
 
-def summarise(runs: list[dict[str, Any]], T: int) -> dict[str, Any]:
+def summarise(runs: list[Record], T: int) -> Record:
     """Medians over runs, and the standard deviation that error bars are drawn from."""
     totals = [run["time_total_ms"] for run in runs]
     centre = fmean(totals)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,8 +23,9 @@ from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.setup import Setup
 from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.fast_cache import with_native_attention
+from kvbench.records.record import Record
 
-Run = dict[str, Any]
+Run = Record
 STEPS = 16  # of a reading between runs, at most: a longer one tells no more of the machine's pace
 EVERY = 4  # steps of a generation from one reading within it to the next
 
@@ -124,7 +125,7 @@ def wanted(setup: Setup) -> bool:
 
 def runs_with_yardstick(
     setup: Setup, run: Callable[[], Run], steps: int
-) -> tuple[list[Run], dict[str, Any]]:
+) -> tuple[list[Run], Record]:
     """The cell's measured runs, and for the record the readings between them, where `wanted`.
 
     `yardstick_ms` holds one reading from before the first run and one from after each.

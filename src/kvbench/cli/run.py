@@ -20,7 +20,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from kvbench.cli import workflow
 from kvbench.cli.errors import Failed, Refusal
 from kvbench.cli.study import Asked, compose, listed, merged, numbers, overrides
+from kvbench.files import Json
 from kvbench.plan import estimate, rounds
+from kvbench.plan.config_types import Config
 
 LEAST, MOST = 2, 30  # processes a cell that a budget may choose
 POLL_S = 1.0  # between looks at what is done: a job is being measured meanwhile
@@ -106,7 +108,7 @@ def _measure(
     targets: list[str],
     options: list[str],
     cores: int,
-    config: dict[str, Any],
+    config: Config,
     dry_run: bool,
     further: bool = False,
 ) -> bool:
@@ -158,7 +160,7 @@ def _seconds(budget: str) -> float:
         raise Refusal(f"--{error}") from None
 
 
-def within(budget: float, config: dict[str, Any]) -> int:
+def within(budget: float, config: Config) -> int:
     """The most processes a cell that a time allows, by the forecast. Raises Refusal for none."""
     one = config | {"replicates": 1}
     forecast, each, rest = estimate.Forecast(), 0.0, 0.0
@@ -189,7 +191,7 @@ def _check_caches(files: list[str]) -> None:
 
 
 def _written(
-    given: dict[str, Any], folder: Path, changed: bool, asked: Asked, files: list[str] | None
+    given: Json, folder: Path, changed: bool, asked: Asked, files: list[str] | None
 ) -> Path | None:
     """The configuration file to run: the study's own, or what was set here, beside its results."""
     import yaml
@@ -204,9 +206,7 @@ def _written(
     return path
 
 
-def _say_plan(
-    config: dict[str, Any], cells: dict[str, Any], jobs: int, total: float, forecast: Any
-) -> None:
+def _say_plan(config: Config, cells: Json, jobs: int, total: float, forecast: Any) -> None:
     """One line: what will be measured and how long that takes."""
     if not jobs:
         print(f"plan: nothing to measure, all of study {config['study']} is made")
@@ -270,7 +270,7 @@ def _made_since(path: str, began: float) -> bool:
         return False
 
 
-def _say_answers(config: dict[str, Any]) -> None:
+def _say_answers(config: Config) -> None:
     """What the study found; Snakemake itself has said it where something was made."""
     from kvbench.analysis import answers
 

@@ -19,6 +19,7 @@ from kvbench.costs.part import (
     one_of,
     read_part,
 )
+from kvbench.files import Json
 
 KEYS = (
     *("keys", "values", "scale", "group", "scale_type", "rotate", "dense_layers", "window"),
@@ -111,9 +112,9 @@ class Description:
         return self.keys.coded or self.values.coded
 
     @property
-    def turned(self) -> bool:
-        """Whether keys or values are turned as they are stored, not by the model's weights."""
-        return self.rotate is True or bool(self.rotate and self.keys.coded)
+    def turned(self) -> tuple[bool, bool]:
+        """Whether keys, and values, are turned as they are stored, not by the model's weights."""
+        return self.keys.coded and bool(self.rotate), self.values.coded and self.rotate is True
 
     @property
     def module(self) -> str:
@@ -127,7 +128,7 @@ class Description:
         """The rotation of `kvbench.models.rotation` that the weights are to have folded in."""
         return "values" if self.rotate == "folded" else None
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Json:
         """The whole description as plain data, which `of` reads."""
         return {**asdict(self), "dense_layers": list(self.dense_layers)}
 

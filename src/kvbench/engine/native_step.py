@@ -18,8 +18,9 @@ from kvbench.caches import Cache
 from kvbench.engine.fast_cache import NativeCache
 from kvbench.engine.packed_linear import FEW, PanelLinear, TwoFormLinear
 from kvbench.kernels.cpu import abi
-from kvbench.kernels.cpu.bound import FORMATS, Linear
+from kvbench.kernels.cpu.bound import Linear
 from kvbench.kernels.cpu.library import Native
+from kvbench.kernels.cpu.tensors import FORMATS
 from kvbench.models.base import LanguageModel
 
 ERRORS = {
@@ -84,7 +85,7 @@ class NativeStep:
         self.address = ctypes.addressof(self.step)
 
     def _layers(self, cache: NativeCache) -> Iterator[abi.Layer]:
-        """Each block as the library has it; the heads that share K/V are told to attention."""
+        """Each block as the library has it; attention is given the heads that share K/V."""
         for i, layer in enumerate(self.parts.layers):
             attention = cache.attentions[layer.owner]
             attention.cache.group = _bound(layer.proj).inputs // cache.head_dim // cache.n_head

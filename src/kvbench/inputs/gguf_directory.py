@@ -23,6 +23,7 @@ from kvbench.models import export
 from kvbench.models.hf_files import TOKENIZER, ours
 from kvbench.models.hf_weights import ordered
 from kvbench.models.weights import WeightsError
+from kvbench.shape import Shape
 
 if TYPE_CHECKING:
     import gguf
@@ -52,7 +53,7 @@ PATTERNS = {
 }
 
 
-def tensors_in(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tensor]:
+def tensors_in(reader: gguf.GGUFReader, shape: Shape) -> dict[str, Tensor]:
     """Every weight in fp32 under our names and in our order. Raises WeightsError for one missing.
 
     Rows of q and k lie in our order in files of OUR_ORDER, in Hugging Face's in the others. Norms

@@ -8,15 +8,17 @@ without positions, pattern of windows) stands here.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from kvbench.files import Json
 from kvbench.inputs.gguf import field, floats
 from kvbench.models.hf_keys import MOST_LAYERS
 from kvbench.models.rotation import speeds
 from kvbench.models.weights import WeightsError
+from kvbench.shape import Shape
 
 if TYPE_CHECKING:
     import gguf
@@ -46,7 +48,7 @@ GEMMA_27B = 62  # layers of the one gemma3 whose queries are scaled by n_embd / 
 LLAMA3 = {"type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original": 8192}
 
 
-def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
+def shape_in(reader: gguf.GGUFReader) -> Shape:
     """The shape, as a line of the preset registry has it. Raises WeightsError naming a key."""
     kind = field(reader, "general.architecture")
     if kind not in ARCHITECTURES:
@@ -58,7 +60,7 @@ def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
     if keys.get("attention.causal", True) is not True:
         raise WeightsError(f"{kind}.attention.causal is false, which is not implemented")
     names = {tensor.name for tensor in reader.tensors}
-    found: dict[str, Any] = {ours: keys.size(theirs) for ours, theirs in SIZES.items()}
+    found: Json = {ours: keys.size(theirs) for ours, theirs in SIZES.items()}
     keys.size("block_count", most=MOST_LAYERS)
     found["n_kv_head"] = keys.size("attention.head_count_kv", found["n_head"])
     found["vocab_size"] = len(field(reader, "tokenizer.ggml.tokens"))
@@ -68,7 +70,7 @@ def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
             raise WeightsError(f"{kind}.{key} is {keys.get(key)}; allowed: a head's {size}")
     eps = keys.number("attention.layer_norm_rms_epsilon")
     normed = "blk.0.attn_q_norm.weight" in names
-    return found | {
+    found |= {
         "arch": "llama",
         "head_dim": size,
         "norm_eps": float(f"{eps:.6g}"),  # stored in fp32
@@ -81,6 +83,7 @@ def shape_in(reader: gguf.GGUFReader) -> dict[str, Any]:
         "qk_norm": ("whole" if kind == "olmo2" else "head") if normed else "none",
         **_of_kind(keys, found["n_layer"], found["n_embd"], found["n_head"]),
     }
+    return cast(Shape, found)
 
 
 class _Keys:
@@ -106,7 +109,7 @@ class _Keys:
         return float(value)
 
 
-def _of_kind(keys: _Keys, layers: int, width: int, heads: int) -> dict[str, Any]:
+def _of_kind(keys: _Keys, layers: int, width: int, heads: int) -> Json:
     """What an architecture has that others do not."""
     window = keys.get("attention.sliding_window", 0)
     if keys.kind == "gemma3":
@@ -129,7 +132,7 @@ def _of_kind(keys: _Keys, layers: int, width: int, heads: int) -> dict[str, Any]
     return {}
 
 
-def _scaling(keys: _Keys, size: int) -> dict[str, Any] | None:
+def _scaling(keys: _Keys, size: int) -> Json | None:
     """How RoPE is scaled: by keys, or by the tensor of Llama 3's factors."""
     factors = next((t for t in keys.reader.tensors if t.name == "rope_freqs.weight"), None)
     kind = keys.get("rope.scaling.type", "none")
@@ -147,7 +150,7 @@ def _scaling(keys: _Keys, size: int) -> dict[str, Any] | None:
     return scaling
 
 
-def llama3_scaling(factors: Tensor, size: int, base: float) -> dict[str, Any]:
+def llama3_scaling(factors: Tensor, size: int, base: float) -> Json:
     """The numbers of Llama 3's scaling behind the factors (size / 2,) that divide its speeds.
 
     The published frequency factors and context where they give these; else those that do, in a

@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kvbench.files import Json
 from kvbench.files.foreign import reading
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.hf_files import GPT2_TOKENIZER
@@ -74,7 +75,7 @@ def tokenize_as_model(text: str, path: str | Path) -> Tokens:
 
 def token_bytes(tokenizer: Tokenizer) -> np.ndarray:
     """The bytes of text that each id stands for: 0 for a control token, 1 for an unknown piece."""
-    said: dict[str, Any] = json.loads(tokenizer.to_str())
+    said: Json = json.loads(tokenizer.to_str())
     byte_level = "ByteLevel" in json.dumps([said["pre_tokenizer"], said["decoder"]])
     ids = tokenizer.get_vocab(with_added_tokens=True)
     lengths = np.zeros(max(ids.values()) + 1, np.int64)

@@ -7,12 +7,14 @@ Standard library only: what is wrong is said before any job.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvbench.costs.forward import head_dim
+from kvbench.files import Json
 from kvbench.files.foreign import FormatError, json_object, reading, safetensors_header, unwrapped
+from kvbench.shape import Shape
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 HUB = "hub.json"  # of a model of the hub: its repository, commit and files, kvbench.inputs.hub
@@ -57,7 +59,7 @@ def held(folder: str | Path) -> set[str]:
     return names | set(from_hub(folder).get("files", ()))
 
 
-def from_hub(folder: str | Path) -> dict[str, Any]:
+def from_hub(folder: str | Path) -> Json:
     """What a directory says of its model of the hub; empty for another directory."""
     about = Path(folder) / HUB
     if not about.is_file():
@@ -141,7 +143,7 @@ def cut_short(path: str | Path) -> bool:
     return not (text.startswith(b"{") and text.endswith(b"}"))
 
 
-def problem(folder: str | Path, shape: Mapping[str, Any]) -> str | None:
+def problem(folder: str | Path, shape: Shape) -> str | None:
     """Why a directory's tensors are not those of its shape, in one line; None where they are."""
     try:
         found = tensors(folder)
@@ -166,7 +168,7 @@ def problem(folder: str | Path, shape: Mapping[str, Any]) -> str | None:
     return None
 
 
-def ours(shape: Mapping[str, Any]) -> dict[str, list[Part]]:
+def ours(shape: Shape) -> dict[str, list[Part]]:
     """By the name of each of our tensors, the parts of theirs that make it."""
     if shape["arch"] == "llama":
         return dict(_llama(shape))
@@ -176,8 +178,8 @@ def ours(shape: Mapping[str, Any]) -> dict[str, list[Part]]:
 Named = Iterator[tuple[str, list[Part]]]
 
 
-def _llama(shape: Mapping[str, Any]) -> Named:
-    d, inner, hs = shape["n_embd"], shape["n_inner"], head_dim(dict(shape))
+def _llama(shape: Shape) -> Named:
+    d, inner, hs = shape["n_embd"], shape["n_inner"], head_dim(shape)
     heads = {"q": shape["n_head"], "k": shape["n_kv_head"], "v": shape["n_kv_head"]}
     yield "transformer.wte.weight", [Part("embed_tokens.weight", [shape["vocab_size"], d])]
     yield "transformer.norm_f.weight", [Part("norm.weight", [d])]
@@ -224,7 +226,7 @@ def _llama(shape: Mapping[str, Any]) -> Named:
             yield f"{our}{at}.weight", [Part(f"{their}{name}.weight", [d])]
 
 
-def _gpt_neox(shape: Mapping[str, Any]) -> Named:
+def _gpt_neox(shape: Shape) -> Named:
     d, inner, V = shape["n_embd"], shape.get("n_inner") or 4 * shape["n_embd"], shape["vocab_size"]
     yield "transformer.wte.weight", [Part("embed_in.weight", [V, d])]
     if not shape.get("tied", True):
@@ -245,7 +247,7 @@ def _gpt_neox(shape: Mapping[str, Any]) -> Named:
                 yield f"{our}{our_part}.{form}", [Part(f"{their}{name}.{form}", size, order)]
 
 
-def _gpt2(shape: Mapping[str, Any]) -> Named:
+def _gpt2(shape: Shape) -> Named:
     d, inner, V = shape["n_embd"], shape.get("n_inner") or 4 * shape["n_embd"], shape["vocab_size"]
     yield "transformer.wte.weight", [Part("wte.weight", [V, d])]
     yield "transformer.wpe.weight", [Part("wpe.weight", [shape["block_size"], d])]

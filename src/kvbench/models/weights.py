@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kvbench.files import placeholder, replacing
+from kvbench.files import Json, placeholder, replacing
 from kvbench.files.foreign import ABOUT, FormatError, reading, safetensors_header, unwrapped
 
 STD = 0.02  # GPT-2's initialisation
@@ -122,7 +122,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return _read(path)[0]
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: str | Path) -> tuple[dict[str, Tensor], Json]:
     """The tensors of `read`, and what `save` recorded about the file."""
     path = Path(path)
     if path.suffix != ".safetensors":

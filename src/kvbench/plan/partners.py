@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from kvbench.analysis.rounds import pairs
 from kvbench.job import partners
 from kvbench.plan import resources
+from kvbench.plan.config_types import Config
 
 JUDGED = ("latency", "decode")  # benchmarks whose versions are compared
 Wildcards = Mapping[str, str]
@@ -36,7 +36,7 @@ def ask(
         partners.write(output, [request(*sample) for sample in samples])
 
 
-def minutes(config: dict[str, Any], where: Wildcards, output: str) -> int:
+def minutes(config: Config, where: Wildcards, output: str) -> int:
     """Wall time of the sample at `output` and of the partners that the run asks it to measure."""
     versions = [request["cell"]["version"] for request in partners.asked(output)]
     samples = [where, *({**where, "version": version} for version in versions)]

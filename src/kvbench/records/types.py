@@ -69,7 +69,8 @@ class MachineState(Struct, frozen=True, kw_only=True):
         Maybe[Amount], doc("seconds from the end of the warm-up to that of the last run")
     ] = UNSET
     boot_id: Annotated[
-        Maybe[str | None], doc("of the machine's run since it was started; null where none is told")
+        Maybe[str | None],
+        doc("of the machine's run since it was started; null where none is known"),
     ] = UNSET
     load_before: Annotated[Amount, doc("processes ready to run, over a minute")]
     load_after: Annotated[Amount, doc("likewise, at the end")]

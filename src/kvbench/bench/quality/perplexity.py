@@ -9,7 +9,6 @@ is compared token by token.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from kvbench.inputs.tokens import Tokens, load_tokens
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 from kvbench.models.rotation import unfolded
+from kvbench.records.record import Record
 
 Span = tuple[int, int, int]
 
@@ -63,9 +63,7 @@ def window_nll(model: LanguageModel, storage: Storage, tokens: Tensor, scored: i
     return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
-def run(
-    cell: Cell, weights: str | None, tokens: str, reference: str | None = None
-) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None, tokens: str, reference: str | None = None) -> Record:
     """One perplexity cell: both modes over the same windows, and the version paired with v1.
 
     `reference` is v1's weights file, by default the version's own. Raises FormatError for a text
@@ -162,7 +160,7 @@ def _divergence(
     model: LanguageModel,
     text: Tokens,
     spans: list[Span],
-) -> dict[str, Any]:
+) -> Record:
     """First divergence on prompts that begin windows spread over the text."""
     asked = cell.divergence
     P = asked["prompt_tokens"]

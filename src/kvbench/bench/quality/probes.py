@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import Storage
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.base import LanguageModel
+from kvbench.records.record import Record
 
 SPAN = 48  # tokens of a copied span; 24 pairs
 KEY, VALUE = 6, 4  # tokens of a needle
@@ -114,10 +114,10 @@ def answers(model: LanguageModel, storage: Storage, probe: Probe) -> tuple[Tenso
 
 def run(
     plain: LanguageModel, model: LanguageModel, storage: Storage, asked: dict[str, Probe]
-) -> dict[str, Any]:
+) -> Record:
     """Each probe's accuracy and mean log-probability, plain and cached, with every sequence's."""
     same = plain is model and storage == "none"
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Record] = {}
     for name, probe in asked.items():
         read = {"plain": answers(plain, "none", probe)}
         read["cached"] = read["plain"] if same else answers(model, storage, probe)
