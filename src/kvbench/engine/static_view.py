@@ -18,6 +18,8 @@ from kvbench.caches import Cache
 from kvbench.caches.by_layer import ByLayer
 from kvbench.kernels import reference
 
+Both = tuple[bool, bool]  # of K, and of V
+NEITHER = (False, False)
 Rows = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # K, V, and their scales where coded
 
 
@@ -39,15 +41,12 @@ def readable(kind: type[Cache]) -> bool:
     return hasattr(kind, "kernel_rows") or hasattr(kind, "rows")
 
 
-def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, dict[str, tuple[bool, bool]]]:
-    """What a `readable` cache stores of one layer, and of K and V how.
-
-    `blocks`: whether they are llama.cpp's; `turned`: whether they are stored turned.
-    """
+def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, Both, Both]:
+    """What a `readable` cache stores of one layer, whether llama.cpp's blocks, whether turned."""
     own: Any = of_layer(cache, layer)
     if hasattr(own, "kernel_rows"):
-        return own.kernel_rows(layer), {"blocks": own.blocks, "turned": own.description.turned}
-    return rows_of(own, layer), {}
+        return own.kernel_rows(layer), own.blocks, own.description.turned
+    return rows_of(own, layer), NEITHER, NEITHER
 
 
 class StaticView:
