@@ -28,7 +28,7 @@ BENCH := resources/kernels/kvbench.so resources/weights/gpt2/random-42.safetenso
 .PHONY: all quick bench validate gpu-evidence gpu-kernels test docs lint clean test-drills test-slurm test-conda
 
 all: $(READY)
-	$(BIN)/snakemake --cores $(CORES) all
+	$(BIN)/python -m kvbench.cli.rounds --cores $(CORES) all
 
 quick: $(READY)
 	$(BIN)/snakemake --cores $(CORES) all --configfile config/quick.yaml

@@ -9,7 +9,6 @@ prints it for docs/gpu.md. Nothing is measured here: bytes are the cost model's,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from kvbench.engine.fused_step import FusedStep
 from kvbench.models.build import build, config_of
 from kvbench.plan.cells import tiny
 from kvbench.presets import PRESETS
+from kvbench.shape import Shape
 from perf.evidence.cells import SHAPES
 
 READ_GB_S = 4330.0  # published/h200-9653dcf/speed.json
@@ -33,13 +33,13 @@ DEPTHS = (1000, 4096, 32_768)
 NOTHING_FITS = "-"
 
 
-def shapes() -> dict[str, dict[str, Any]]:
+def shapes() -> dict[str, Shape]:
     """Every preset, and the shapes that the evidence adds, by name: those with a fused step."""
     every = {**PRESETS, **SHAPES}
     return {name: shape for name, shape in every.items() if config_of(shape).unfused is None}
 
 
-def launches(shape: dict[str, Any], batch: int) -> int:
+def launches(shape: Shape, batch: int) -> int:
     """Kernels of one step, counted at a small width: widths and the cache's format change none."""
 
     def count(n_layer: int) -> int:
@@ -52,7 +52,7 @@ def launches(shape: dict[str, Any], batch: int) -> int:
     return one + (shape["n_layer"] - 1) * (two - one)
 
 
-def step_bytes(shape: dict[str, Any], cache: str, batch: int, depth: int) -> int:
+def step_bytes(shape: Shape, cache: str, batch: int, depth: int) -> int:
     """Compulsory bytes of one step after `depth` cached tokens."""
     kept = layout_of(STORED[cache], costs.head_dim(shape), costs.ITEMSIZE[DTYPE])
     owner = owners("own", shape["n_layer"])

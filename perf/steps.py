@@ -20,6 +20,7 @@ from kvbench.costs import forward as costs
 from kvbench.files.placeholder import NotMeasuredError
 from kvbench.plan import cells
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.config_types import Config
 from perf.turns import Turn, alternate, repeated
 
 EAGER = {"execution": "eager", "kernel": "torch"}  # operators as torch has them
@@ -45,7 +46,7 @@ def tensors(settings: dict[str, Any]) -> str | None:
     return random_weights(settings.get("tensors"), settings["preset"])
 
 
-def study(settings: dict[str, Any]) -> dict[str, Any]:
+def study(settings: dict[str, Any]) -> Config:
     """A configuration of the row's preset, dtype and device; one thread."""
     preset = {"pretrained": settings["preset"]}
     if "shape" in settings:
@@ -70,7 +71,7 @@ def over_eager(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def over_v1(settings: dict[str, Any]) -> dict[str, Any]:
-    """A version's step over v1's, at every batch and depth told; bounds are those of the bytes."""
+    """A version's step over v1's, at every batch and depth given; bounds are those of the bytes."""
     version = cell(settings, settings["version"])
     pairs, bounds, disturbed = {}, {}, set()
     with _both(cell(settings), version, settings) as (v1, other):

@@ -5,10 +5,6 @@ out   results/{study}/verdicts/{preset}.json, results/{study}/controls/{preset}.
       results/{study}/tables/{verdicts,controls,depth,batch,attribution}_{preset}.md and .csv
 """
 
-# Intervals that decide when to stop are looked at many times: words are read at a stricter level.
-ALPHA = {"alpha": 0.03} if config["stopping"]["half_width"] else {}
-
-
 rule verdicts:
     """Compare versions pair by pair: interval, verdict, and share of what the bytes allow."""
     input:
@@ -30,7 +26,11 @@ rule verdicts:
     conda:
         "../envs/figures.yaml"
     params:
-        analysis={"module": "kvbench.analysis.verdicts", "margin": config["margin"], **ALPHA},
+        analysis={
+            "module": "kvbench.analysis.verdicts",
+            "margin": config["margin"],
+            "by_width": config["stopping"]["half_width"] is not None,
+        },
     script:
         "../scripts/analyse.py"
 

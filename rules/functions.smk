@@ -23,6 +23,12 @@ def gguf(wildcards):
     return f"resources/raw/{GGUF[wildcards.preset]}"
 
 
+def hub_commit(wildcards):
+    """The repository and the commit of a model of the hub."""
+    about = hf_files.from_hub(f"resources/models/{wildcards.model}")
+    return {key: about[key] for key in ("repository", "commit")}
+
+
 def ranks(wildcards):
     """The file of a tokenizer: GPT-2's merges, or what its model's directory or GGUF file holds."""
     if wildcards.tokenizer in config["models"]:

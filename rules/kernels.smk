@@ -9,7 +9,7 @@ from kvbench.kernels.cpu.build import sources
 
 
 rule build_kernels:
-    """Compile the native CPU kernels, for every instruction set that the compiler knows."""
+    """Compile the native CPU kernels, for this processor and for what others fall back to."""
     input:
         code=code("build_kernels.py"),
         sources=[own(path) for path in (*sources(), memory_account.SOURCE)],

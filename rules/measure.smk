@@ -32,7 +32,7 @@ for BENCHMARK, LINE in BENCHMARKS.items():
             environment("peers" if BENCHMARK == "peers" else "measure")
         threads: measuring_threads if LINE.timed else 1
         resources:
-            **CLAIM,
+            **claim(BENCHMARK),
             **({"place": position(BENCHMARK)} if LINE.pooled else {}),
         params:
             cell=cell_of(BENCHMARK),

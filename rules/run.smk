@@ -65,6 +65,18 @@ def sample_path(benchmark, wildcards):
     return path.replace("<results>", f"results/{config['study']}")
 
 
+def claim(benchmark):
+    """What a measuring job claims: a timed sample has time for its partners, which are known on start."""
+    if "runtime" not in CLAIM or not BENCHMARKS[benchmark].pooled:
+        return CLAIM
+
+    def runtime(wildcards):
+        where = dict(wildcards.items())
+        return partners.minutes(config, where, sample_path(benchmark, where))
+
+    return {**CLAIM, "runtime": cached_signature(runtime)}
+
+
 def ask_partners():
     """Have this run's samples measure their partners too, what they are compared with, if it is not of
     this run: the one rule of which the plan is known only when it is made."""

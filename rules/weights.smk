@@ -1,9 +1,18 @@
 """Weights: seeded, converted, fetched or trained.
 
 in    resources/raw/*.gguf, resources/tokens/mini-wiki.*.npz; the model hub only when asked for
+      resources/models/{org}--{name}/hub.json, which planning writes
 out   resources/weights/{preset}/{random-{seed},hub,trained-{steps}-{seed},gguf}.safetensors
       resources/tokenizers/{preset}.tiktoken
+      resources/models/{org}--{name}/{*.safetensors,tokenizer.json}
 """
+
+# Folders of models of the hub, within resources/models.
+FROM_HUB = [
+    Path(model["shape"]["weights"]).name
+    for model in config["models"].values()
+    if "revision" in model
+]
 
 
 rule make_random_weights:
@@ -61,6 +70,27 @@ rule fetch_hub_weights:
         "../envs/inputs.yaml"
     script:
         "../scripts/fetch_hub_weights.py"
+
+
+rule fetch_hub_file:
+    """Fetch one file of a model of the hub, at the commit that was looked up when it was planned."""
+    input:
+        code=ancient(code("fetch_hub_file.py")),  # the commit says what comes out, whatever the code
+    output:
+        "resources/models/{model}/{file}",
+    log:
+        "logs/fetch_hub_file/{model}.{file}.log",
+    wildcard_constraints:
+        model="|".join(map(re.escape, FROM_HUB)) or "(?!)",
+        file=r"[\w.-]+\.safetensors|tokenizer\.json",
+    retries: 2
+    localrule: True
+    conda:
+        "../envs/inputs.yaml"
+    params:
+        hub=hub_commit,
+    script:
+        "../scripts/fetch_hub_file.py"
 
 
 rule train_nano:

@@ -12,10 +12,11 @@ with logged(snakemake.log[0], snakemake.input.code), passed_on(snakemake.output[
     asked, ranks = snakemake.wildcards, snakemake.input.ranks
     if asked.tokenizer in VOCABULARIES:
         ranks = verify(ranks, snakemake.params.entries)
-        encode = load_encoding(ranks, asked.tokenizer).encode_ordinary
+        encode, prefix = load_encoding(ranks, asked.tokenizer).encode_ordinary, []
     else:
-        encode = model_tokenizer.encoder(ranks)
+        tokenizer = model_tokenizer.load(ranks)
+        encode, prefix = model_tokenizer.encoder(tokenizer), model_tokenizer.prefix(tokenizer)
     lengths = [int(length) for length in asked.lengths.split("-")]
-    items = make_items(encode, lengths, int(asked.number), int(asked.seed))
+    items = make_items(encode, lengths, int(asked.number), int(asked.seed), prefix)
     print(f"{sum(len(one.ids) for one in items.values())} items")
     write_items(snakemake.output[0], items)

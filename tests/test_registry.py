@@ -121,7 +121,7 @@ def test_a_model_loads_for_a_version():
 
 
 @pytest.mark.parametrize("version", versions.VERSIONS)
-def test_a_loaded_model_generates_through_its_version_s_cache(version, tmp_path):
+def test_a_loaded_model_generates_with_its_version_s_cache(version, tmp_path):
     weights = tmp_path / "random.safetensors"
     save(weights, dict(build(PRESETS["nano"], device="cpu").named_parameters()))
     model, _ = versions.load_model_for_version(version, "nano", "float32", str(weights))

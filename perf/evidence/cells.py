@@ -29,7 +29,9 @@ from kvbench.models import weights
 from kvbench.models.build import build
 from kvbench.plan import cells, weight_paths
 from kvbench.plan.config import load_schema, resolve
+from kvbench.plan.config_types import Config
 from kvbench.presets import get_preset
+from kvbench.shape import Shape
 from perf.steps import once, random_weights
 
 SEED = 42
@@ -45,29 +47,41 @@ STUDY = {
     ],
 }
 FORMATS = ("v1", "v2", "v5", "k8v4", "fp8")
-FEW_RUNS = {"num_warmup_runs": 1, "num_measure_runs": 3}  # of generations of many tokens
 # The shape of Qwen3-0.6B, without its norm of Q and K.
-QWEN: dict[str, Any] = {
-    **{"arch": "llama", "n_layer": 28, "n_head": 16, "n_kv_head": 8, "n_embd": 1024},
-    **{"head_dim": 128, "n_inner": 3072, "block_size": 40960, "vocab_size": 151936},
-    **{"rope_base": 1e6, "norm_eps": 1e-6},
+QWEN: Shape = {
+    "arch": "llama",
+    "n_layer": 28,
+    "n_head": 16,
+    "n_kv_head": 8,
+    "n_embd": 1024,
+    "head_dim": 128,
+    "n_inner": 3072,
+    "block_size": 40960,
+    "vocab_size": 151936,
+    "rope_base": 1e6,
+    "norm_eps": 1e-6,
 }
 SHAPES = {"qwen3-0.6b": QWEN}  # of presets that are not in the registry
 GRAPH, SDPA, EAGER = "graph-triton", "graph-torch", "eager-torch"
 DEEP = 32_768
 
-Group = Callable[[dict[str, Any]], Iterator[Cell]]
+Group = Callable[[Config], Iterator[Cell]]
 
 
-def executions(config: dict[str, Any]) -> Iterator[Cell]:
+def of_few_runs(config: Config) -> Config:
+    """For generations of many tokens."""
+    return config | {"num_warmup_runs": 1, "num_measure_runs": 3}
+
+
+def executions(config: Config) -> Iterator[Cell]:
     """v1 and v2 of gpt2, 128 tokens, by each way to run a step."""
     for version in ("v1", "v2"):
         for mode in (EAGER, SDPA, GRAPH):
-            counted = {"energy_s": 1.0 if mode == GRAPH else 0}
-            yield cells.execution(config | FEW_RUNS | counted, "gpt2", mode, version, T=128)
+            counted = of_few_runs(config) | {"energy_s": 1.0 if mode == GRAPH else 0}
+            yield cells.execution(counted, "gpt2", mode, version, T=128)
 
 
-def steps_at_depth(config: dict[str, Any]) -> Iterator[Cell]:
+def steps_at_depth(config: Config) -> Iterator[Cell]:
     """The decode step at depth 1000, batch 1 and 64, and the prefill of 512 tokens."""
     for version in ("v1", "v2", "v5"):
         yield cells.cell(config, "roofline", "gpt2", version, phase="prefill", P=512)
@@ -77,14 +91,14 @@ def steps_at_depth(config: dict[str, Any]) -> Iterator[Cell]:
         yield decoding(config, "gpt2", "v1", SDPA, batch, 1000)
 
 
-def formats(config: dict[str, Any]) -> Iterator[Cell]:
+def formats(config: Config) -> Iterator[Cell]:
     """The decode step at depth 1000 through formats that people choose, batch 64 and 16."""
     for batch in (64, 16):
         for version in FORMATS:
             yield decoding(config, "gpt2", version, GRAPH, batch, 1000)
 
 
-def large(config: dict[str, Any]) -> Iterator[Cell]:
+def large(config: Config) -> Iterator[Cell]:
     """Larger models at batch 1, and Qwen3-0.6B's shape where the cache outweighs the weights."""
     for mode in (GRAPH, SDPA):
         yield decoding(config, "gpt2-xl", "v1", mode, 1, 32)
@@ -93,18 +107,18 @@ def large(config: dict[str, Any]) -> Iterator[Cell]:
         yield decoding(config, "qwen3-0.6b", version, GRAPH, 16, DEEP)
 
 
-def memory(config: dict[str, Any]) -> Iterator[Cell]:
+def memory(config: Config) -> Iterator[Cell]:
     """What a generation of 512 tokens holds."""
     for version in ("v0", "v1", "v2", "v3", "v4"):  # bytes repeat exactly: one run
         yield cells.cell(config | {"num_measure_runs": 1}, "vram", "gpt2", version, T=512)
 
 
-def peers(config: dict[str, Any]) -> Iterator[Cell]:
+def peers(config: Config) -> Iterator[Cell]:
     """Other runners of v1's weights, and torch.compile's step, beside v1's own."""
     for mode in (GRAPH, "compile-torch"):
-        yield cells.execution(config | FEW_RUNS, "gpt2", mode, "v1", T=128)
+        yield cells.execution(of_few_runs(config), "gpt2", mode, "v1", T=128)
     for peer in ("transformers-dynamic", "transformers-static"):
-        yield cells.peer(config | FEW_RUNS, "gpt2", peer, T=128)
+        yield cells.peer(of_few_runs(config), "gpt2", peer, T=128)
 
 
 GROUPS: dict[str, Group] = {
@@ -117,13 +131,11 @@ GROUPS: dict[str, Group] = {
 }
 
 
-def decoding(
-    config: dict[str, Any], preset: str, version: str, mode: str, batch: int, depth: int
-) -> Cell:
+def decoding(config: Config, preset: str, version: str, mode: str, batch: int, depth: int) -> Cell:
     """A decode cell of a preset of the registry or of SHAPES."""
     known = preset not in SHAPES
     cell = cells.cell(config, "decode", "gpt2", version, batch=batch, depth=depth)
-    shape = get_preset(preset) if known else dict(SHAPES[preset])
+    shape = get_preset(preset) if known else SHAPES[preset].copy()
     shape.pop("weights", None)
     owner = owners(weight_paths.layer_map(config, version), shape["n_layer"])
     execution, kernel = mode.split("-")

@@ -1,7 +1,7 @@
 """Kernels that one decode step launches, counted by the profiler in a replay: in all, and a layer.
 
 A layer's are the difference between models of four and of two layers, so that what belongs to none
-(embedding, head, the graph's own nodes) is told apart.
+(embedding, head, the graph's own nodes) is counted apart.
 """
 
 from __future__ import annotations

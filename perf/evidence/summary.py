@@ -46,7 +46,7 @@ class Evidence:
 
     @property
     def read_gb_s(self) -> float | None:
-        """The read bandwidth that shares are told by: the machine's, or what the rows saw."""
+        """The read bandwidth that shares are of: the machine's, or what the rows saw."""
         if self.facts:
             return self.facts["roofs"]["read_gb_s"]
         samples = [
@@ -194,7 +194,7 @@ def generations(found: Evidence, group: str, than: str) -> Lines:
 
 
 def _joules(blocks: dict[str, Record]) -> str:
-    """Energy of a decoded token, where a counter told it."""
+    """Energy of a decoded token, where a counter read it."""
     joules_of = [one.get("energy", {}).get("decode_j_per_token") for one in blocks.values()]
     each = [[joules] for joules in joules_of if joules is not None and joules > 0]
     if not each:

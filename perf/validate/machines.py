@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kvbench.plan.queue import run_order
+from kvbench.plan.queue import Blocks, run_order
 
 Record = dict[str, Any]
 SPELL, NEIGHBOUR = 12, 1.3  # slots that a neighbour stays or is away, and its cost
@@ -71,8 +71,14 @@ def study(
     day: int = 0,
 ) -> list[Record]:
     """Pooled latency cells of one study: version v takes exp(effects[v]) times its like."""
-    config = {"seed": int(rng.integers(1 << 31)), "replicates": replicates, "batch_size": [1]}
-    order = run_order(config | {"versions": list(effects), "T_values": list(lengths)}, ["nano"])
+    blocks: Blocks = {
+        "seed": int(rng.integers(1 << 31)),
+        "replicates": replicates,
+        "versions": list(effects),
+        "batch_size": [1],
+        "T_values": list(lengths),
+    }
+    order = run_order(blocks, ["nano"])
     slots = 2 * runs + 1
     pace = machine.pace(rng, slots * len(order))
     pace -= pace.mean()  # so that the study's mean pace is 1, and its lines are those put in

@@ -128,7 +128,7 @@ def _effects() -> Iterator[Scenario]:
 
 
 def _days() -> Iterator[Scenario]:
-    """One version measured again on another day, whose pace no yardstick told."""
+    """One version measured again on another day, whose pace no yardstick measured."""
     for replicates in (5, 8):
 
         def once(rng: Rng, n: int = replicates) -> float:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kvbench import versions
+from kvbench.files import Json
 from kvbench.report.frames import Frame, Results, read_results
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def compare(
             there = ", ".join(map(str, sorted(known))) or "none"
             raise ValueError(f"no cell at {key}={value!r}; there are: {there}")
     here = [c for c in cells if all(c.get(key) == value for key, value in asked.items())]
-    places: dict[tuple[Any, ...], dict[str, Any]] = {}
+    places: dict[tuple[Any, ...], Json] = {}
     for cell in here:
         place = tuple(cell.get(name) for name in ("pretrained", "benchmark_name", *PLACES))
         places.setdefault(place, {})[cell["version"]] = cell
@@ -191,7 +192,7 @@ def verdicts(frame: Frame, margin: float = 0.02) -> Frame:
     return found
 
 
-def _timed(frame: Frame | Results) -> list[dict[str, Any]]:
+def _timed(frame: Frame | Results) -> list[Json]:
     """The records of the timed cells that a frame's rows are of."""
     records = getattr(frame, "records", None)
     if records is None:
@@ -213,7 +214,7 @@ def _keys(frame: Frame) -> list[str]:
     return [key for key in ("model", "version", *PLACES) if key in frame]
 
 
-def _key(cell: dict[str, Any], keys: list[str]) -> tuple[Any, ...]:
+def _key(cell: Json, keys: list[str]) -> tuple[Any, ...]:
     return tuple(cell.get("pretrained" if key == "model" else key) for key in keys)
 
 
@@ -226,7 +227,7 @@ def _among(names: dict[str, str], name: str) -> str:
     raise ValueError(f"no cell of {name!r}; there are: {there}")
 
 
-def _choices(places: Sequence[dict[str, dict[str, Any]]]) -> str:
+def _choices(places: Sequence[dict[str, Json]]) -> str:
     """`T=8, T=16`: what tells places apart."""
     first = [next(iter(place.values())) for place in places]
     said = []

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
+from kvbench.files import Json
+from kvbench.shape import Shape
+
 AXES = (
     "T",
     "depth",
@@ -41,7 +44,7 @@ class Cell:
     cache: str  # what the storage is called; where it has no description, what is loaded
     layer_owner: list[int]  # of each layer: the layer whose K and V it reads
     pretrained: str  # preset
-    model_config: dict[str, Any]
+    model_config: Shape
     weights: str  # random, trained, hub, gguf or path
     dtype: str
     device: str  # auto, cpu or cuda
@@ -61,7 +64,8 @@ class Cell:
     timed: bool = True  # an untimed job shares the CPU with others like it
     whole_steps: bool = False  # whole steps are timed: they may be captured or compiled
     weights_variant: str | None = None  # how weights were fitted to the layer map
-    cache_format: dict[str, Any] = field(default_factory=dict)  # description of the cache
+    weights_revision: str | None = None  # commit of a model of the hub
+    cache_format: Json = field(default_factory=dict)  # description of the cache
     fold: str | None = None  # rotation of kvbench.models.rotation
     T: int = 0  # tokens generated
     depth: int = 0  # tokens in the cache
@@ -84,11 +88,11 @@ class Cell:
     divergence: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, param: dict[str, Any]) -> Cell:
+    def of(cls, param: Json) -> Cell:
         """The cell that `param` was made of. Raises TypeError, naming a field it does not have."""
         return cls(**param)
 
-    def param(self) -> dict[str, Any]:
+    def param(self) -> Json:
         """Plain data; without the settings that the cell's benchmark does not take."""
         values = {f.name: (getattr(self, f.name), _default(f)) for f in fields(self)}
         return {name: value for name, (value, default) in values.items() if value != default}
@@ -98,16 +102,16 @@ class Cell:
         return replace(self, **changes)
 
     @property
-    def storage(self) -> str | dict[str, Any]:
+    def storage(self) -> str | Json:
         """What `kvbench.caches.make` makes the cache of."""
         return self.cache_format or self.cache
 
-    def axes(self) -> dict[str, Any]:
+    def axes(self) -> Json:
         """Where the cell lies in its benchmark."""
         param = self.param()
         return {key: param[key] for key in AXES if key in param}
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> Json:
         """The head of the cell's record, whether measured, counted or failed."""
         shape = {key: value for key, value in self.model_config.items() if key != "weights"}
         quantised = {key: getattr(self, key) for key in FLAGS[1:]}
@@ -125,12 +129,13 @@ class Cell:
             **{flag: getattr(self, flag) for flag in FLAGS},
             "weights": self.weights,
             "weights_variant": self.weights_variant,
+            **({"weights_revision": self.weights_revision} if self.weights_revision else {}),
             "cache": self.cache,
             "cache_format": self.cache_format or None,
             "layer_owner": self.layer_owner,
         }
 
-    def failure(self, error: str, detail: str) -> dict[str, Any]:
+    def failure(self, error: str, detail: str) -> Json:
         """The record of a cell without a measurement: why, in a few words and in one line."""
         line = detail.partition("\n")[0]
         return {**self.header(), **self.axes(), "error": error, "error_detail": line}

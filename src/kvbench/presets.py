@@ -8,11 +8,11 @@ configuration can choose another source.
 
 from __future__ import annotations
 
-from typing import Any
+from kvbench.shape import Shape
 
 # RoPE of Llama 3.1 and 3.2, but for the factor (kvbench.models.rotation).
 LLAMA3 = {"type": "llama3", "original": 8192, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Shape] = {
     "gpt2":        {"arch": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768,  "block_size": 1024, "vocab_size": 50257, "weights": "random"},   # 124M
     "gpt2-medium": {"arch": "gpt2", "n_layer": 24, "n_head": 16, "n_embd": 1024, "block_size": 1024, "vocab_size": 50257, "weights": "random"},   # 350M
     "gpt2-large":  {"arch": "gpt2", "n_layer": 36, "n_head": 20, "n_embd": 1280, "block_size": 1024, "vocab_size": 50257, "weights": "random"},   # 774M
@@ -38,11 +38,11 @@ TOKENIZERS = {
 }  # every other preset reads GPT-2's full vocabulary
 
 
-def get_preset(preset: str) -> dict[str, Any]:
+def get_preset(preset: str) -> Shape:
     """The shape of one preset, as a copy. Raises ValueError naming the known ones."""
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known presets: {', '.join(PRESETS)}")
-    return dict(PRESETS[preset])
+    return PRESETS[preset].copy()
 
 
 def tokenizer_of(preset: str) -> str:

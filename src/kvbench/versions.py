@@ -2,9 +2,7 @@
 
 Standard library only, so that the Snakefile can read it. A version is one line here; one that
 stores K and V otherwise names a line of FORMATS in `cache`, or a module under `kvbench/caches/`.
-Optional keys and what they default to: `cache` (from the flags), `layer_map` (from the flags),
-`weights_variant` (none: the preset's own weights). `NAMES` has what each version is called; a name
-does wherever a version's number does.
+`NAMES` has what each version is called; a name does wherever a version's number does.
 
     python -m kvbench.versions      lists the registry
 """
@@ -15,10 +13,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from kvbench.costs.description import Description
 from kvbench.costs.layer_map import label
+from kvbench.files import Json
 from kvbench.records.names import cache_names
 
 if TYPE_CHECKING:
@@ -26,7 +25,22 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path("resources/weights")  # of the project that is worked in
 
-VERSIONS: dict[str, dict[str, Any]] = {
+
+class Version(TypedDict):
+    """A line of the registry."""
+
+    description: str
+    use_cache: bool
+    kv_cache_quant: bool
+    cross_layer_sharing: bool
+    cache: NotRequired[str]  # by default none, dense or int8, as the flags say
+    format: NotRequired[Json]  # of a cache that a study describes
+    layer_map: NotRequired[str | list[int]]  # by default pairs where layers share, else own
+    weights_variant: NotRequired[str]  # how weights are fitted to the layer map
+    added: NotRequired[bool]  # from outside; may be replaced
+
+
+VERSIONS: dict[str, Version] = {
     "v0": {"description": "No cache (baseline)", "use_cache": False, "kv_cache_quant": False, "cross_layer_sharing": False},
     "v1": {"description": "KV-cache enabled", "use_cache": True, "kv_cache_quant": False, "cross_layer_sharing": False},
     "v2": {"description": "KV-cache + INT8 quantization", "use_cache": True, "kv_cache_quant": True, "cross_layer_sharing": False},
@@ -49,28 +63,23 @@ VERSIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+WINDOW = {"window": 252, "sinks": 4}
 # What a version's `cache` is, as a description (`kvbench.costs.description`): types of keys and values.
-FORMATS: dict[str, dict[str, Any]] = {
+FORMATS: dict[str, Json] = {
     "int8": {"keys": "int8", "values": "int8"},
     "int4": {"keys": "int4", "values": "int4"},
     "int4_channel": {"keys": {"type": "int4", "scale": "channel"}, "values": "int4"},
     "int8_channel": {"keys": {"type": "int8", "scale": "channel"}, "values": "int8"},
     "int4_centred": {"keys": "int4", "values": "int4", "centred": True},
     "int4_hadamard": {"keys": "int4", "values": "int4", "rotate": "folded"},
-    "window": {"window": 252, "sinks": 4},
-    "window_int4": {
-        "keys": "int4",
-        "values": "int4",
-        "rotate": "folded",
-        "window": 252,
-        "sinks": 4,
-    },
+    "window": WINDOW,
+    "window_int4": {**WINDOW, "keys": "int4", "values": "int4", "rotate": "folded"},
 }
 
 
-def _cache_name(line: dict[str, Any]) -> str:
+def _cache_name(line: Version) -> str:
     if "cache" in line:
-        return str(line["cache"])
+        return line["cache"]
     if not line["use_cache"]:
         return "none"
     return "int8" if line["kv_cache_quant"] else "dense"
@@ -81,39 +90,16 @@ NAMES = cache_names({v: {**line, "cache": _cache_name(line)} for v, line in VERS
 BY_NAME = {name: version for version, name in NAMES.items()}
 
 
-def add(version: str, cache: str, description: str) -> None:
-    """Put a cache from outside the package into the registry, under a name of its own.
+def add(version: str, line: Version) -> None:
+    """Put a cache from outside into the registry, under a name of its own, in place of an earlier.
 
-    `cache` is what `kvbench.caches.cache_class` loads it by. Raises ValueError for a name that is
-    taken by another.
+    Raises ValueError for a name of the registry's own.
     """
-    _put(version, {"description": description, "cache": cache, "kv_cache_quant": False})
-
-
-def add_described(
-    version: str, described: Description, layer_map: str | list[int] | None = None
-) -> None:
-    """Put a described cache into the registry, under a name of its own. Raises ValueError."""
-    line: dict[str, Any] = {"description": f"KV-cache, {described.words()}", "cache": version}
-    line |= {"kv_cache_quant": described.quantised, "format": described.data()}
-    shares = layer_map not in (None, "own")
-    _put(version, line | ({"cross_layer_sharing": True, "layer_map": layer_map} if shares else {}))
-
-
-def _put(version: str, line: dict[str, Any]) -> None:
     known = VERSIONS.get(BY_NAME.get(version, version))
-    if known is not None and not known.get("added"):  # one from outside may be replaced
+    if known is not None and not known.get("added"):
         raise ValueError(f"{version!r} is a version already: name the cache otherwise")
-    VERSIONS[version] = {"use_cache": True, "cross_layer_sharing": False, "added": True, **line}
+    VERSIONS[version] = line | {"added": True}
     NAMES[version] = BY_NAME[version] = version
-
-
-def same_as(described: Description) -> str | None:
-    """The version of the registry that stores so, without sharing layers, if there is one."""
-    if described == Description():
-        return "v1"
-    plain = (v for v, line in VERSIONS.items() if not line["cross_layer_sharing"])
-    return next((v for v in plain if format_of(v) == described), None)
 
 
 def version_of(name: str) -> str:
@@ -125,9 +111,9 @@ def version_of(name: str) -> str:
     return version
 
 
-def get_version_config(version: str) -> dict[str, Any]:
+def get_version_config(version: str) -> Version:
     """The registry line of one version, as a copy. Raises ValueError naming the known ones."""
-    return dict(VERSIONS[version_of(version)])
+    return VERSIONS[version_of(version)].copy()
 
 
 def get_use_cache(version: str) -> bool:
@@ -157,7 +143,7 @@ def format_of(version: str) -> Description | None:
     return None if given is None else Description.of(given)
 
 
-def storage(version: str) -> str | dict[str, Any]:
+def storage(version: str) -> str | Json:
     """What `kvbench.caches.make` makes the version's cache of: a description, or a name."""
     described = format_of(version)
     return cache_name(version) if described is None else described.data()
@@ -188,7 +174,7 @@ def weights_variant(version: str) -> str | None:
 
 def load_model_for_version(
     version: str, preset: str, dtype: str = "bfloat16", weights: str | None = None, seed: int = 42
-) -> tuple[LanguageModel, dict[str, Any]]:
+) -> tuple[LanguageModel, Version]:
     """A model ready to run as one version: on CUDA where there is one, else CPU, in eval mode.
 
     `kvbench.engine.generate.generate(model, prompt, n)` decodes through the version's own cache,

@@ -86,7 +86,7 @@ def test_the_unbeaten_stand_first_with_their_gates(both, tmp_path):
     assert "FAIL by perplexity ratio" in (tmp_path / "t.svg").read_text()
 
 
-def test_its_record_is_read_beside_the_cells_it_was_made_of(both, tmp_path):
+def test_its_record_is_read_with_the_cells_it_was_made_of(both, tmp_path):
     write_record(tmp_path / "gates.json", both[-1])
     write_record(tmp_path / "tradeoff.json", tradeoff.judge(both))
     scored = [record for record in both if record["benchmark_name"] == "perplexity"]
@@ -125,5 +125,9 @@ def test_a_version_that_ran_otherwise_than_v1_is_named(both):
     for cell in changed:
         if cell.get("version") == "v2" and cell["benchmark_name"] == "latency_vs_T":
             cell["kernel"] = "another"
-    (said,) = [note for note in tradeoff.table(changed).notes if "Ran otherwise" in note]
+    made = tradeoff.table(changed)
+    (said,) = [note for note in made.notes if "Ran otherwise" in note]
     assert said.endswith("not of the cache: int8.")
+    answers = {a.version: str(a) for a in choice_section(made.record).answers}
+    unlike = [v for v, text in answers.items() if "of another implementation" in text]
+    assert unlike == ["v2"]

@@ -368,13 +368,18 @@ def test_the_delay_makes_every_step_longer_by_its_share(monkeypatch):
         clock_ns += 1
         return clock_ns
 
+    def pass_by(ns):
+        nonlocal clock_ns
+        clock_ns += ns
+
     monkeypatch.setattr("time.perf_counter_ns", now)
     ticks = CpuClock(4)
-    mark = Delayed(ticks, 0.05, now)
+    mark = Delayed(ticks, 0.05)
     mark()
     for own in (100_000, 40_000, 2_000_000):
-        clock_ns += own
+        pass_by(own)
         mark()
+        ticks.aside(lambda: pass_by(7_000_000))  # a reading of the yardstick, in no step
     assert [ms * 1e6 for ms in ticks.intervals_ms()] == pytest.approx(
         [105_000, 42_000, 2_100_000], abs=4
     )

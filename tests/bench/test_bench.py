@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from kvbench.analysis.pool import pool
 from kvbench.analysis.verdicts import judge
 from kvbench.bench import capacity, decode, latency, phase, vram
 from kvbench.bench import roofline as decode_step
+from kvbench.bench.meters import clock
 from kvbench.bench.meters.peak_memory import CpuPeak, ProfilerPeak, peak_meter
 from kvbench.bench.quality import perplexity
 from kvbench.bench.setup import ready
@@ -92,13 +94,32 @@ def calls_of_a_reading(cell):
     return str(sorted((e.key, str(e.input_shapes), e.count) for e in counted.key_averages(True)))
 
 
-def test_a_yardstick_is_read_around_every_run_and_is_the_same_work_for_every_version(samples):
+def test_a_yardstick_is_read_in_every_run_and_is_the_same_work_for_every_version(samples):
     for version in VERSIONS:
         for sample in samples[version, 8]:
-            assert len(sample["yardstick_ms"]) == len(sample["runs"]) + 1
+            assert len(sample["yardstick_ms"]) == len(sample["runs"])
     assert len({calls_of_a_reading(cell_of("latency", version, T=8)) for version in VERSIONS}) == 1
     without = latency.run(cell_of("latency", "v1", T=4).replace(yardstick=False), None)
     assert "yardstick_ms" not in without and len(without["runs"]) == 3
+
+
+def test_readings_within_a_generation_are_in_none_of_its_times(monkeypatch):
+    """A prefill before it, then a step after every fourth; here time passes in them alone."""
+    read, now_ns = [], 0
+
+    def slow(yardstick):
+        nonlocal now_ns
+        read.append(yardstick.steps)
+        now_ns += 50_000_000
+        return 50.0
+
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter_ns=lambda: now_ns))
+    monkeypatch.setattr(Yardstick, "__call__", slow)
+    record = latency.run(cell_of("latency", "v1", T=14).replace(num_measure_runs=1), None)
+    assert record["yardstick_ms"] == [200.0]
+    assert read == [0, 1] + [0, 1, 1, 1]  # warm, then the run: 13 steps after the prefill
+    assert record["runs"][0]["time_total_ms"] == 0
+    assert set(record["runs"][0]["step_ms"]) == {0}
 
 
 def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(samples):

@@ -1,4 +1,4 @@
-"""A cache of one's own is looked at before it is measured, and told what it lacks."""
+"""A cache of one's own is checked before it is measured: what it lacks is named."""
 
 import pytest
 import torch

@@ -107,7 +107,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(project, monkeypatch, ca
     assert said in line and "\n" not in line
 
 
-def test_a_study_that_another_code_refuses_is_told_and_its_folder_removed(project, monkeypatch):
+def test_a_study_that_another_code_refuses_is_reported_and_its_folder_removed(project, monkeypatch):
     def refuse(folder, *_):
         raise against.AgainstError(f"the code of {folder} does not measure this study")
 
@@ -115,7 +115,7 @@ def test_a_study_that_another_code_refuses_is_told_and_its_folder_removed(projec
     assert not list(against.Path("results").rglob("code"))
 
 
-def test_by_turns_what_slows_all_cells_alike_is_found():
+def test_by_turns_what_slows_every_cell_is_found():
     config = made.config(replicates=6)
 
     def study(seed, slower=1.0):

@@ -249,7 +249,8 @@ def test_formats_run_fused_on_cuda_or_say_why():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_a_compiled_cell_is_measured_and_its_compile_time_is_apart():
-    on = {"execution": "compile", "device": "cpu"}
+    one_layer = SHAPE | {"n_layer": 1}
+    on = {"execution": "compile", "device": "cpu", "model_config": one_layer}
     record = latency.run(cell_of("latency", "v1", on, T=4), None)
     assert record["execution"] == "compile" and record["kernel"] == "torch"
     assert record["compile_s"] > 0 and len(record["runs"][0]["step_ms"]) == 4

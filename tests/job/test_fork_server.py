@@ -56,7 +56,7 @@ def call(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    """One that was told to import a module that is not there: forks say so, where they need it."""
+    """One that is to import a module that is not there: forks say so, where they need it."""
     monkeypatch.setenv(fork_server.SERVER, "")  # so that it is taken away again
     with fork_server.start(preloaded=("not_installed", "json")) as process:
         yield process

@@ -15,7 +15,7 @@ PROGRAM = "[sys.executable, '-m', 'kvbench.job.partners', 'asked']"
 JOB = f"import subprocess, sys; subprocess.run({PROGRAM})"
 
 
-def test_a_request_that_fails_is_told_and_spares_the_sample(monkeypatch, capfd):
+def test_a_request_that_fails_is_reported_and_spares_the_sample(monkeypatch, capfd):
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     request = {"cell": {"version": "v1", "benchmark": "nothing"}, "inputs": {}}
     assert partners.measure([request]) == []

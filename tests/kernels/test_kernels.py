@@ -19,21 +19,12 @@ from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account
 from kvbench.kernels.cpu.bound import STREAMS
-from kvbench.kernels.cpu.build import ISAS, CompilerError, build, source_sha256
+from kvbench.kernels.cpu.build import ISAS, NEEDS, CompilerError, build, isas_here, source_sha256
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
 
 FP32, BF16 = torch.float32, torch.bfloat16
 CLOSE = {FP32: {"rtol": 1e-5, "atol": 1e-5}, BF16: {"rtol": 2**-8, "atol": 1e-3}}  # half a step
-
-
-FLAGS = {  # of /proc/cpuinfo, that an instruction set's code needs
-    "portable": set(),
-    "avx2": {"avx2", "fma"},
-    "avx512": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
-}
-FLAGS["avx512_vnni"] = FLAGS["avx512"] | {"avx512_vnni"}
-FLAGS["avx512_bf16"] = FLAGS["avx512_vnni"] | {"avx512_bf16"}
 
 
 @pytest.fixture
@@ -43,13 +34,27 @@ def native(isa, library):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="an x86 processor's flags")
 def test_every_instruction_set_built_runs_where_the_processor_has_it(library):
-    assert list(FLAGS) == list(ISAS)
+    assert list(NEEDS) == list(ISAS)
     has = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
     for isa in read_record(library.with_suffix(".json"))["isas"]:
-        if has >= FLAGS[isa]:
+        if has >= NEEDS[isa]:
             assert load(library, isa).isa == isa
         else:
             refused(lambda isa=isa: load(library, isa), isa)
+    assert load(library).isa in isas_here()
+
+
+@pytest.mark.parametrize("isa", NEEDS)
+def test_the_workflow_compiles_for_its_own_processor_and_two_to_fall_back_to(
+    isa, tmp_path, monkeypatch
+):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags\t\t: fpu {' '.join(sorted(NEEDS[isa]))}\n")
+    assert set(isas_here(cpuinfo)) == {"portable", "avx2", isa}
+    monkeypatch.setenv("KVBENCH_EVERY_ISA", "1")
+    assert isas_here(cpuinfo) == list(ISAS)
+    monkeypatch.delenv("KVBENCH_EVERY_ISA")
+    assert isas_here(tmp_path / "none") == list(ISAS)
 
 
 def cache(kind, batch, heads, capacity, size):

@@ -81,7 +81,6 @@ def test_names_that_are_taken_or_met_twice(folder, here):
     "named, said",
     [
         ("no/such/folder", "no/such/folder is no directory; allowed: a preset's name, a directory"),
-        ("Qwen/Qwen3-0.6B", "hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B"),
         ("config:none.json", "none.json cannot be read: No such file"),
         ("./empty", "empty/config.json cannot be read"),
         ("qwen3-0.7b", "'qwen3-0.7b']; allowed: gpt2, "),

@@ -3,7 +3,8 @@
 import pytest
 
 from kvbench.costs import forward as costs
-from kvbench.plan import resources
+from kvbench.job import partners as asked
+from kvbench.plan import partners, resources
 from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
 
@@ -21,6 +22,17 @@ def test_a_larger_cell_asks_for_more_memory_and_no_less_time(more):
 def test_recomputing_asks_for_more_time_than_caching():
     long = SMALL | {"T": "512"}
     assert resources.minutes(CONFIG, long | {"version": "v0"}) > 2 * resources.minutes(CONFIG, long)
+
+
+def test_a_sample_has_time_for_what_is_measured_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sample = "results/mine/samples/latency/gpt2/v2/B1/T512/r1.json"
+    where = SMALL | {"version": "v2", "T": "512"}
+    alone = partners.minutes(CONFIG, where, sample)
+    assert alone == resources.minutes(CONFIG, where)
+    asked.write(sample, [{"cell": {"version": "v0"}}, {"cell": {"version": "v1"}}])
+    others = [resources.minutes(CONFIG, where | {"version": version}) for version in ("v0", "v1")]
+    assert partners.minutes(CONFIG, where, sample) == alone + sum(others)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -92,7 +92,7 @@ def texts(figure):
     return " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
 
 
-def test_every_family_is_drawn_here_or_beside_what_measures_it():
+def test_every_family_is_drawn_here_or_in_the_test_of_its_benchmark():
     assert set(targets.FIGURES) - set(DRAWN) == {"executions", "peers"}
 
 
@@ -230,7 +230,7 @@ def test_a_time_under_the_roof_has_its_interval_and_no_change_that_noise_explain
     here = cells["v1", "decode"]
     found = findings.kernel_times(here)
     assert found.replicates == len(here["runs"]) and found.low < here["time_ms_median"] < found.high
-    assert "time not told apart" in change(
+    assert "time not distinguished" in change(
         cells["v1", "prefill"], cells["v2", "prefill"], roofs("gains")
     )
     slower = change(cells["v1", "decode"], cells["v2", "decode"], roofs("gains"))
@@ -303,7 +303,7 @@ def test_other_implementations_have_their_own_mark_and_sentence():
     assert "kernels torch against native" in str(said)
 
 
-def test_of_many_answers_the_furthest_from_no_difference_are_told():
+def test_of_many_answers_the_furthest_from_no_difference_are_shown():
     cells = [{"version": f"v{n}", "cache": f"c{n}", "cross_layer_sharing": False} for n in range(9)]
     words = [FASTER] + [INCONCLUSIVE] * 3 + [SLOWER] + [FASTER] * 3
     speeds = (1.05, 1.4, 1.01, 1.0, 0.5, 1.3, 1.2, 1.1)

@@ -21,6 +21,7 @@ from kvbench.records.read import MixedRecordsError
 from kvbench.records.store import write_lines, write_record
 from kvbench.report.page import html, table
 from kvbench.report.page.compared import compare, sentence
+from kvbench.report.page.plots import DRAWN
 from kvbench.report.page.study import TIMED, Study, read_study
 from kvbench.stats.digits import spoken
 
@@ -88,6 +89,7 @@ STUDIES = {
     "lengths and depths": lambda: both(),
     "two models": lambda: study([*published().records, *published("depth_batch").records]),
     "quality": lambda: published("quality"),
+    "formats": lambda: published("../cpu-intel-xeon-avx512/formats"),
     "no quality": lambda: without(published(), "perplexity"),
     "no memory": lambda: without(published(), "vram_vs_T", "phase", "roofline"),
     "one version": lambda: study(r for r in published().records if r["version"] == "v1"),
@@ -163,7 +165,7 @@ def test_every_study_has_a_page(shown, name):
         assert card.locator(".sentence, .missing").count()
     drawn = tab.locator(".plot svg").count()
     assert drawn == tab.locator(".plot").count()
-    assert drawn + tab.locator(".absent dt").count() == 7
+    assert drawn + tab.locator(".absent dt").count() == len(DRAWN)
     for line in tab.locator(".missing, .absent dd").all():
         assert line.text_content().strip().endswith(".")
 
@@ -287,6 +289,18 @@ def test_the_keyboard_explains_a_row_and_a_pointer_a_mark(shown):
     assert tab.locator('[data-scale="time"]').get_attribute("aria-pressed") == "true"
 
 
+def test_a_mark_of_retrieval_says_how_many_items_and_against_what(shown):
+    tab = shown(STUDIES["formats"]())
+    assert tab.locator("#plot-retrieval .mark-symbol path").count() == 16  # 8 caches, 2 lengths
+    mark = tab.locator("#plot-retrieval .mark-symbol path").first
+    mark.scroll_into_view_if_needed()
+    mark.hover()
+    tip = tab.locator("#vg-tooltip-element")
+    tip.wait_for(state="visible")
+    assert "of 12 items at 512 tokens" in tip.inner_text() or "at 256 tokens" in tip.inner_text()
+    assert "lost, 0 gained against v1" in tip.inner_text()
+
+
 def luminance(colour):
     channels = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
@@ -397,6 +411,8 @@ def test_caches_from_outside_have_a_place_a_name_and_a_colour(shown):
     assert list(made.names.items())[-1] == ("mine", "mine")
     colours = [made.colour(version) for version in made.names]
     assert len(set(colours)) == len(colours) == 5
+    many = STUDIES["formats"]()
+    assert len({many.colour(version) for version in many.names}) == len(many.names) == 8
     tab = shown(made)
     assert tab.locator("#table tbody:not([hidden]) .name").all_inner_texts()[-1] == "mine"
     assert "between mine and dense" in tab.locator(".card").first.inner_text()

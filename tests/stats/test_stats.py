@@ -385,7 +385,7 @@ def test_a_correction_s_degrees_of_freedom_widen_the_interval():
         from_log_ratios(logs, 0.02, 0.95, lost=4.0)
 
 
-def test_no_spread_can_be_estimated_from_single_replicates():
+def test_no_variance_is_estimated_from_single_replicates():
     with pytest.raises(ValueError, match="no comparison with two or more replicates"):
         smallest_detectable([from_log_ratios([0.1], 0.02, 0.95)])
 

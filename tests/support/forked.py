@@ -12,14 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
 
 from kvbench.job import fork_server
 
-IMPORTED = (
-    *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "nbformat"),
-    *("smart_open", "requests", "jsonschema", "msgspec", "typer"),
-)
+SUPPORT = str(Path(__file__).parent)
+IMPORTED = ("imported", "smart_open", "requests", "jsonschema", "msgspec", "typer")
+IMPORTED += ("pandas", "scipy.stats", "torch")  # of commands that show, compare and check
 
 
 def python(module, *words, folder, env, timeout=600):
@@ -29,8 +29,8 @@ def python(module, *words, folder, env, timeout=600):
         command = [sys.executable, "-m", module, *words]
         return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     own = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
-    request = fork_server.request(main, (module, [module, *words], own + _path()))
-    request |= {"environ": env, "folder": str(folder), "path": sys.path}
+    request = fork_server.request(main, (module, [module, *words], own + _path(), server))
+    request |= {"environ": env, "folder": str(folder), "path": [SUPPORT, *sys.path]}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
@@ -44,7 +44,9 @@ def python(module, *words, folder, env, timeout=600):
 
 def main(job):
     """In the fork: what `python -m` does."""
-    module, sys.argv[:], sys.path[:] = job
+    module, sys.argv[:], sys.path[:], server = job
+    globals()["_server"] = lambda: server
+    subprocess.run = partial(_run, subprocess.run)  # as the command line calls Snakemake
     for name in [name for name in sys.modules if name.partition(".")[0] == "kvbench"]:
         del sys.modules[name]
     try:
@@ -53,14 +55,28 @@ def main(job):
         atexit._run_exitfuncs()  # a fork ends without
 
 
+def _run(really, command, **how):
+    """`subprocess.run`, of a module of Python's in a fork too."""
+    if list(command[:3]) != [sys.executable, "-m", "snakemake"]:
+        return really(command, **how)
+    done = python(*command[2:], folder=os.getcwd(), env=dict(os.environ))
+    if "capture_output" not in how:
+        print(done.stdout, end="", flush=True)
+        print(done.stderr, end="", file=sys.stderr, flush=True)
+    return done
+
+
 @cache
 def _server():
     """The address of this process's server, which ends with it."""
-    before = os.environ.get(fork_server.SERVER)
+    before = dict(os.environ)
+    os.environ["PYTHONPATH"] = os.pathsep.join(  # for `imported`
+        [SUPPORT, *filter(None, [before.get("PYTHONPATH")])]
+    )
     started = fork_server.start(IMPORTED)
-    address = os.environ.pop(fork_server.SERVER, None)
-    if before is not None:
-        os.environ[fork_server.SERVER] = before
+    address = os.environ.get(fork_server.SERVER)
+    os.environ.clear()
+    os.environ.update(before)
     if started is not None:
         atexit.register(_stop, started)
     return address

@@ -29,6 +29,7 @@ DESCRIBED = STORAGES - {"none", "dense"}
 # Modules of caches/ that storages share -> the storages that import them.
 SHARED_CACHES = {
     "rows": STORAGES - {"none"},
+    "sdpa": STORAGES,
     **dict.fromkeys(("attending", "by_layer", "codecs", "coded"), DESCRIBED),
 }
 COMPARED_THROUGH = {"none", "dense", "rows"}  # by every perplexity cell

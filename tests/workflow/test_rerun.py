@@ -146,7 +146,7 @@ def register(project, path, opening, entry):
 
 def test_a_new_version_measures_itself_alone(project):
     shutil.copy(project / "src/kvbench/caches/dense.py", project / "src/kvbench/caches/mine.py")
-    opening = "VERSIONS: dict[str, dict[str, Any]] = {\n"
+    opening = "VERSIONS: dict[str, Version] = {\n"
     register(project, "src/kvbench/versions.py", opening, *recipe("version"))
     assert planned(project) == []
     edit(project, "config/config.yaml", "v3, v4]", "v3, v4, v99]")
@@ -156,7 +156,7 @@ def test_a_new_version_measures_itself_alone(project):
 
 
 def test_a_new_preset_measures_itself_alone(project):
-    opening = "PRESETS: dict[str, dict[str, Any]] = {\n"
+    opening = "PRESETS: dict[str, Shape] = {\n"
     register(project, "src/kvbench/presets.py", opening, *recipe("preset"))
     assert planned(project) == []
     outputs = planned(project, "latency", "--config", "pretrained=[gpt2,gpt2-small]")

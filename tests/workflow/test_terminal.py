@@ -13,7 +13,7 @@ pretrained: null
 model_config: {n_layer: 2, n_head: 2, n_embd: 32, block_size: 64, vocab_size: 128}
 benchmarks: [latency, vram]
 kernel: torch
-versions: [none, dense, int8]
+versions: [dense, int8]
 T_values: [4]
 energy_s: 0
 replicates: 2

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kvbench.costs.forward import Cost, forward, generation, kv_heads
 from kvbench.costs.layout import Layout, equal_rows
 from kvbench.records.record import Record
 
 
-def cost_inputs(record: Record) -> dict[str, Any]:
+def cost_inputs(record: Record) -> Record:
     """What the cost model asks of a cell: shape, owners, dtype, batch, what its cache keeps.
 
     `row_bytes` is None where nothing is cached.

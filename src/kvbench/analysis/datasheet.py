@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from kvbench.files.foreign import json_object
 from kvbench.records.record import Record
@@ -22,7 +21,7 @@ def read_roofs(path: str | Path) -> Record:
     return json_object(path, "roofs.json", needs, {"copy_gb_s": float, "libraries": dict})
 
 
-def with_datasheet(roofs: Record, peaks: str | Path = PEAKS) -> dict[str, Any]:
+def with_datasheet(roofs: Record, peaks: str | Path = PEAKS) -> Record:
     """A roofs record with `datasheet`: gb_s and gflop_s of its device and dtype, or None.
 
     The device's whole name must be listed: a laptop's or a PCIe card of the same number is another

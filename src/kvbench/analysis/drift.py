@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from kvbench.analysis.rounds import rounds, side_by_side
-from kvbench.records.record import Record, measured, times_ms
+from kvbench.records.record import Record, measured, readings_ms, times_ms
 from kvbench.stats.paired import Comparison, compare, from_log_ratios
 
 Work = tuple[Any, ...]  # what makes the readings of two cells the same: benchmark and SAME
@@ -202,17 +201,13 @@ def _times(cell: Record) -> dict[int, list[float]]:
 
 
 def _logs(cell: Record) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Per replicate: log ms of the yardstick beside each run, and of the run. Empty without one.
-
-    Beside a run: the geometric mean of the readings before and after it.
-    """
-    read = {p["replicate"]: p["yardstick_ms"] for p in cell["processes"] if "yardstick_ms" in p}
+    """Per replicate: log ms of the yardstick beside each run, and of the run. Empty without one."""
+    read = {p["replicate"]: p for p in cell["processes"] if "yardstick_ms" in p}
     times = _times(cell) if read else {}
     found = {}
-    for r, values in read.items():
-        readings = np.log(_positive(values, "a reading of the yardstick", cell, r))
-        pace_of_runs = [(before + after) / 2 for before, after in pairwise(readings)]
-        found[r] = (np.array(pace_of_runs), np.log(times[r]))
+    for r, process in read.items():
+        _positive(process["yardstick_ms"], "a reading of the yardstick", cell, r)
+        found[r] = (np.log(readings_ms(process) or []), np.log(times[r]))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from statistics import fmean, median, stdev
-from typing import Any
 
 from kvbench.cell import PHASES
 from kvbench.records.record import Record, is_error, timing_key
@@ -16,7 +15,7 @@ OF_A_PROCESS = (
 )
 
 
-def pool(samples: list[Record]) -> dict[str, Any]:
+def pool(samples: list[Record]) -> Record:
     """One record from the samples of R processes: medians, intervals, every raw sample.
 
     Metadata is the first sample's. Medians are over processes of each process's median. A process
@@ -46,13 +45,13 @@ def pool(samples: list[Record]) -> dict[str, Any]:
     }
 
 
-def _energy(samples: list[Record]) -> dict[str, Any]:
+def _energy(samples: list[Record]) -> Record:
     """Joules a token with their intervals over processes, or null and the first one's reason."""
     drawn = [sample["energy"] for sample in samples if "energy" in sample]
     if not drawn:
         return {}
     reasons = [one["reason"] for one in drawn if one["reason"]]
-    found: dict[str, Any] = {"source": drawn[0]["source"]}
+    found: Record = {"source": drawn[0]["source"]}
     for phase in PHASES:
         key = f"{phase}_j_per_token"
         values = [one[key] for one in drawn if one[key] is not None]
@@ -67,7 +66,7 @@ def _energy(samples: list[Record]) -> dict[str, Any]:
     return {"energy": {**found, "idle_w": median(idle) if idle else None, "reason": reason}}
 
 
-def _generation(samples: list[Record], totals: list[list[float]]) -> dict[str, Any]:
+def _generation(samples: list[Record], totals: list[list[float]]) -> Record:
     """What a whole generation has besides its time."""
     every = [ms for process in totals for ms in process]
     return {

@@ -27,7 +27,7 @@ TOO_WEAK = {
 }
 
 
-def beside_noise(cells: Sequence[Row], gates: Row | None) -> list[Row]:
+def with_gates_and_floor(cells: Sequence[Row], gates: Row | None) -> list[Row]:
     """The cells with the word of the gates, and with the noise floor that v1's cell has."""
     floors = [cell["noise_floor"] for cell in cells if "noise_floor" in cell]
     return [

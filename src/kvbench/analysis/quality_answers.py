@@ -34,6 +34,8 @@ def choice_section(record: Record) -> Section | None:
     for row in best:
         said = SAID | ({"time": "a step"} if record["timed"] == "decode" else {})
         parts = [f"{text} {what}" for key, what in said.items() if (text := words(row, key))]
+        if row["version"] in record.get("ran_otherwise", []):
+            parts.append("its time of another implementation than dense's")
         text = ", ".join([*parts, *([row["gate"]] if row["gate"] else [])])
         name = names.get(row["version"], row["version"])
         answers.append(

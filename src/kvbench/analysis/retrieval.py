@@ -102,7 +102,7 @@ def pooled(cell: Record, reference: Record | None, places: Sequence[Place]) -> R
     return row | dict(zip(keys, ends, strict=True))
 
 
-def lost(cell: Record, reference: Record) -> dict[str, Any] | None:
+def lost(cell: Record, reference: Record) -> Record | None:
     """The share of the judged items right with v1 that the version loses, with its interval.
 
     None where nothing is judged. Of Clopper and Pearson, so that none lost is not none to lose.
@@ -199,7 +199,7 @@ def _shown(found: Sequence[Row]) -> list[Row]:
 
 def _whole(row: Row, found: Sequence[Row]) -> Row:
     own = [r for r in found if r["version"] == row["version"] and r.get("length") == row["length"]]
-    said: dict[str, Any] = {"version": row["version"], "length": row["length"]}
+    said: Record = {"version": row["version"], "length": row["length"]}
     for one in own:
         if one["task"] != ALL:
             share = f"{one['right']}/{one['items']}"

@@ -108,7 +108,8 @@ def counted_flop(cell: Record) -> float:
     """FLOP of tensor and CUDA cores; packed fp16 is left out where the model is bfloat16."""
     seen = cell["counted"]
     apart = seen.get("core_flop_by", {}).get("fp16", 0) if cell["dtype"] == "bfloat16" else 0
-    return seen["core_flop"] + seen["tensor_flop"] - apart
+    flop: float = seen["core_flop"] + seen["tensor_flop"] - apart
+    return flop
 
 
 def is_counted(cell: Record) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kvbench.analysis.rounds import UnpairedError, rounds
 from kvbench.analysis.table import Table
 from kvbench.records.record import Record, Row, by, is_error, measured, times_ms
@@ -19,9 +17,10 @@ NOTES = {
 }
 
 
-def step_ms(run: dict[str, Any]) -> float:
+def step_ms(run: Record) -> float:
     """A decode step of one run, with the pick of its token: some ways cannot tell the two apart."""
-    return (run["device_ms"] - run["ttft_ms"]) / (len(run["step_ms"]) - 1)
+    rest: float = run["device_ms"] - run["ttft_ms"]
+    return rest / (len(run["step_ms"]) - 1)
 
 
 def step_times(cell: Record) -> dict[int, list[float]]:

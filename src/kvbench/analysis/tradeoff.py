@@ -158,6 +158,7 @@ def judge(records: Sequence[Record]) -> Record:
         "timed": "decode" if cells.stepped else "generation",
         "axes": axes,
         "gates": asked(gates) if gates else "",
+        "ran_otherwise": _ran_otherwise(cells),
         "rows": rows,
     }
 
@@ -174,23 +175,18 @@ def table(records: Sequence[Record]) -> Table:
     cells = [record for record in records if "cache" in record]
     title = f"Bytes, time and quality of {record['pretrained']}"
     shown = [_shown(row, record) for row in record["rows"]]
-    said = [*notes(record), *_other_implementations(records, record["names"])]
-    return Table(title, record["rows"], said, cells, record, shown)
+    return Table(title, record["rows"], notes(record), cells, record, shown)
 
 
-def _other_implementations(records: Sequence[Record], names: Mapping[str, str]) -> list[str]:
-    """Whose time is not of the cache alone, since v1 ran otherwise."""
-    cells = joined(records)
+def _ran_otherwise(cells: Joined) -> list[str]:
+    """The versions whose time is not of the cache alone, since v1 ran otherwise."""
     timed = cells.stepped or cells.timed
     first = next((cell for cell in timed if cell["version"] == REFERENCE), None)
-    unlike = [
-        names.get(cell["version"], cell["version"])
+    return [
+        cell["version"]
         for cell in timed
         if first is not None and cell["use_cache"] and implementations(cell, first)
     ]
-    if not unlike:
-        return []
-    return [f"Ran otherwise than v1, so that their time is not of the cache: {', '.join(unlike)}."]
 
 
 def words(row: Row, name: str) -> str | None:
@@ -235,4 +231,6 @@ def notes(record: Record) -> list[str]:
     lacking = [name for name in AXES if name not in record["axes"]]
     if lacking:
         said.append(f"Not measured of this preset: {', '.join(lacking)}.")
+    if unlike := ", ".join(record["names"].get(v, v) for v in record.get("ran_otherwise", [])):
+        said.append(f"Ran otherwise than v1, so that their time is not of the cache: {unlike}.")
     return [*said, f"Gates: {record['gates']}."] if record["gates"] else said

@@ -24,6 +24,7 @@ from kvbench.analysis.table import Table
 from kvbench.analysis.verdict_notes import counted, notes
 from kvbench.costs.forward import generation_ceiling
 from kvbench.records.record import SHARED, Record, apart, is_error, measured
+from kvbench.stats import stopping
 from kvbench.stats.decisions import (
     FASTER,
     SLOWER,
@@ -33,7 +34,6 @@ from kvbench.stats.decisions import (
     verdicts,
 )
 from kvbench.stats.paired import Comparison
-from kvbench.stats.stopping import half_width_of
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
 ABOVE = "error: above ceiling"
@@ -90,9 +90,15 @@ def judge(
     }
 
 
-def table(records: Sequence[Record], margin: float, alpha: float = ALPHA) -> Table:
-    """The verdicts on the latency and decode cells among `records`, and on controls if there."""
+def table(records: Sequence[Record], margin: float, by_width: bool = False) -> Table:
+    """The verdicts on the latency and decode cells among `records`, and on controls if there.
+
+    `by_width`: the study goes on until intervals are narrow, so that words are read at a stricter
+    level from the round on at which widths are looked at.
+    """
     cells, controls = apart(records, "controls")
+    looked = by_width and _fewest(cells) >= stopping.FIRST
+    alpha = stopping.ALPHA if looked else ALPHA
     record = judge(cells, margin, next(iter(controls), None), alpha)
     title = f"Verdicts on {record['pretrained']}"
     return Table(title, record["rows"], notes(record), cells, record)
@@ -164,12 +170,17 @@ def _rounds(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record |
     """
     if not compared:
         return None
-    widest = max(map(half_width_of, compared))
+    widest = max(map(stopping.half_width_of, compared))
     return {
-        "measured": max(cell.get("replicates", 1) for cell in measured(cells)),
+        "measured": _fewest(cells),
         "widest": widest if math.isfinite(widest) else None,
         "minutes": minutes_a_round(cells),
     }
+
+
+def _fewest(cells: Sequence[Record]) -> int:
+    """Processes that every cell has been measured in; 0 without a cell."""
+    return min((cell.get("replicates", 1) for cell in measured(cells)), default=0)
 
 
 def implementations(a: Record, b: Record) -> str | None:

@@ -9,7 +9,6 @@ what it takes beyond them on CUDA (rounding, segments, a library's workspace) st
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -18,12 +17,13 @@ from kvbench.bench.meters.peak_memory import tensor_bytes
 from kvbench.bench.setup import Setup, ready
 from kvbench.cell import Cell
 from kvbench.job.log import is_out_of_memory
+from kvbench.records.record import Record
 
 PROBES = (2, 4)  # a batch of one sometimes gets by with views where others need copies
 MOST = 6  # probes, with those that a line led to
 
 
-def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None) -> Record:
     """One capacity cell: the predicted batch, its two probes, and both sides of the line."""
     budget = cell.budget_bytes
     with ready(cell.replace(kernel="torch"), weights) as setup:  # nothing outside torch's allocator
@@ -61,7 +61,7 @@ def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
         )
 
 
-def line(probes: list[dict[str, Any]]) -> tuple[float, float]:
+def line(probes: list[Record]) -> tuple[float, float]:
     """(bytes at no sequence, bytes of each) of peaks that grow by as much with every sequence."""
     small, large = probes
     each = (large["peak_memory_bytes"] - small["peak_memory_bytes"]) / (
@@ -75,7 +75,7 @@ def largest(budget: int, fixed: float, each: float) -> int:
     return max(0, int((budget - fixed) // each))
 
 
-def weigh(setup: Setup, batch: int) -> dict[str, Any]:
+def weigh(setup: Setup, batch: int) -> Record:
     """The peak of generating T tokens with `batch` sequences; None where memory ran out."""
     shape = (batch, setup.cell.prompt_length)
     prompt = torch.zeros(shape, dtype=torch.long, device=setup.device)

@@ -17,9 +17,10 @@ from kvbench.bench.roofline import phase_of
 from kvbench.bench.setup import Setup, ready
 from kvbench.bench.yardstick import runs_with_yardstick
 from kvbench.cell import Cell
+from kvbench.records.record import Record
 
 
-def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
     """One process's sample of a decode cell: every run, every step, raw."""
     with ready(cell, weights, kernels) as setup:
         step = phase_of(setup, "decode", cell.depth)
@@ -35,7 +36,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         )
 
 
-def one_run(setup: Setup, step: Callable[[], Any]) -> dict[str, Any]:
+def one_run(setup: Setup, step: Callable[[], Any]) -> Record:
     """N steps at one depth. Milliseconds: of each by the device's clock, of all by the wall's."""
     ticks = clock(setup.device, setup.cell.steps + 1)
     setup.synchronise()

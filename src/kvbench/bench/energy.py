@@ -15,9 +15,10 @@ import torch
 from kvbench.bench.meters import energy
 from kvbench.bench.setup import Runner, Setup
 from kvbench.engine.generate import no_mark
+from kvbench.records.record import Record
 
 
-def of_runs(setup: Setup, runner: Runner) -> dict[str, Any]:
+def of_runs(setup: Setup, runner: Runner) -> Record:
     """The record's `energy`; nothing where the cell asks for none."""
     seconds = setup.cell.energy_s
     if not seconds:
@@ -31,7 +32,7 @@ def of_runs(setup: Setup, runner: Runner) -> dict[str, Any]:
     return {"energy": joules_of(source, idle_w=meter.idle_w, update_s=meter.update_s, **found)}
 
 
-def per_token(setup: Setup, runner: Runner, meter: energy.Meter, seconds: float) -> dict[str, Any]:
+def per_token(setup: Setup, runner: Runner, meter: energy.Meter, seconds: float) -> Record:
     """What both loops drew, and joules a token of each phase. Raises energy.CounterError."""
     (B, P), T = setup.prompt.shape, setup.cell.T
     prefill = meter.drawn(prefill_of(setup), seconds)
@@ -58,7 +59,7 @@ def prefill_of(setup: Setup) -> Callable[[], Any]:
     return once
 
 
-def joules_of(source: str | None, **found: Any) -> dict[str, Any]:
+def joules_of(source: str | None, **found: Any) -> Record:
     """Every key of a process's energy; null where it could not be read, and `reason` says why."""
     keys = ("idle_w", "update_s", "prefill_j_per_token", "decode_j_per_token", "reason")
     return {"source": source, **dict.fromkeys(keys), **found}

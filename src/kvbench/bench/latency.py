@@ -6,59 +6,75 @@ time is the TTFT; the others are the decode steps, whose mean is the TPOT at the
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from statistics import fmean, median
 from typing import Any
 
 from kvbench.bench import energy
-from kvbench.bench.meters.clock import clock
-from kvbench.bench.meters.delay import Wrap, delaying
+from kvbench.bench.meters.clock import CpuClock, clock
+from kvbench.bench.meters.delay import Mark, Wrap, delaying
 from kvbench.bench.setup import Setup, ready
-from kvbench.bench.yardstick import runs_with_yardstick
+from kvbench.bench.yardstick import Within, wanted
 from kvbench.cell import Cell
 from kvbench.engine.generate import overflow_steps
+from kvbench.records.record import Record
 
 WARM_TOKENS = 16  # of a warm-up run: the prefill and steps enough to touch all that a step does
 
 
-def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
     """One process's sample of a latency cell: every run, every step, raw."""
     with ready(cell, weights, kernels) as setup:
         wrap = delaying(cell.delay or 0.0, setup.device)
         runner = setup.runner(cell.T)
 
-        def generation(T: int) -> dict[str, Any]:
-            return one_run(setup, lambda mark: runner(mark, T), wrap, T)
+        def generation(T: int, readings: Within | None = None) -> Record:
+            return one_run(setup, lambda mark: runner(mark, T), wrap, T, readings)
 
         T = cell.T
         for _ in range(cell.num_warmup_runs):
             generation(min(T, WARM_TOKENS))
         drawn = energy.of_runs(setup, runner)
-        runs, readings = runs_with_yardstick(
-            setup, lambda: generation(T), steps=T - 1, prefill=True
-        )
+        readings = Within(setup) if wanted(setup) else None
+        runs: list[Record] = []
+        read_ms: list[float] = []
+        setup.begin()
+        for _ in setup.measured_runs():
+            runs.append(generation(T, readings))
+            if readings:
+                read_ms.append(readings.total_ms())
         return setup.record(
             **cell.axes(),
             **summarise(runs, T),
             overflow_steps=overflow_steps(cell.prompt_length, T, cell.model_config["block_size"]),
             runs=runs,
-            **readings,
+            **({"yardstick_ms": read_ms} if readings else {}),
             **drawn,
         )
 
 
 def one_run(
-    setup: Setup, run: Callable[[Callable[[], None]], Any], wrap: Wrap, T: int
-) -> dict[str, Any]:
-    """Generate T tokens. Milliseconds: all by the wall clock, the parts by the device's clock."""
+    setup: Setup,
+    run: Callable[[Callable[[], None]], Any],
+    wrap: Wrap,
+    T: int,
+    readings: Within | None = None,
+) -> Record:
+    """Generate T tokens. Milliseconds: all by the wall clock, the parts by the device's clock.
+
+    `readings` of the yardstick are taken between steps, and no time of the run.
+    """
     ticks = clock(setup.device, 2 * T + 1)
     mark = wrap(ticks)
+    if readings:
+        assert isinstance(ticks, CpuClock)
+        readings.begin()
+        mark = _reading_between_steps(mark, ticks, readings)
     setup.synchronise()
-    began = time.perf_counter_ns()
+    began = ticks.now()
     run(mark)
     setup.synchronise()
-    total_ms = (time.perf_counter_ns() - began) / 1e6
+    total_ms = (ticks.now() - began) / 1e6
     intervals = ticks.intervals_ms()
     forward_ms, pick_ms = intervals[0::2], intervals[1::2]
     return {
@@ -70,7 +86,24 @@ def one_run(
     }
 
 
-def summarise(runs: list[dict[str, Any]], T: int) -> dict[str, Any]:
+def _reading_between_steps(mark: Mark, ticks: CpuClock, readings: Within) -> Mark:
+    """A mark that has a part of the reading taken after each step but the prefill.
+
+    Marks come before the first forward, after each forward and after each pick.
+    """
+    marks = 0
+
+    def mark_and_read() -> None:
+        nonlocal marks
+        mark()
+        marks += 1
+        if marks > 3 and marks % 2:
+            readings.after_step(ticks)
+
+    return mark_and_read
+
+
+def summarise(runs: list[Record], T: int) -> Record:
     """Medians over runs, and the standard deviation that error bars are drawn from."""
     totals = [run["time_total_ms"] for run in runs]
     centre = fmean(totals)

@@ -20,9 +20,10 @@ from kvbench.cell import Cell
 from kvbench.engine.generate import generate, greedy, no_mark, overflow_steps
 from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job.log import is_out_of_memory
+from kvbench.records.record import Record
 
 
-def run(cell: Cell, weights: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None) -> Record:
     """One process's sample of a peer's cell; a peer that is not installed is a result.
 
     Raises NotMeasuredError for one that does not run here.

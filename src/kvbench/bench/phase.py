@@ -11,18 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
-from typing import Any
 
 from kvbench.bench.latency import WARM_TOKENS
 from kvbench.bench.meters.clock import clock
 from kvbench.bench.setup import Setup, ready
 from kvbench.cell import Cell
 from kvbench.engine.generate import generate, no_mark, overflow_steps
+from kvbench.records.record import Record
 
 PHASES = ("embedding", "attention", "mlp", "head", "other")
 
 
-def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
     """One phase cell: milliseconds per phase of one generation of T tokens, medians over runs."""
     with ready(cell, weights, kernels) as setup:
         for _ in range(cell.num_warmup_runs):

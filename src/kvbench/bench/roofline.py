@@ -20,6 +20,7 @@ from kvbench.bench.setup import Setup, ready
 from kvbench.caches import Cache, layout_of
 from kvbench.cell import Cell
 from kvbench.costs import forward as costs
+from kvbench.records.record import Record
 
 # Machine noise outlasts a short step: it is repeated for so long, at most so often.
 LEAST_MS, ENOUGH = 500.0, 30
@@ -82,7 +83,7 @@ def step_over(setup: Setup, cache: Cache, tokens: Tensor) -> Callable[[], Any]:
     return once
 
 
-def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
     """One roofline cell: the phase's time, beside its analytic FLOP and compulsory bytes."""
     with ready(cell, weights, kernels) as setup:
         once = phase_of(setup, cell.phase, cell.P)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kvbench.bench.roofline import cell_cost
 from kvbench.bench.setup import cache_bytes
 from kvbench.cell import Cell
 from kvbench.files.foreign import FormatError, json_object
 from kvbench.ncu import NcuError, implausible
+from kvbench.records.record import Record
 
 _RATES = {"copy_gb_s", "read_gb_s", "reads_gb_s", "gemm_gflop_s", "gemms_gflop_s", "caches"}
 _OF_ROOFS = {"benchmark_name", "read_by", "gemm_by", "buffer_bytes", "gemm_n", "runs_s"}
@@ -20,11 +20,11 @@ _SEEDS = {"execution": "eager", "kernel": "torch"}  # how profiles from elsewher
 
 def run(
     cell: Cell,
-    counted: dict[str, Any],
-    roofs: dict[str, Any],
+    counted: Record,
+    roofs: Record,
     source: str,
-    ran: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    ran: Record | None = None,
+) -> Record:
     """The record of one cell whose counters are in `counted` (`kvbench.ncu.parse`).
 
     The device and its library are those of `roofs`, measured on the same machine; `ran` is what the
@@ -61,7 +61,7 @@ def run(
     }
 
 
-def read_run(path: str | Path) -> dict[str, Any]:
+def read_run(path: str | Path) -> Record:
     """What the profiled program said, from its `run.json`. Raises FormatError, naming the file."""
     needs = {"dtype": str, "batch_size": int, "wall_ms_median": float}
     found = json_object(path, "run of a profiled program", needs, {"ncu": dict})
@@ -71,7 +71,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
     return found
 
 
-def _profiler(ran: dict[str, Any]) -> dict[str, Any]:
+def _profiler(ran: Record) -> Record:
     """What the profile ran with: ncu and its passes, the driver and the clocks."""
     if not (ncu := ran.get("ncu")):
         return {}

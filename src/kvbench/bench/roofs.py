@@ -19,9 +19,10 @@ from torch import Tensor
 
 from kvbench.bench.meters import cpu_caches, machine
 from kvbench.job import devices
-from kvbench.kernels.cpu import bound
+from kvbench.kernels.cpu import bound, tensors
 from kvbench.kernels.cpu import library as native
 from kvbench.models.build import DTYPES
+from kvbench.records.record import Record
 
 BUFFER_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}  # at least; and LARGER times the largest cache
 LARGER = 4
@@ -31,7 +32,7 @@ SECONDS, RUNS = 1.0, 5  # at least this many runs, at least this long
 CACHE_SECONDS = 0.2
 
 
-def run(settings: dict[str, Any], library: str | None = None) -> dict[str, Any]:
+def run(settings: Record, library: str | None = None) -> Record:
     """Measure the roofs for one dtype. GB/s and GFLOP/s are 1e9; a roof is its best run.
 
     A roof is the fastest of the ways that a version may go: reading once by torch's sum, its dot
@@ -102,7 +103,7 @@ def _native_reads(kernels: native.Native, x: Tensor, times: int = 1) -> dict[str
 
 def _ways_to_multiply(a: Tensor, b: Tensor, kernels: native.Native | None) -> dict[str, Callable]:
     ways: dict[str, Callable] = {"torch": lambda: a @ b}
-    if kernels and a.dtype in bound.FLOATS:
+    if kernels and a.dtype in tensors.FLOATS:
         linear, out = kernels.linear(b), torch.empty_like(a)
         ways["native"] = lambda: linear(a, out)
     return ways
@@ -116,7 +117,7 @@ def _native(device: str, library: str | None) -> native.Native | None:
     return None
 
 
-def _cache(cache: dict[str, Any], device: str, kernels: native.Native | None) -> dict[str, Any]:
+def _cache(cache: Record, device: str, kernels: native.Native | None) -> Record:
     """A cache with `read_gb_s`: the rate of the faster of torch's and the native kernels' sums,
     over and over a buffer that half fills it.
     """

@@ -29,6 +29,7 @@ from kvbench.job import devices
 from kvbench.job.memory import check_memory
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
+from kvbench.records.record import Record
 
 if TYPE_CHECKING:
     from kvbench.engine.static_step import StaticStep
@@ -51,7 +52,7 @@ class Setup:
     watch: machine.Watch
     prepared_s: dict[str, float] = field(default_factory=dict)  # tuning, compiling, capturing
     decode_attention: str | None = None  # whose kernels; None where no step reads a cache
-    kernel_settings: dict[str, Any] | None = None  # of Triton's kernels, where they run the step
+    kernel_settings: Record | None = None  # of Triton's kernels, where they run the step
 
     def begin(self) -> None:
         """Warm-up is over: what happens to the process from now on belongs to the measurement."""
@@ -123,7 +124,7 @@ class Setup:
         step = sdpa_backend(rows(config.n_head, 1), rows(config.n_kv_head, S), mask)
         return {"prefill": prefill, "decode": step}
 
-    def record(self, **results: Any) -> dict[str, Any]:
+    def record(self, **results: Any) -> Record:
         """The record: the cell's header, the machine, what ran, then the results."""
         return {
             **self.cell.header(),
@@ -155,7 +156,7 @@ def decode_kernels(cell: Cell, kernel: str | None) -> dict[str, str] | None:
     return {name: f"{kernel} {part.word()}{apart}" for name, part in parts.items()}
 
 
-def cache_bytes(cell: Cell) -> dict[str, Any]:
+def cache_bytes(cell: Cell) -> Record:
     """Cache bytes per token of one sequence, scales and all, as filled as the cell fills it.
 
     Where tokens differ in bytes this is their mean, to the byte; `cache_layout` says the rest.

@@ -7,7 +7,6 @@ alive at the peak: activations of the largest forward, its logits, the token buf
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +17,10 @@ from kvbench.caches import Cache
 from kvbench.cell import Cell
 from kvbench.engine.generate import Pick, extend, generate, overflow_steps
 from kvbench.models.base import LanguageModel
+from kvbench.records.record import Record
 
 
-def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
     """One memory cell: peaks of prefill and decode apart, over `num_measure_runs` repeats."""
     with ready(cell, weights, kernels) as setup:
         T, prompt_length = cell.T, cell.prompt_length
@@ -43,7 +43,7 @@ def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> d
         )
 
 
-def one_run(setup: Setup, library: str | None = None) -> dict[str, Any]:
+def one_run(setup: Setup, library: str | None = None) -> Record:
     """Generate once under the meter. Bytes above the baseline."""
     T = setup.cell.T
     meter = peak_meter(setup.device, library)

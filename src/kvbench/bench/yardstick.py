@@ -6,24 +6,28 @@ prefill and steps, less all that versions change in it: by their own weights and
 K and V, over one layer of a plain cache. It has to slow down as the runs do; bare products, which
 wait for memory more than a step does, were worse. `kvbench.analysis.drift` says what is made of it.
 
-Ratios between versions of one study use it. Times stay as the clock read them.
+Readings stand between the steps of a generation, and between the runs of a decode cell. Ratios
+between versions of one study use them. Times stay as the clock read them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.setup import Setup
 from kvbench.caches import Cache, causal_sdpa
 from kvbench.engine.fast_cache import with_native_attention
+from kvbench.records.record import Record
 
-Run = dict[str, Any]
-STEPS = 16  # of a reading, at most: a longer one tells no more of the machine's pace
+Run = Record
+STEPS = 16  # of a reading between runs, at most: a longer one tells no more of the machine's pace
+EVERY = 4  # steps of a generation from one reading within it to the next
 
 
 class OneLayer:
@@ -89,19 +93,48 @@ class Yardstick:
         return self.model.head(self.model.norm(x[:, -1:]))
 
 
-def runs_with_yardstick(
-    setup: Setup, run: Callable[[], Run], steps: int, prefill: bool = False
-) -> tuple[list[Run], dict[str, Any]]:
-    """The cell's measured runs, and for the record the readings beside them.
+class Within:
+    """A reading in parts: a prefill before a generation, a step after every `EVERY`th of its own.
 
-    `yardstick_ms` holds one reading from before the first run and one from after each. Nothing
-    where the cell asks for none, and on CUDA, which no other process uses meanwhile.
+    Each part is taken off the generation's clock; `total_ms()` is their sum since `begin()`.
     """
-    if not setup.cell.yardstick or setup.device == "cuda":
+
+    def __init__(self, setup: Setup) -> None:
+        self._prefill, self._step = Yardstick(setup, 0, True), Yardstick(setup, 1, False)
+        self._steps, self._parts_ms = 0, [self._prefill(), self._step()]  # warm
+
+    def begin(self) -> None:
+        """A generation is about to begin."""
+        self._steps, self._parts_ms = 0, [self._prefill()]
+
+    def after_step(self, clock: CpuClock) -> None:
+        """A step of the generation that `clock` times has ended."""
+        self._steps += 1
+        if self._steps % EVERY == 0:
+            self._parts_ms.append(clock.aside(self._step))
+
+    def total_ms(self) -> float:
+        """Of the generation's reading."""
+        return sum(self._parts_ms)
+
+
+def wanted(setup: Setup) -> bool:
+    """Whether a cell is read beside: it asks for it, and no GPU, which nothing else uses, runs."""
+    return setup.cell.yardstick and setup.device != "cuda"
+
+
+def runs_with_yardstick(
+    setup: Setup, run: Callable[[], Run], steps: int
+) -> tuple[list[Run], Record]:
+    """The cell's measured runs, and for the record the readings between them, where `wanted`.
+
+    `yardstick_ms` holds one reading from before the first run and one from after each.
+    """
+    if not wanted(setup):
         setup.begin()
         return [run() for _ in setup.measured_runs()], {}
-    Yardstick(setup, 1, prefill)()  # warm
-    read = Yardstick(setup, min(steps, STEPS), prefill)
+    Yardstick(setup, 1, False)()  # warm
+    read = Yardstick(setup, min(steps, STEPS), False)
     setup.begin()
     runs, readings = [], [read()]
     for _ in setup.measured_runs():

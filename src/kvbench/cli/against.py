@@ -22,9 +22,10 @@ from typing import Any
 
 from kvbench.analysis import regression
 from kvbench.analysis.rounds import UnpairedError
-from kvbench.files import write_text
+from kvbench.files import Json, write_text
 from kvbench.plan import targets
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
+from kvbench.plan.config_types import Config
 from kvbench.records.provenance import PROJECT
 from kvbench.records.read import MixedRecordsError, each_cell
 from kvbench.records.store import write_record
@@ -40,7 +41,7 @@ class AgainstError(RuntimeError):
 
 
 def measure_against(
-    commit: str, given: dict[str, Any], name: str, rounds: int, cores: int, margin: float | None
+    commit: str, given: Json, name: str, rounds: int, cores: int, margin: float | None
 ) -> regression.Record:
     """The record of the comparison, which with its table lies under results/{study}/against/.
 
@@ -114,7 +115,7 @@ def _checked_out(sha: str, folder: Path) -> Iterator[Path]:
         _git("worktree", "remove", "--force", str(folder))
 
 
-def _prepare(where: Path, given: dict[str, Any]) -> None:
+def _prepare(where: Path, given: Json) -> None:
     """A folder to work in: the study's configuration, and the inputs that are there already."""
     import yaml
 
@@ -133,7 +134,7 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _samples(config: dict[str, Any], number: int) -> list[str]:
+def _samples(config: Config, number: int) -> list[str]:
     """The samples of one round."""
     pattern = targets.record_file(config, "latency").replace("{replicate}", str(number))
     cells = [path.removesuffix(".json") for path in _cells(config)]
@@ -143,7 +144,7 @@ def _samples(config: dict[str, Any], number: int) -> list[str]:
     return [f"{head}{cell.removeprefix(inside)}{tail}" for cell in cells]
 
 
-def _cells(config: dict[str, Any]) -> list[str]:
+def _cells(config: Config) -> list[str]:
     """The study's latency cells."""
     return [
         path.replace("<results>", f"results/{config['study']}").format(preset=preset)

@@ -10,6 +10,7 @@ import typer
 from kvbench import versions
 from kvbench.cli import workflow
 from kvbench.cli.errors import Failed, Refusal, unknown
+from kvbench.records.record import Record, Row
 
 Share = Annotated[
     str | None,
@@ -148,7 +149,7 @@ def _studies(before: str, now: str, margin: float | None) -> int:
     return 0
 
 
-def _compared(before: Path, now: Path, page: Path, margin: float) -> dict:
+def _compared(before: Path, now: Path, page: Path, margin: float) -> Record:
     """The record of the comparison of two results, and its page where the extra is installed."""
     from kvbench.analysis import regression
 
@@ -161,7 +162,7 @@ def _compared(before: Path, now: Path, page: Path, margin: float) -> dict:
     return write(before, now, page, margin)
 
 
-def sentence(row: dict) -> str:
+def sentence(row: Row) -> str:
     """One cell that changed, in a line."""
     from kvbench.analysis.verdict_notes import at
     from kvbench.stats.digits import short, spoken

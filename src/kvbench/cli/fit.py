@@ -20,7 +20,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 def fit(
     model: Annotated[
-        str, typer.Option("--model", "-m", help="a preset, a directory, config:PATH")
+        str, typer.Option("--model", "-m", help="a preset, a directory, org/name, config:PATH")
     ] = "gpt2",
     memory: Annotated[str, typer.Option("--memory", help="of the device: 8GiB, 500MB")] = "8GiB",
     context: Annotated[int | None, typer.Option("--context", help="tokens a sequence")] = None,

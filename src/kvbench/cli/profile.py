@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -23,6 +23,7 @@ from kvbench.bench.meters import machine
 from kvbench.bench.roofline import cell_cost, phase_of, timed
 from kvbench.bench.setup import ready
 from kvbench.cell import EXECUTIONS, KERNELS, PHASES, Cell
+from kvbench.files import Json
 from kvbench.job.log import check_declared
 from kvbench.models.build import DTYPES
 from kvbench.plan import cells, config
@@ -62,7 +63,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 @contextmanager
-def profiled(device: str, name: str):
+def profiled(device: str, name: str) -> Iterator[None]:
     """The range a profiler records: an NVTX range between cudaProfilerStart and Stop."""
     if device != "cuda":
         yield
@@ -110,7 +111,7 @@ def _cell(given: argparse.Namespace) -> Cell:
     return cell.replace(weights="path" if given.weights else "random")
 
 
-def _calibrate(given: argparse.Namespace) -> dict[str, Any]:
+def _calibrate(given: argparse.Namespace) -> Json:
     """One product of random N x N matrices: 2 N^3 FLOP, to hold the counters against."""
     device = machine.use_device(given.device, given.threads)
     n, dtype = GEMM_N[device], DTYPES[given.dtype]

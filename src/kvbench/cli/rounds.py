@@ -2,36 +2,36 @@
 
     python -m kvbench.cli.rounds --cores 1 all --configfile config/mine.yaml
 
-All arguments are Snakemake's. Every run adds a round, until the verdicts' intervals are narrow
-enough or the time is over (`config/schema.yaml`, key `stopping`).
+All arguments are Snakemake's. Every run after the first adds a round, until the verdicts' intervals
+are narrow enough or the time is over (`config/schema.yaml`, key `stopping`). A study that sets
+neither is run once.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from kvbench.plan.rounds import DECIDED
+from kvbench.plan.rounds import ADD, DECIDED
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Snakemake's exit status; 2 for a study that adds no rounds."""
+    """Snakemake's exit status."""
     if not arguments or set(arguments) & {"-h", "--help"}:
         print(__doc__)
         return 0
-    decided: list[object] | None = None
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    measured: list[object] | None = None
     while True:
         DECIDED.unlink(missing_ok=True)
-        status = subprocess.run([sys.executable, "-m", "snakemake", *arguments]).returncode
-        if status:
+        status = subprocess.run(command, env=os.environ | {ADD: "1"}).returncode
+        if status or not DECIDED.exists():
             return status
-        if not DECIDED.exists():
-            print("config key 'stopping' sets neither half_width nor minutes", file=sys.stderr)
-            return 2
-        last, decided = decided, json.loads(DECIDED.read_text())
-        if last is not None and (decided == last or not decided[1]):
+        last, measured = measured, json.loads(DECIDED.read_text())
+        if measured == last or (last and not measured[1]):
             return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -17,8 +19,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from kvbench.cli import workflow
 from kvbench.cli.errors import Failed, Refusal
-from kvbench.cli.study import Asked, compose, listed, numbers, overrides
-from kvbench.plan import estimate
+from kvbench.cli.study import Asked, compose, listed, merged, numbers, overrides
+from kvbench.files import Json
+from kvbench.plan import estimate, rounds
+from kvbench.plan.config_types import Config
 
 LEAST, MOST = 2, 30  # processes a cell that a budget may choose
 POLL_S = 1.0  # between looks at what is done: a job is being measured meanwhile
@@ -79,6 +83,9 @@ def run(
     )
     given, name = compose(asked, config or [], set_here, study)
     resolved = workflow.resolved(given, name)
+    if budget is not None or replicates is not None:  # the same of every cell
+        given = merged(given, {"decode": {"replicates": None}}) | {"stopping": {}}
+        resolved = workflow.resolved(given, name)
     if budget is not None:
         given["replicates"] = within(_seconds(budget), resolved)
         resolved = workflow.resolved(given, name)
@@ -89,18 +96,43 @@ def run(
     targets = asked.targets or ["all"]
     if set(targets) <= set(resolved["benchmarks"]) and set_here:
         targets = ["all"]
+    if rounds.adds_rounds(resolved):
+        os.environ[rounds.ADD] = "1"
+    made = _measure(targets, options, cores, resolved, dry_run)
+    while made and rounds.adds_rounds(resolved):
+        made = _measure(targets, options, cores, resolved, dry_run, further=True)
+    return 0
+
+
+def _measure(
+    targets: list[str],
+    options: list[str],
+    cores: int,
+    config: Config,
+    dry_run: bool,
+    further: bool = False,
+) -> bool:
+    """Say the plan and carry it out; whether anything was made.
+
+    `further`: the study may go on by a round, and nothing is said where it does not.
+    """
     jobs = plan(targets, options, cores)
-    cells = {path: cell for path, cell in estimate.cells_of(resolved).items() if path in jobs}
+    if rounds.adds_rounds(config):
+        config["replicates"], _ = json.loads(rounds.DECIDED.read_text())
+    cells = {path: cell for path, cell in estimate.cells_of(config).items() if path in jobs}
+    if further and not cells:
+        return False
     forecast = estimate.Forecast()
     seconds = {path: forecast.seconds(cell) for path, cell in cells.items()}
-    total = sum(seconds.values()) + OVERHEAD_S * len(jobs) + estimate.training_s(resolved, jobs)
-    _say_plan(resolved, cells, len(jobs), total, forecast)
+    total = sum(seconds.values()) + OVERHEAD_S * len(jobs) + estimate.training_s(config, jobs)
+    _say_plan(config, cells, len(jobs), total, forecast)
     if dry_run:
-        return 0
+        return False
     if jobs:
         execute(workflow.command(targets, options, cores), seconds, total)
-    _say_answers(resolved, again=not jobs)
-    return 0
+    else:
+        _say_answers(config)
+    return bool(jobs)
 
 
 def plan(targets: list[str], options: list[str], cores: int) -> set[str]:
@@ -128,7 +160,7 @@ def _seconds(budget: str) -> float:
         raise Refusal(f"--{error}") from None
 
 
-def within(budget: float, config: dict[str, Any]) -> int:
+def within(budget: float, config: Config) -> int:
     """The most processes a cell that a time allows, by the forecast. Raises Refusal for none."""
     one = config | {"replicates": 1}
     forecast, each, rest = estimate.Forecast(), 0.0, 0.0
@@ -159,7 +191,7 @@ def _check_caches(files: list[str]) -> None:
 
 
 def _written(
-    given: dict[str, Any], folder: Path, changed: bool, asked: Asked, files: list[str] | None
+    given: Json, folder: Path, changed: bool, asked: Asked, files: list[str] | None
 ) -> Path | None:
     """The configuration file to run: the study's own, or what was set here, beside its results."""
     import yaml
@@ -174,9 +206,7 @@ def _written(
     return path
 
 
-def _say_plan(
-    config: dict[str, Any], cells: dict[str, Any], jobs: int, total: float, forecast: Any
-) -> None:
+def _say_plan(config: Config, cells: Json, jobs: int, total: float, forecast: Any) -> None:
     """One line: what will be measured and how long that takes."""
     if not jobs:
         print(f"plan: nothing to measure, all of study {config['study']} is made")
@@ -186,6 +216,8 @@ def _say_plan(
     by = "as earlier runs here took" if forecast.scale else "by the shape alone, nothing ran here"
     what = f"{caches} cache{'s' * (caches > 1)} on {models}, {len(cells)} processes that measure, "
     print(f"plan: {what if cells else ''}{jobs} files, about {estimate.words(total)} ({by})")
+    if minutes := config["stopping"]["minutes"]:
+        print(f"further rounds are measured while all of them fit into {minutes:g} minutes")
     sys.stdout.flush()
 
 
@@ -238,9 +270,8 @@ def _made_since(path: str, began: float) -> bool:
         return False
 
 
-def _say_answers(config: dict[str, Any], again: bool) -> None:
+def _say_answers(config: Config) -> None:
     """What the study found; Snakemake itself has said it where something was made."""
     from kvbench.analysis import answers
 
-    if again:
-        print(answers.ending(f"results/{config['study']}"))
+    print(answers.ending(f"results/{config['study']}"))

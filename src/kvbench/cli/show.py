@@ -12,6 +12,7 @@ import typer
 
 from kvbench.cli import workflow
 from kvbench.cli.errors import Refusal
+from kvbench.files import Json
 
 MARGIN = 0.02  # within which versions are called equally fast; the default of a study
 
@@ -72,7 +73,7 @@ def _of_records(file: Path) -> list[Any]:
     return answers.of_records((record for _, record in read_lines(file)), MARGIN)
 
 
-def row(section: Any, answer: Any) -> dict[str, Any]:
+def row(section: Any, answer: Any) -> Json:
     """One answer as a row: what it is of, its numbers, its sentence."""
     values = asdict(answer)
     place = {key: answer.row.get(key) for key in ("batch_size", "T", "depth")}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.cli import workflow
 from kvbench.cli.errors import Refusal, unknown
+from kvbench.files import Json
 from kvbench.presets import PRESETS
 
 PLURAL = ("all", "figures", "tables", "page", "executions")  # targets that are no benchmark
@@ -59,10 +59,10 @@ def overrides(
     models: list[str],
     tokens: list[int],
     depths: list[int],
-    more: dict[str, Any],
-) -> dict[str, Any]:
+    more: Json,
+) -> Json:
     """The configuration keys that the command line sets; `more` are those given one to one."""
-    found: dict[str, Any] = {key: value for key, value in more.items() if value not in (None, [])}
+    found: Json = {key: value for key, value in more.items() if value not in (None, [])}
     if asked.caches:
         found["caches"] = asked.caches
     if asked.versions:
@@ -82,18 +82,18 @@ def overrides(
     return found
 
 
-def compose(
-    asked: Asked, files: list[str], set_here: dict[str, Any], study: str | None
-) -> tuple[dict[str, Any], str]:
+def compose(asked: Asked, files: list[str], set_here: Json, study: str | None) -> tuple[Json, str]:
     """A study's configuration, and its name: its files', then what was set on the command line.
 
-    A run that names caches or a model and no study measures these alone: their speed and memory,
-    and their quality where the model has weights that were trained.
+    A run that names nothing is the default study. One that names caches or a model and no study
+    measures these alone: their speed and memory, and their quality where the model has weights that
+    were trained.
     """
-    base: dict[str, Any] = {}
-    for path in map(workflow.study_file, [*asked.studies, *files]):
-        base = merged(base, workflow.configuration(path))
+    base: Json = {}
     named = asked.studies or files
+    default = [] if named or set_here else [workflow.DEFAULT]
+    for path in map(workflow.study_file, [*default, *asked.studies, *files]):
+        base = merged(base, workflow.configuration(path))
     if set_here and not named and "benchmarks" not in set_here:
         set_here = {**alone(set_here), **set_here}
     elif "pretrained" in set_here and not named:  # its quality, of no model that was not named
@@ -105,13 +105,13 @@ def compose(
     return merged(base, set_here) | {"study": name}, name
 
 
-def alone(set_here: dict[str, Any]) -> dict[str, Any]:
+def alone(set_here: Json) -> Json:
     """The benchmarks of a run without a study: speed, memory, and quality of trained weights."""
     real = trained(set_here.get("pretrained", ["gpt2"]))
     asked = (
         ["decode"] if "decode" in set_here else ["latency", "vram"]
     )  # a depth is filled, not run
-    found: dict[str, Any] = {"benchmarks": [*asked, *(["perplexity"] if real else [])]}
+    found: Json = {"benchmarks": [*asked, *(["perplexity"] if real else [])]}
     if real:
         found["perplexity"] = {"presets": real}
     return found
@@ -122,7 +122,7 @@ def trained(models: list[str]) -> list[str]:
     return [m for m in models if m in PRESETS and PRESETS[m]["weights"] != "random"]
 
 
-def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def merged(base: Json, more: Json) -> Json:
     """`base` with the keys of `more`, section by section."""
     found = dict(base)
     for key, value in more.items():

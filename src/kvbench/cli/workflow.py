@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from kvbench.cli.errors import Refusal, unknown
+from kvbench.files import Json
+from kvbench.plan.config_types import Config
 from kvbench.records.provenance import PROJECT
 
 DEFAULT = "default"
@@ -54,7 +55,7 @@ def results_of(study: str) -> Path:
     raise unknown("results", study, made, "; or a folder of results")
 
 
-def configuration(path: Path) -> dict[str, Any]:
+def configuration(path: Path) -> Json:
     """What a study's file says, unchecked but for being a mapping. Raises Refusal."""
     import yaml
 
@@ -70,7 +71,7 @@ def configuration(path: Path) -> dict[str, Any]:
     return given
 
 
-def resolved(given: dict[str, Any], name: str) -> dict[str, Any]:
+def resolved(given: Json, name: str) -> Config:
     """The whole configuration, checked as the workflow checks it. Raises Refusal."""
     from kvbench.plan import own_caches
     from kvbench.plan.config import ConfigError, load_schema, resolve
@@ -82,7 +83,7 @@ def resolved(given: dict[str, Any], name: str) -> dict[str, Any]:
         raise Refusal(str(error)) from None
 
 
-def registered(studies: Sequence[str]) -> dict[str, Any]:
+def registered(studies: Sequence[str]) -> Json:
     """The versions of the registry and those that studies bring or describe. Raises Refusal."""
     from kvbench.plan import described, own_caches
     from kvbench.plan.refusal import ConfigError

@@ -19,6 +19,7 @@ from kvbench.costs.part import (
     one_of,
     read_part,
 )
+from kvbench.files import Json
 
 KEYS = (
     *("keys", "values", "scale", "group", "scale_type", "rotate", "dense_layers", "window"),
@@ -127,7 +128,7 @@ class Description:
         """The rotation of `kvbench.models.rotation` that the weights are to have folded in."""
         return "values" if self.rotate == "folded" else None
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Json:
         """The whole description as plain data, which `of` reads."""
         return {**asdict(self), "dense_layers": list(self.dense_layers)}
 

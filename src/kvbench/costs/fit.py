@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kvbench.costs.forward import kept_bytes, weight_bytes
 from kvbench.costs.layout import Layout
+from kvbench.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Fit:
 
 
 def fit(
-    shape: dict[str, Any],
+    shape: Shape,
     owner: Sequence[int],
     dtype: str,
     layout: Layout,

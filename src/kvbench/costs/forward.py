@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from kvbench.costs.layout import Layout, equal_rows
+from kvbench.files import Json
+from kvbench.shape import Shape
 
 ITEMSIZE = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -40,7 +41,7 @@ class Cost:
         """Arithmetic intensity, FLOP per byte."""
         return self.flop / self.bytes
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The parts and their total, for a record."""
         return {**asdict(self), "bytes": self.bytes, "intensity": self.intensity}
 
@@ -51,7 +52,7 @@ def total(costs: Iterable[Cost]) -> Cost:
     return Cost(*map(sum, zip(*parts, strict=True)))
 
 
-def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
+def n_params(shape: Shape, owner: Sequence[int]) -> dict[str, int]:
     """Parameters of a shape by part; a tied head is `wte` and not counted again.
 
     A borrowing layer has no K/V projection: 2 (d^2 + d) fewer parameters in GPT-2.
@@ -59,7 +60,7 @@ def n_params(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, int]:
     return {part: sum(numbers) for part, numbers in _parts(shape, owner).items()}
 
 
-def _parts(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, tuple[int, int]]:
+def _parts(shape: Shape, owner: Sequence[int]) -> dict[str, tuple[int, int]]:
     """Each part's parameters in matrices, which are multiplied, and in vectors, only read."""
     L, d, owning = shape["n_layer"], shape["n_embd"], len(set(owner))
     a = head_dim(shape) * shape["n_head"]
@@ -92,31 +93,29 @@ def _parts(shape: dict[str, Any], owner: Sequence[int]) -> dict[str, tuple[int, 
     }
 
 
-def head_dim(shape: dict[str, Any]) -> int:
+def head_dim(shape: Shape) -> int:
     """Channels of one head."""
     return shape.get("head_dim") or shape["n_embd"] // shape["n_head"]
 
 
-def weight_bytes(shape: dict[str, Any], owner: Sequence[int], dtype: str) -> int:
+def weight_bytes(shape: Shape, owner: Sequence[int], dtype: str) -> int:
     """Bytes of all parameters, as stored."""
     return sum(n_params(shape, owner).values()) * ITEMSIZE[dtype]
 
 
-def kv_heads(shape: dict[str, Any], owner: Sequence[int], batch: int) -> int:
+def kv_heads(shape: Shape, owner: Sequence[int], batch: int) -> int:
     """K/V heads held, over all owning layers and `batch` sequences."""
     return len(set(owner)) * batch * shape.get("n_kv_head", shape["n_head"])
 
 
-def kept_bytes(
-    shape: dict[str, Any], owner: Sequence[int], batch: int, kept: Layout, tokens: int
-) -> int:
+def kept_bytes(shape: Shape, owner: Sequence[int], batch: int, kept: Layout, tokens: int) -> int:
     """Bytes that a cache of this layout keeps of `tokens` tokens: no more than layers see."""
     layers = _layers(shape, set(owner), owner, kept)
     return kv_heads(shape, [0], batch) * sum(n * one.bytes(tokens) for one, n in layers)
 
 
 def _layers(
-    shape: dict[str, Any], layers: Iterable[int], owner: Sequence[int], kept: Layout
+    shape: Shape, layers: Iterable[int], owner: Sequence[int], kept: Layout
 ) -> list[tuple[Layout, int]]:
     """The layouts in which these layers see a cache, each with how many do."""
     windows, n_layer = shape.get("windows"), shape["n_layer"]
@@ -125,7 +124,7 @@ def _layers(
 
 
 def forward(
-    shape: dict[str, Any],
+    shape: Shape,
     owner: Sequence[int],
     dtype: str,
     batch: int,
@@ -146,7 +145,7 @@ def forward(
 
 
 def stepper(
-    shape: dict[str, Any],
+    shape: Shape,
     owner: Sequence[int],
     dtype: str,
     batch: int,
@@ -183,7 +182,7 @@ def ceiling(baseline: Cost, version: Cost) -> float:
 
 
 def generation(
-    shape: dict[str, Any],
+    shape: Shape,
     owner: Sequence[int],
     dtype: str,
     batch: int,

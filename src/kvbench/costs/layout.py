@@ -109,7 +109,7 @@ def layout_of(description: Description, head_dim: int, itemsize: int) -> Layout:
         return replace(common, block=BLOCK, whole=whole, scales=scales, first_whole=True)
     if block := max(part.block for part in parts):
         staged = sum(dense for part in parts if part.block)
-        beside = sum(row for part, row in zip(parts, rows, strict=True) if not part.block)
+        unstaged = sum(row for part, row in zip(parts, rows, strict=True) if not part.block)
         scales = sum(part.block_bytes(head_dim) for part in parts)
-        return replace(common, block=block, whole=staged + beside, scales=scales, staged=staged)
+        return replace(common, block=block, whole=staged + unstaged, scales=scales, staged=staged)
     return common

@@ -150,7 +150,7 @@ def settle_step(cell: Cell, device: str) -> tuple[str, str, str | None]:
 
 
 def _why_no_step(cell: Cell) -> str | None:
-    """Why a cell has no steps that are alike."""
+    """Why a cell has no steps of one shape."""
     if not cell.whole_steps or cell.phase == "prefill":
         return LOOKED_INTO
     return None if cell.use_cache else NO_STEP

@@ -75,7 +75,7 @@ def launches(
 
     `every`: with every choice of settings, not the first alone.
     """
-    shape = {**PRESETS[preset], "n_layer": 1}
+    shape = PRESETS[preset] | {"n_layer": 1}
     model = build(shape, dtype=dtype, device="meta")
     held = make(FORMATS[cache], model.config, batch, CAPACITY, model.lm_head.weight)
     new = partial(torch.zeros, dtype=torch.long, device="meta")

@@ -86,7 +86,7 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
     if native is None:
         return cache
-    fits = import_module("kvbench.kernels.cpu.bound").fits
+    fits = import_module("kvbench.kernels.cpu.tensors").fits
     for layer in cache.layers:
         own = of_layer(cache, layer)
         if not (hasattr(own, "rows") or hasattr(own, "native_rows")):

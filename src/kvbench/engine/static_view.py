@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kvbench.caches import Cache
-from kvbench.caches.by_layer import ByLayer
 from kvbench.kernels import reference
 
 Both = tuple[bool, bool]  # of K, and of V
@@ -36,8 +35,8 @@ def of_layer(cache: Cache, layer: int) -> Cache:
 
 def readable(kind: type[Cache]) -> bool:
     """Whether kernels of GPUs read rows of caches of this class."""
-    if issubclass(kind, ByLayer):
-        return readable(kind.coded) and readable(kind.dense)
+    if parts := [getattr(kind, part) for part in ("coded", "dense") if hasattr(kind, part)]:
+        return all(map(readable, parts))  # of caches.by_layer, which only what needs it loads
     return hasattr(kind, "kernel_rows") or hasattr(kind, "rows")
 
 

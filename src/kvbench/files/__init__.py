@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]  # a mapping of JSON or YAML whose values may be anything
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kvbench.files import Json
 from kvbench.files.placeholder import NotMeasuredError
 
 ABOUT = "kvbench"  # the key of a safetensors file's metadata that says what we know of it
@@ -52,7 +53,7 @@ def json_object(
     needs: Mapping[str, type],
     may: Mapping[str, type] | None = None,
     refusal: type[FormatError] = FormatError,
-) -> dict[str, Any]:
+) -> Json:
     """A JSON object of this kind with every key that `needs` names, and those of `may` or null.
 
     Each of its type; float takes whole numbers too, and numbers are finite and above 0. Raises
@@ -97,7 +98,7 @@ class Header(NamedTuple):
     """What a safetensors file says of itself."""
 
     tensors: dict[str, tuple[str, list[int], int]]  # name -> dtype, shape, offset in the file
-    about: dict[str, Any]  # what `models.weights.save` recorded; empty for a file from elsewhere
+    about: Json  # what `models.weights.save` recorded; empty for a file from elsewhere
 
 
 def safetensors_header(path: str | Path, refusal: type[FormatError] = FormatError) -> Header:

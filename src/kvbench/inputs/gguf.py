@@ -17,6 +17,7 @@ from torch import Tensor
 from kvbench.files import placeholder
 from kvbench.files.foreign import reading
 from kvbench.models.weights import WeightsError
+from kvbench.shape import Shape
 
 if TYPE_CHECKING:
     import gguf
@@ -63,13 +64,16 @@ def open_gguf(path: str | Path) -> gguf.GGUFReader:
         return Strict(path)
 
 
-def tensors(reader: gguf.GGUFReader, shape: dict[str, Any]) -> dict[str, Tensor]:
+def tensors(reader: gguf.GGUFReader, shape: Shape) -> dict[str, Tensor]:
     """Every weight in fp32, which holds 4-bit blocks exactly, named as in `kvbench.models.llama`.
 
     Raises WeightsError for a model of another kind or shape than `shape`.
     """
-    found = {ours: field(reader, f"llama.{theirs}") for ours, theirs in KEYS.items()}
-    wrong = [f"{key} {found[key]} for {shape.get(key)}" for key in KEYS if found[key] != shape[key]]
+    asked, found = (
+        dict(shape),
+        {ours: field(reader, f"llama.{theirs}") for ours, theirs in KEYS.items()},
+    )
+    wrong = [f"{key} {found[key]} for {asked.get(key)}" for key in KEYS if found[key] != asked[key]]
     names = {tensor.name: tensor for tensor in reader.tensors}
     if wrong or "output.weight" in names:
         raise WeightsError(f"not this shape: {', '.join(wrong) or 'its head is not tied'}")

@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kvbench.files import Json
 from kvbench.files.foreign import reading
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.hf_files import GPT2_TOKENIZER
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")  # a byte that no other token spells
+SOME_TEXT = "a"
 SPACE = "\u2581"  # stands for a space in vocabularies of SentencePiece
 
 
@@ -42,9 +44,8 @@ def load(path: str | Path) -> Tokenizer:
     return found
 
 
-def encoder(path: str | Path) -> Callable[[str], list[int]]:
+def encoder(tokenizer: Tokenizer) -> Callable[[str], list[int]]:
     """What gives the ids of a text, without the special tokens that a prompt begins with."""
-    tokenizer = load(path)
 
     def encode(text: str) -> list[int]:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
@@ -53,20 +54,28 @@ def encoder(path: str | Path) -> Callable[[str], list[int]]:
     return encode
 
 
+def prefix(tokenizer: Tokenizer) -> list[int]:
+    """The special tokens that a sequence begins with, as its post-processor says: BOS, or none."""
+    text = encoder(tokenizer)(SOME_TEXT)
+    whole: list[int] = tokenizer.encode(SOME_TEXT, add_special_tokens=True).ids
+    starts = range(len(whole) - len(text) + 1)
+    return next((whole[:i] for i in starts if whole[i : i + len(text)] == text), [])
+
+
 def tokenize_as_model(text: str, path: str | Path) -> Tokens:
-    """All of `text`, without the special tokens that a prompt begins with."""
+    """All of `text`, with the special tokens that a prompt begins with as the prefix alone."""
     tokenizer = load(path)
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
-    lengths = token_bytes(tokenizer)
+    ids, lengths = encoder(tokenizer)(text), token_bytes(tokenizer)
     return Tokens(
         np.array(ids, np.uint16 if len(lengths) <= 2**16 else np.uint32),
         lengths.astype(np.uint8 if lengths.max() < 2**8 else np.uint16),
+        prefix=np.array(prefix(tokenizer), np.int64),
     )
 
 
 def token_bytes(tokenizer: Tokenizer) -> np.ndarray:
     """The bytes of text that each id stands for: 0 for a control token, 1 for an unknown piece."""
-    said: dict[str, Any] = json.loads(tokenizer.to_str())
+    said: Json = json.loads(tokenizer.to_str())
     byte_level = "ByteLevel" in json.dumps([said["pre_tokenizer"], said["decoder"]])
     ids = tokenizer.get_vocab(with_added_tokens=True)
     lengths = np.zeros(max(ids.values()) + 1, np.int64)

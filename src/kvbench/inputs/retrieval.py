@@ -12,7 +12,7 @@ words       a list of words, of which one comes more often than the others
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import count, cycle, product
 from pathlib import Path
 
@@ -49,17 +49,19 @@ class Items:
     """Items of one task and length.
 
     ids: (items, length) tokens, the last of which the answer follows. candidates: (items,
-    CANDIDATES) tokens, the answer first.
+    CANDIDATES) tokens, the answer first. prefix: the first of each item's ids, as many as the
+    tokenizer begins a sequence with.
     """
 
     ids: np.ndarray
     candidates: np.ndarray
+    prefix: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def make_items(
-    encode: Encode, lengths: Sequence[int], items: int, seed: int
+    encode: Encode, lengths: Sequence[int], items: int, seed: int, prefix: Sequence[int] = ()
 ) -> dict[tuple[str, int], Items]:
-    """`items` of each task and length. The same arguments give the same items.
+    """`items` of each task and length, behind `prefix`. The same arguments give the same items.
 
     Raises FormatError for a tokenizer that has too few of the answers as one token, and for a
     length that a task's lines do not fit into.
@@ -68,9 +70,12 @@ def make_items(
     found = {}
     for (t, task), length in product(enumerate(TASKS), lengths):
         rng = np.random.default_rng([seed, t, length])
-        made = [maker.item(task, length, (i + 0.5) / items, rng) for i in range(items)]
-        ids, candidates = (np.array(part, np.int64) for part in zip(*made, strict=True))
-        found[task, length] = Items(ids, candidates)
+        room = length - len(prefix)
+        made = [maker.item(task, room, (i + 0.5) / items, rng) for i in range(items)]
+        texts, candidates = (np.array(part, np.int64) for part in zip(*made, strict=True))
+        first = np.array(prefix, np.int64)
+        ids = np.concatenate([np.broadcast_to(first, (items, len(first))), texts], 1)
+        found[task, length] = Items(ids, candidates, first)
     return found
 
 
@@ -215,7 +220,7 @@ def load_items(path: str | Path, vocab_size: int) -> dict[tuple[str, int], Items
             found = {}
             for name in names:
                 task, length = name.split(".")
-                one = Items(arrays[f"{name}.ids"], arrays[f"{name}.candidates"])
+                one = Items(*(arrays[f"{name}.{part.name}"] for part in fields(Items)))
                 if max(one.ids.max(), one.candidates.max()) >= vocab_size:
                     raise FormatError(f"{path} has ids that the model has no embedding of")
                 found[task, int(length)] = one

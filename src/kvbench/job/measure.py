@@ -17,6 +17,7 @@ from kvbench.job import partners
 from kvbench.job.devices import one_device
 from kvbench.job.log import is_out_of_memory, logged
 from kvbench.records.provenance import stamp
+from kvbench.records.record import Record
 from kvbench.records.store import write_record
 
 # By name: samples do not depend on it, so that an edit of it re-runs none of them.
@@ -56,14 +57,14 @@ def one_path(paths: Any) -> str | None:
     return str(paths) if isinstance(paths, str) else str(Path(paths[0]).parent) if paths else None
 
 
-def numbered(record: dict[str, Any], wildcards: Mapping[str, str], place: int) -> dict[str, Any]:
+def numbered(record: Record, wildcards: Mapping[str, str], place: int) -> Record:
     """The record with its number among the cell's processes, and its position in the queue."""
     return record | {"replicate": int(wildcards.get("replicate", 1)), "place_in_line": place}
 
 
 def out_of_memory_is_a_result(
-    run: Callable[..., dict[str, Any]], cell: Cell, **files: str | None
-) -> dict[str, Any]:
+    run: Callable[..., Record], cell: Cell, **files: str | None
+) -> Record:
     """`run(cell, **files)`; where memory does not suffice, the cell with `error` in its record.
 
     Likewise "not measured", where an input could not be had.

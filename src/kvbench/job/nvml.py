@@ -64,7 +64,9 @@ def slowed_us() -> int:
         values = nvml.nvmlDeviceGetFieldValues(device, fields)
     except nvml.NVMLError as error:
         raise CounterError(f"NVML tells no slow-downs of this GPU: {error}") from None
-    known = [field.value.ullVal for field in values if field.nvmlReturn == nvml.NVML_SUCCESS]
+    known: list[int] = [
+        field.value.ullVal for field in values if field.nvmlReturn == nvml.NVML_SUCCESS
+    ]
     if not known:
         raise CounterError("NVML counts no slow-downs of this GPU")
     return sum(known) // 1000

@@ -82,6 +82,6 @@ def measure_here(path: str) -> None:
     Path(path).write_text(json.dumps(record))
 
 
-if __name__ == "__main__":  # a fork where the job is one, so that the two have begun alike
+if __name__ == "__main__":  # a fork where the job is one, so that both began the same way
     fork_server.die_with_parent()
     fork_server.run(import_module("kvbench.job.partners").measure_here, sys.argv[1])

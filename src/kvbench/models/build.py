@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from torch import nn
 from kvbench.costs.layer_map import owners_in
 from kvbench.models.base import LanguageModel
 from kvbench.models.rotation import FOLDS
+from kvbench.shape import Shape
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NOT_OF_CONFIG = ("arch", "weights", "kv_owner")  # keys of a shape that its config class lacks
 
 
 def build(
-    shape: dict[str, Any],
+    shape: Shape,
     layer_map: str | Sequence[int] = "own",
     dtype: str = "bfloat16",
     weights: str | Path | None = None,
@@ -56,7 +57,7 @@ def build(
     return model.requires_grad_(False).eval()
 
 
-def config_of(shape: Mapping[str, Any], owner: Sequence[int] = ()) -> Any:
+def config_of(shape: Shape, owner: Sequence[int] = ()) -> Any:
     """The config of a shape's architecture, with a layer map; without one, every layer its own."""
     arch = importlib.import_module(f"kvbench.models.{shape['arch']}")
     sizes = {key: value for key, value in shape.items() if key not in NOT_OF_CONFIG}

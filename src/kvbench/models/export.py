@@ -19,26 +19,33 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kvbench.costs.forward import head_dim
-from kvbench.files import replacing, write_text
+from kvbench.files import Json, replacing, write_text
 from kvbench.files.foreign import FormatError
 from kvbench.models.build import DTYPES, build, config_of
 from kvbench.models.hf_config import DEFAULTS, read_shape, shape_of
 from kvbench.models.hf_files import CONFIG, HALVES, INDEX, SINGLE, THREE, TRANSPOSED, Part, ours
 from kvbench.models.hf_weights import neighbours
 from kvbench.presets import get_preset
+from kvbench.shape import Shape
 
 SHARD = 5 * 10**9  # bytes of a file at most, unless one tensor is larger
 PREFIX = {"gpt2": "transformer.", "gpt_neox": "gpt_neox."}
+# A shape says none; what transformers takes without these keys may lie outside the vocabulary.
+UNKNOWN = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
 SIZES = {
     **{"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "hidden_size": "n_embd"},
     **{"max_position_embeddings": "block_size", "vocab_size": "vocab_size"},
 }
 
 
-def config_json(shape: Mapping[str, Any]) -> dict[str, Any]:
+class NoModelTypeError(ValueError):
+    """A shape that no config.json describes."""
+
+
+def config_json(shape: Shape) -> Json:
     """The config.json of a shape, in transformers 5's dialect.
 
-    Raises ValueError where no model_type of theirs that we know computes it.
+    Raises NoModelTypeError where no model_type of theirs that we know computes it.
     """
     asked = config_of(shape)
     for kind in DEFAULTS:
@@ -48,20 +55,21 @@ def config_json(shape: Mapping[str, Any]) -> dict[str, Any]:
                 return said
         except FormatError:
             continue
-    raise ValueError("no model_type of transformers computes this shape")
+    raise NoModelTypeError("no model_type of transformers that is known computes this shape")
 
 
-def _config(kind: str, shape: Mapping[str, Any], asked: Any) -> dict[str, Any]:
+def _config(kind: str, shape: Shape, asked: Any) -> Json:
     """What config.json would say of a shape if it were of this kind."""
-    said = {theirs: shape[our] for theirs, our in SIZES.items()}
-    dtype = {"model_type": kind, "tie_word_embeddings": asked.tied}
+    sizes = dict(shape)
+    said = {theirs: sizes[our] for theirs, our in SIZES.items()}
+    dtype = {"model_type": kind, "tie_word_embeddings": asked.tied, **UNKNOWN}
     activation = {"gelu_new": "gelu_pytorch_tanh"}.get(asked.activation, asked.activation)
     scaling = dict(getattr(asked, "rope_scaling", None) or {"type": "default"})
     rope = {"rope_theta": asked.rope_base, "rope_type": scaling.pop("type"), **scaling}
     if "original" in rope:
         rope["original_max_position_embeddings"] = rope.pop("original")
     if shape["arch"] == "gpt2":
-        own = {key: shape[key] for key in ("n_layer", "n_head", "n_embd", "vocab_size")}
+        own = {key: sizes[key] for key in ("n_layer", "n_head", "n_embd", "vocab_size")}
         if kind == "gpt2":
             eps = {"layer_norm_epsilon": asked.norm_eps, "n_inner": asked.n_inner}
             named = {"activation_function": shape.get("activation", "gelu_new")}
@@ -85,7 +93,9 @@ def _config(kind: str, shape: Mapping[str, Any], asked: Any) -> dict[str, Any]:
         near = {"rope_theta": asked.window_rope_base or 1e4, "rope_type": "default"}
         rope = {"full_attention": rope, "sliding_attention": near}
         scale = asked.query_scale or asked.head_dim**-0.5
-        said |= {"query_pre_attn_scalar": round(scale**-2, 6), "hidden_activation": activation}
+        scalar = round(scale**-2, 6)
+        whole = int(scalar) if scalar.is_integer() else scalar  # transformers takes no 256.0
+        said |= {"query_pre_attn_scalar": whole, "hidden_activation": activation}
     else:
         said |= {"hidden_act": activation}
     if shape.get("kv_owner"):
@@ -94,9 +104,7 @@ def _config(kind: str, shape: Mapping[str, Any], asked: Any) -> dict[str, Any]:
     return dtype | said | {"rope_parameters": rope}
 
 
-def their_tensors(
-    shape: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
+def their_tensors(shape: Shape, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Each tensor of ours under Hugging Face's names and in its order."""
     kind = config_json(shape)["model_type"]
     for name, parts in ours(shape).items():
@@ -109,9 +117,9 @@ def their_tensors(
             at += n
 
 
-def _ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
+def _ordered(x: Tensor, part: Part, shape: Shape) -> Tensor:
     """The rows of one of our tensors in their order."""
-    hs = head_dim(dict(shape))
+    hs = head_dim(shape)
     if part.order == TRANSPOSED:
         return x.t()
     back = neighbours(hs, shape).argsort()
@@ -122,7 +130,7 @@ def _ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
 
 
 def write(
-    folder: str | Path, shape: Mapping[str, Any], tensors: Mapping[str, Tensor], shard: int = SHARD
+    folder: str | Path, shape: Shape, tensors: Mapping[str, Tensor], shard: int = SHARD
 ) -> None:
     """Write a directory: files of at most `shard` bytes, or of one tensor."""
     folder, files = Path(folder), [dict[str, Tensor]()]

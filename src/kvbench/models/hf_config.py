@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kvbench.files.foreign import reading
 from kvbench.models.hf_keys import ConfigFileError, Keys, check_neutral
 from kvbench.models.hf_rope import FULL, SLIDING, rope_of
+from kvbench.shape import Shape
 
 Given = dict[str, Any]
 # What a config.json may leave out, by model_type: the defaults of its class in transformers.
@@ -39,7 +40,7 @@ DEFAULTS: dict[str, Given] = {
 }
 
 
-def read_shape(path: str | Path) -> dict[str, Any]:
+def read_shape(path: str | Path) -> Shape:
     """The shape that a config.json describes, as a line of the preset registry has it.
 
     Raises ConfigFileError naming the file and the key.
@@ -54,7 +55,7 @@ def read_shape(path: str | Path) -> dict[str, Any]:
         raise ConfigFileError(f"{path}: {error}") from None
 
 
-def shape_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def shape_of(given: Mapping[str, Any]) -> Shape:
     """The shape of a config.json's mapping. Raises ConfigFileError naming the key."""
     kind = given.get("model_type")
     if not isinstance(kind, str) or kind not in DEFAULTS:
@@ -64,13 +65,13 @@ def shape_of(given: Mapping[str, Any]) -> dict[str, Any]:
     check_neutral(given)
     filled = DEFAULTS[kind] | {k: v for k, v in given.items() if v is not None or k in NULLABLE}
     families = {"gpt2": _gpt2, "gpt_neox": _gpt_neox}
-    return families.get(kind, _llama)(Keys(filled))
+    return cast(Shape, families.get(kind, _llama)(Keys(filled)))
 
 
 NULLABLE = ("sliding_window",)  # null says something here, and not "the default"
 
 
-def _llama(keys: Keys) -> dict[str, Any]:
+def _llama(keys: Keys) -> Given:
     """Every model_type of the Llama family."""
     L, heads = keys.size("num_hidden_layers"), keys.size("num_attention_heads")
     kv, width = keys.size("num_key_value_heads", heads), keys.size("hidden_size")
@@ -83,7 +84,7 @@ def _llama(keys: Keys) -> dict[str, Any]:
         keys.refuse("head_dim", size, "even sizes")
     kind, gemma = keys.kind, keys.kind == "gemma3_text"
     biased = keys.flag("attention_bias") and kind not in ("mistral", "qwen2")
-    shape: dict[str, Any] = {
+    shape: Given = {
         "arch": "llama",
         "n_layer": L,
         "n_head": heads,
@@ -120,7 +121,7 @@ def _llama(keys: Keys) -> dict[str, Any]:
 
 
 # What `Config` of kvbench.models.llama has where a shape says nothing.
-USUAL: dict[str, Any] = {
+USUAL: Given = {
     **{"rope_share": 1.0, "rope_scaling": None, "window_rope_base": 0.0, "kv_owner": None},
     **dict.fromkeys(("qkv_bias", "o_bias", "mlp_bias", "norm_offset"), False),
     **{"qk_norm": "none", "norm": "pre", "activation": "silu"},
@@ -176,11 +177,11 @@ def _owners(keys: Keys, L: int, windows: list[int]) -> list[int] | None:
     return [*own, *(last[seen[i]] for i in range(L - shared, L))]
 
 
-def _gpt2(keys: Keys) -> dict[str, Any]:
+def _gpt2(keys: Keys) -> Given:
     width, heads = keys.size("n_embd"), keys.size("n_head")
     if width % heads:
         keys.refuse("n_embd", width, f"multiples of n_head, {heads}")
-    shape: dict[str, Any] = {
+    shape: Given = {
         "arch": "gpt2",
         "n_layer": keys.size("n_layer"),
         "n_head": heads,
@@ -193,13 +194,13 @@ def _gpt2(keys: Keys) -> dict[str, Any]:
     )
 
 
-def _gpt_neox(keys: Keys) -> dict[str, Any]:
+def _gpt_neox(keys: Keys) -> Given:
     width, heads = keys.size("hidden_size"), keys.size("num_attention_heads")
     if width % heads:
         keys.refuse("hidden_size", width, f"multiples of num_attention_heads, {heads}")
     if not keys.flag("attention_bias"):
         keys.refuse("attention_bias", False, "true")
-    shape: dict[str, Any] = {
+    shape: Given = {
         "arch": "gpt2",
         "n_layer": keys.size("num_hidden_layers"),
         "n_head": heads,
@@ -217,9 +218,9 @@ def _gpt_neox(keys: Keys) -> dict[str, Any]:
     return shape | _of_gpt2(keys, "hidden_act", "layer_norm_eps", inner) | rope
 
 
-def _of_gpt2(keys: Keys, activation: str, eps: str, inner: int) -> dict[str, Any]:
+def _of_gpt2(keys: Keys, activation: str, eps: str, inner: int) -> Given:
     """What differs from GPT-2 as published."""
-    named, found = keys.activation(activation), dict[str, Any]()
+    named, found = keys.activation(activation), Given()
     if named == "silu":
         keys.refuse(activation, keys.given[activation], "gelu, gelu_new, gelu_pytorch_tanh")
     width = keys.size("n_embd", keys.given.get("hidden_size"))

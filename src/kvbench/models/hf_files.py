@@ -7,14 +7,17 @@ Standard library only: what is wrong is said before any job.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvbench.costs.forward import head_dim
-from kvbench.files.foreign import FormatError, reading, safetensors_header, unwrapped
+from kvbench.files import Json
+from kvbench.files.foreign import FormatError, json_object, reading, safetensors_header, unwrapped
+from kvbench.shape import Shape
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+HUB = "hub.json"  # of a model of the hub: its repository, commit and files, kvbench.inputs.hub
 TOKENIZER, GPT2_TOKENIZER = "tokenizer.json", ("vocab.json", "merges.txt")
 OUTER = ("language_model.", "transformer.", "gpt_neox.", "model.")  # names of what holds the layers
 # Tensors of files that are no parameters of a model: masks, angles, the copy of a tied head.
@@ -50,30 +53,48 @@ class Part(NamedTuple):
     order: str = ""
 
 
+def held(folder: str | Path) -> set[str]:
+    """The names of a directory's files, those of a model of the hub that a job fetches included."""
+    names = {path.name for path in Path(folder).glob("*") if path.is_file()}
+    return names | set(from_hub(folder).get("files", ()))
+
+
+def from_hub(folder: str | Path) -> Json:
+    """What a directory says of its model of the hub; empty for another directory."""
+    about = Path(folder) / HUB
+    if not about.is_file():
+        return {}
+    needs, kind = {"repository": str, "commit": str}, "description of a model of the hub"
+    found = json_object(about, kind, needs, refusal=DirectoryError)
+    if not isinstance(found.get("files"), list):
+        raise DirectoryError(f"{about} is no whole {kind}: it lists no files; delete it")
+    return found
+
+
 def files(folder: str | Path) -> list[str]:
     """The files of a directory that a job reads: config.json, then all that hold weights.
 
     Raises DirectoryError where one is missing.
     """
-    folder = Path(folder)
+    folder, names = Path(folder), held(folder)
     config, index = folder / CONFIG, folder / INDEX
     if not config.is_file():
         raise DirectoryError(f"{folder} holds no {CONFIG}")
     if not index.is_file():
-        if not (folder / SINGLE).is_file():
-            raise DirectoryError(f"{folder} holds neither {SINGLE} nor {INDEX}{_pickles(folder)}")
+        if SINGLE not in names:
+            raise DirectoryError(f"{folder} holds neither {SINGLE} nor {INDEX}{_pickles(names)}")
         return [str(config), str(folder / SINGLE)]
     shards = sorted(set(_weight_map(index).values()))
     for name in shards:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise DirectoryError(f"{index} names {name!r}, no .safetensors file beside it")
-        if not (folder / name).is_file():
+        if name not in names:
             raise DirectoryError(f"{folder} lacks {name}, one of {len(shards)} in {INDEX}")
     return [str(config), str(index), *(str(folder / name) for name in shards)]
 
 
-def _pickles(folder: Path) -> str:
-    found = sorted(path.name for path in folder.glob("*.bin"))
+def _pickles(names: set[str]) -> str:
+    found = sorted(name for name in names if name.endswith(".bin"))
     return f"; {found[0]} may run code and is not opened: save it as safetensors" if found else ""
 
 
@@ -109,13 +130,14 @@ def inner(name: str) -> str:
 
 def tokenizer_file(folder: str | Path) -> str | None:
     """The file of a directory's tokenizer, the first of two for GPT-2's own; None without one."""
+    there = held(folder)
     for names in ((TOKENIZER,), GPT2_TOKENIZER):
-        if all((Path(folder) / name).is_file() for name in names):
+        if there.issuperset(names):
             return str(Path(folder) / names[0])
     return None
 
 
-def problem(folder: str | Path, shape: Mapping[str, Any]) -> str | None:
+def problem(folder: str | Path, shape: Shape) -> str | None:
     """Why a directory's tensors are not those of its shape, in one line; None where they are."""
     try:
         found = tensors(folder)
@@ -140,7 +162,7 @@ def problem(folder: str | Path, shape: Mapping[str, Any]) -> str | None:
     return None
 
 
-def ours(shape: Mapping[str, Any]) -> dict[str, list[Part]]:
+def ours(shape: Shape) -> dict[str, list[Part]]:
     """By the name of each of our tensors, the parts of theirs that make it."""
     if shape["arch"] == "llama":
         return dict(_llama(shape))
@@ -150,8 +172,8 @@ def ours(shape: Mapping[str, Any]) -> dict[str, list[Part]]:
 Named = Iterator[tuple[str, list[Part]]]
 
 
-def _llama(shape: Mapping[str, Any]) -> Named:
-    d, inner, hs = shape["n_embd"], shape["n_inner"], head_dim(dict(shape))
+def _llama(shape: Shape) -> Named:
+    d, inner, hs = shape["n_embd"], shape["n_inner"], head_dim(shape)
     heads = {"q": shape["n_head"], "k": shape["n_kv_head"], "v": shape["n_kv_head"]}
     yield "transformer.wte.weight", [Part("embed_tokens.weight", [shape["vocab_size"], d])]
     yield "transformer.norm_f.weight", [Part("norm.weight", [d])]
@@ -198,7 +220,7 @@ def _llama(shape: Mapping[str, Any]) -> Named:
             yield f"{our}{at}.weight", [Part(f"{their}{name}.weight", [d])]
 
 
-def _gpt_neox(shape: Mapping[str, Any]) -> Named:
+def _gpt_neox(shape: Shape) -> Named:
     d, inner, V = shape["n_embd"], shape.get("n_inner") or 4 * shape["n_embd"], shape["vocab_size"]
     yield "transformer.wte.weight", [Part("embed_in.weight", [V, d])]
     if not shape.get("tied", True):
@@ -219,7 +241,7 @@ def _gpt_neox(shape: Mapping[str, Any]) -> Named:
                 yield f"{our}{our_part}.{form}", [Part(f"{their}{name}.{form}", size, order)]
 
 
-def _gpt2(shape: Mapping[str, Any]) -> Named:
+def _gpt2(shape: Shape) -> Named:
     d, inner, V = shape["n_embd"], shape.get("n_inner") or 4 * shape["n_embd"], shape["vocab_size"]
     yield "transformer.wte.weight", [Part("wte.weight", [V, d])]
     yield "transformer.wpe.weight", [Part("wpe.weight", [shape["block_size"], d])]

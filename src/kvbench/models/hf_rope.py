@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kvbench.files import Json
 from kvbench.models.hf_keys import Keys
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 SLIDING, FULL = "sliding_attention", "full_attention"  # kinds of layers
 
 
-def rope_of(keys: Keys) -> dict[str, Any]:
+def rope_of(keys: Keys) -> Json:
     """Bases, scaling and share of the rotary positions, from either dialect."""
     given, kind = keys.given, keys.kind
     new = given.get("rope_parameters") or {}
@@ -35,7 +36,7 @@ def rope_of(keys: Keys) -> dict[str, Any]:
     rotated = int(size * found.number("rotary share"))
     if rotated % 2 or not 0 < rotated <= size:
         found.refuse("rotary share", share, f"an even number of a head's {size} channels")
-    rope: dict[str, Any] = {"rope_base": found.number("rope_theta")}
+    rope: Json = {"rope_base": found.number("rope_theta")}
     if rotated != size:
         rope["rope_share"] = rotated / size
     if local:
@@ -43,7 +44,7 @@ def rope_of(keys: Keys) -> dict[str, Any]:
     return rope | {"rope_scaling": _scaling(found, keys.given)}
 
 
-def _scaling(keys: Keys, outer: Mapping[str, Any]) -> dict[str, Any] | None:
+def _scaling(keys: Keys, outer: Mapping[str, Any]) -> Json | None:
     """How speeds are changed for a longer context, in the words of kvbench.models.rotation."""
     kind = keys.given.get("rope_type", keys.given.get("type", "default"))
     if kind not in ROPE_TYPES:
@@ -60,7 +61,7 @@ def _scaling(keys: Keys, outer: Mapping[str, Any]) -> dict[str, Any] | None:
     if kind == "yarn" and given.get("factor") is None:
         given |= {"factor": outer["max_position_embeddings"] / original}
     read = Keys(given).number
-    scaling: dict[str, Any] = {"type": kind, "factor": read("factor")}
+    scaling: Json = {"type": kind, "factor": read("factor")}
     if kind == "linear":
         return scaling
     scaling["original"] = read("original")

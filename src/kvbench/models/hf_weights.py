@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -14,10 +12,11 @@ from kvbench.costs.forward import head_dim
 from kvbench.files.foreign import reading
 from kvbench.models.hf_files import HALVES, THREE, TRANSPOSED, Part, Stored, ours, problem, tensors
 from kvbench.models.weights import WeightsError, is_finite
+from kvbench.shape import Shape
 
 
 @torch.no_grad()
-def load(model: nn.Module, folder: str | Path, shape: Mapping[str, Any]) -> None:
+def load(model: nn.Module, folder: str | Path, shape: Shape) -> None:
     """Copy a directory's tensors into the parameters of a model of `shape`, cast to their dtype.
 
     A layer that borrows its K/V takes the rows of q alone. Each file is mapped into memory for one
@@ -48,9 +47,9 @@ def _read(stored: Stored) -> Tensor:
         return file.get_tensor(stored.name)
 
 
-def ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
+def ordered(x: Tensor, part: Part, shape: Shape) -> Tensor:
     """The rows of one of their tensors in our order."""
-    hs = head_dim(dict(shape))
+    hs = head_dim(shape)
     if part.order == TRANSPOSED:
         return x.t()
     if part.order == THREE:
@@ -62,7 +61,7 @@ def ordered(x: Tensor, part: Part, shape: Mapping[str, Any]) -> Tensor:
     return x
 
 
-def neighbours(hs: int, shape: Mapping[str, Any]) -> Tensor:
+def neighbours(hs: int, shape: Shape) -> Tensor:
     """The channels of a head in which i and i + half turn together, with these side by side."""
     rotated = int(hs * shape.get("rope_share", 1.0))
     pairs = torch.arange(rotated).view(2, -1).T.flatten()

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kvbench.files import placeholder, replacing
+from kvbench.files import Json, placeholder, replacing
 from kvbench.files.foreign import ABOUT, FormatError, reading, safetensors_header, unwrapped
 
 STD = 0.02  # GPT-2's initialisation
@@ -63,11 +63,14 @@ def init_random(model: nn.Module, seed: int) -> None:
 def load(model: nn.Module, path: str | Path) -> None:
     """Copy a safetensors file into the model's parameters, cast to their dtype.
 
-    A layer that borrows its K/V takes the query rows of the file's c_attn (q, k, v). Raises
-    WeightsError for another format and for unknown, missing or ill-shaped tensors.
+    A layer that borrows its K/V takes the query rows of the file's c_attn (q, k, v), and no norm of
+    keys. Raises WeightsError for another format and for unknown, missing or ill-shaped tensors.
     """
     tensors, about = _read(path)
     names = dict(model.named_parameters())
+    owner: Sequence[int] = getattr(model.config, "owner", ())
+    for layer in [layer for layer, owns in enumerate(owner) if owns != layer]:
+        tensors.pop(f"transformer.h.{layer}.attn.k_norm.weight", None)
     if HEAD in names:
         tensors.setdefault(HEAD, tensors.get(EMBEDDING, torch.empty(0)))
     elif HEAD in tensors:
@@ -119,7 +122,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return _read(path)[0]
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: str | Path) -> tuple[dict[str, Tensor], Json]:
     """The tensors of `read`, and what `save` recorded about the file."""
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -29,7 +29,7 @@ _BYTES_FROM = {
 }
 _DRAM_RATE = "dram__bytes.sum.per_second"
 _PER_CYCLE = ".per_cycle_elapsed"  # what --set detailed, full and roofline print in place of sums
-# Cycles of a launch, in order of preference; of each unit that counts instructions alike.
+# Cycles of a launch, in order of preference; the same of each unit that counts instructions.
 _CYCLES_FROM = ("smsp__cycles_elapsed.avg", _CYCLES, "sm__cycles_elapsed.max")
 _CLOCK = "smsp__cycles_elapsed.avg.per_second"
 _TIME = "gpu__time_duration.sum"

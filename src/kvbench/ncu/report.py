@@ -150,7 +150,7 @@ class _Report:
             yield "flop_per_tensor_inst has no effect: tensor instructions are not in the table"
 
     def _related(self, quantity: str) -> list[str]:
-        """Metrics of the file that are about a quantity, though it cannot be told from them."""
+        """Metrics of the file that are about a quantity, though it cannot be read from them."""
         pattern = RELATED.get(quantity)
         return sorted(name for name in self.profile.names if pattern and pattern.fullmatch(name))
 

@@ -11,9 +11,8 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from kvbench.files import replacing, write_text
+from kvbench.files import Json, replacing, write_text
 from kvbench.ncu import facts
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.metrics import byte_options, core_option, tensor_option, time_options
@@ -158,7 +157,7 @@ def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Pa
             if last.startswith(("==PROF== Connected", "==PROF== Disconnected")):
                 raise NcuError(f"ncu connected, but {_NOTHING}")
             raise NcuError(f"ncu ran, but wrote no report; it said last: {last}")
-        ran_with: dict[str, Any] = {
+        ran_with: Json = {
             "version": facts.version(_call([ncu, "--version"])),
             "passes": _passes(ncu, temporary),
             "metrics": list(metrics),
@@ -196,9 +195,7 @@ def _passes(ncu: str, report: Path) -> int | None:
             return facts.passes(lines)
 
 
-def calibrate(
-    ncu: str, command: Sequence[str], folder: Path, dtype: str = "bfloat16"
-) -> dict[str, Any]:
+def calibrate(ncu: str, command: Sequence[str], folder: Path, dtype: str = "bfloat16") -> Json:
     """Counters that were seen to count right: one product of known size, profiled and compared.
 
     The product that `command` runs is in `dtype`. Returns dtype, metrics, ratio (counted over true

@@ -8,13 +8,16 @@ from typing import Any
 
 from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.cell import FLAGS, Cell
+from kvbench.cell import Cell
 from kvbench.costs.layer_map import owners_in
+from kvbench.files import Json
 from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
-from kvbench.plan.study import WEIGHT_KINDS, for_preset, shape_of, weights_source
+from kvbench.plan.config_types import Config
+from kvbench.plan.study import WEIGHT_KINDS, for_preset, revision_of, shape_of, weights_source
 from kvbench.plan.weight_paths import layer_map
+from kvbench.shape import Shape
 
 # What every cell takes of the configuration.
 STUDY = (
@@ -35,7 +38,7 @@ TINY_HEAD, TINY_VOCABULARY = 32, 64  # a head size that every cache and kernel t
 CONTROLS = {"v1": 0.0, "v1-again": 0.0, "v1-again2": 0.0, "v1-plus5": 0.05}
 
 
-def lookup(config: dict[str, Any], key: str) -> Any:
+def lookup(config: Config, key: str) -> Any:
     """The value of a configuration key, `section.key` for one of a section."""
     value: Any = config
     for part in key.split("."):
@@ -43,7 +46,7 @@ def lookup(config: dict[str, Any], key: str) -> Any:
     return value
 
 
-def make(config: dict[str, Any], benchmark: str, **where: Any) -> Cell:
+def make(config: Config, benchmark: str, **where: Any) -> Cell:
     """The cell at the wildcards of a benchmark's path."""
     makers: dict[str, Callable[..., Cell]] = {
         "controls": control,
@@ -53,7 +56,7 @@ def make(config: dict[str, Any], benchmark: str, **where: Any) -> Cell:
     return makers.get(benchmark, partial(cell, benchmark=benchmark))(config, **where)
 
 
-def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **where: Any) -> Cell:
+def cell(config: Config, benchmark: str, preset: str, version: str, **where: Any) -> Cell:
     """The cell of one benchmark, preset and version; `where` holds batch, T, P, phase if needed.
 
     Raises ValueError for an unknown version.
@@ -66,14 +69,17 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         shape, source = tiny(shape), "random"
     del shape["weights"]
     return Cell(
-        **{key: config[key] for key in STUDY} | settings(config, benchmark, preset, shape, where),
+        **{key: lookup(config, key) for key in STUDY}
+        | settings(config, benchmark, preset, shape, where),
         benchmark=about.module or benchmark,
         benchmark_name=record_name(benchmark),
         timed=about.timed,
         whole_steps=about.whole_steps,
         version=version,
         version_description=line["description"],
-        **{flag: line[flag] for flag in FLAGS},
+        use_cache=line["use_cache"],
+        kv_cache_quant=line["kv_cache_quant"],
+        cross_layer_sharing=line["cross_layer_sharing"],
         cache=versions.cache_name(version),
         cache_format=described.data() if described else {},
         layer_owner=owners_in(layer_map(config, version), shape),
@@ -82,19 +88,20 @@ def cell(config: dict[str, Any], benchmark: str, preset: str, version: str, **wh
         pretrained=preset,
         model_config=shape,
         weights=source if source in WEIGHT_KINDS else "path",
+        weights_revision=revision_of(config, preset),
         batch_size=int(where.get("batch", 1)),
     )
 
 
 def settings(
-    config: dict[str, Any],
+    config: Config,
     benchmark: str,
     preset: str,
-    shape: dict[str, Any],
-    where: dict[str, Any],
-) -> dict[str, Any]:
+    shape: Shape,
+    where: Json,
+) -> Json:
     """What a benchmark takes of the configuration, and of its cell's place."""
-    found: dict[str, Any] = {}
+    found: Json = {}
     for key in BENCHMARKS[benchmark].settings:
         value = lookup(config, key)
         found[key.split(".")[-1]] = for_preset(value, preset) if key in PER_PRESET else value
@@ -110,7 +117,7 @@ def settings(
     return found
 
 
-def study_of(config: dict[str, Any], benchmark: str) -> dict[str, Any]:
+def study_of(config: Config, benchmark: str) -> Config:
     """The configuration whose keys a benchmark's axes name."""
     studies = {
         "controls": control_study,
@@ -121,7 +128,7 @@ def study_of(config: dict[str, Any], benchmark: str) -> dict[str, Any]:
     return studies[benchmark](config) if benchmark in studies else config
 
 
-def decode_study(config: dict[str, Any]) -> dict[str, Any]:
+def decode_study(config: Config) -> Config:
     """The configuration under which benchmark `decode` is measured.
 
     Its own batch sizes, versions and replicates, where it gives them; without, the study's, and of
@@ -135,7 +142,7 @@ def decode_study(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def dispatch_study(config: dict[str, Any]) -> dict[str, Any]:
+def dispatch_study(config: Config) -> Config:
     """The configuration of benchmark `dispatch`: one batch serves all."""
     return decode_study(config) | {"batch_size": [1]}
 
@@ -145,7 +152,7 @@ def with_cache(names: list[str]) -> list[str]:
     return [name for name in names if versions.get_use_cache(name)] or names
 
 
-def control_study(config: dict[str, Any]) -> dict[str, Any]:
+def control_study(config: Config) -> Config:
     """The configuration under which the controls are measured: `versions` are v1 and its controls.
 
     A delay is counted out by the host, so that where CUDA is used v1 is only measured again.
@@ -161,7 +168,7 @@ def control_study(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> Cell:
+def control(config: Config, preset: str, control: str, **where: Any) -> Cell:
     """The latency cell of one control: v1's in all but its name and its delay."""
     delay = CONTROLS[control]
     about = f"v1, every step {delay:.0%} longer" if delay else "v1, measured again"
@@ -169,7 +176,7 @@ def control(config: dict[str, Any], preset: str, control: str, **where: Any) -> 
     return v1.replace(version=control, version_description=about, delay=delay)
 
 
-def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> Cell:
+def peer(config: Config, preset: str, peer: str, **where: Any) -> Cell:
     """The cell of a peer: v1's latency cell under the peer's name, greedy, as every peer is.
 
     `execution` and `kernel` are those of v1, whose tokens the peer's are compared with. There is no
@@ -185,7 +192,7 @@ def peer(config: dict[str, Any], preset: str, peer: str, **where: Any) -> Cell:
     )
 
 
-def modes(config: dict[str, Any]) -> list[str]:
+def modes(config: Config) -> list[str]:
     """The ways to run a step that target `executions` compares: the study's, or the device's."""
     if config["executions"]:
         return config["executions"]
@@ -195,13 +202,16 @@ def modes(config: dict[str, Any]) -> list[str]:
     return ["eager-torch", *(native if has_compiler() else ["compile-torch"])]
 
 
-def execution_study(config: dict[str, Any]) -> dict[str, Any]:
+def execution_study(config: Config) -> Config:
     """The configuration under which `modes` are compared: versions with a cache, the largest T."""
-    own = {"versions": with_cache(config["versions"]), "T_values": [max(config["T_values"])]}
-    return config | own | {"modes": modes(config)}
+    return config | {
+        "versions": with_cache(config["versions"]),
+        "T_values": [max(config["T_values"])],
+        "modes": modes(config),
+    }
 
 
-def execution(config: dict[str, Any], preset: str, mode: str, version: str, **where: Any) -> Cell:
+def execution(config: Config, preset: str, mode: str, version: str, **where: Any) -> Cell:
     """The latency cell of one version, run by one execution and kernel."""
     execution, kernel = mode.split("-")
     return cell(config, "executions", preset, version, **where).replace(
@@ -209,24 +219,26 @@ def execution(config: dict[str, Any], preset: str, mode: str, version: str, **wh
     )
 
 
-def tiny(shape: dict[str, Any]) -> dict[str, Any]:
+def tiny(shape: Shape) -> Shape:
     """A shape of the same operations, one K/V head wide: what is left of a step is its dispatch.
 
     As many layers, and as many query heads to a K/V head, so that every call is made as often and
     takes the same path; every weight and every row fits into the nearest caches.
     """
     heads = shape["n_head"] // shape.get("n_kv_head", shape["n_head"])
-    small = {"n_head": heads, "n_embd": heads * TINY_HEAD, "vocab_size": TINY_VOCABULARY}
+    small = shape.copy()
+    small["n_head"], small["n_embd"] = heads, heads * TINY_HEAD
+    small["vocab_size"] = TINY_VOCABULARY
     if "n_kv_head" in shape:
         small["n_kv_head"] = 1
     if "head_dim" in shape:
         small["head_dim"] = TINY_HEAD
     if "n_inner" in shape:
         small["n_inner"] = 4 * small["n_embd"]
-    return {**shape, **small}
+    return small
 
 
-def measuring_threads(config: dict[str, Any], cores: int) -> int:
+def measuring_threads(config: Config, cores: int) -> int:
     """The cores a measuring job claims, of a run's `cores`.
 
     All of them, so that no two overlap; with several CUDA devices, the share of one device, so that

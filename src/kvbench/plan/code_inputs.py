@@ -10,6 +10,7 @@ Standard library only; nothing is imported or run.
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import hashlib
 import json
@@ -51,7 +52,6 @@ def write_listing(script: Path, *modules: str, root: Path = SRC.parent, src: Pat
     """
     path, files = listing(script, *modules), _reachable(script, modules, src)
     text = "".join(_line(file, root, *_state(file)) for file in files)
-    _parsed().keep()
     known = path.read_text() if path.exists() else None
     if text != known:
         with replacing(path) as temporary:
@@ -117,7 +117,7 @@ def _imported(file: str, src: str, ctime_ns: int, size: int) -> list[str]:
 def _names(file: str, src: str) -> list[str]:
     """The dotted names of the package that a file imports, or may."""
     names: list[str] = []
-    for node in _run(ast.parse(Path(file).read_bytes(), filename=file)):
+    for node in _statements(ast.parse(Path(file).read_bytes(), filename=file)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -131,13 +131,18 @@ def _names(file: str, src: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.split(".")[0] == PACKAGE]
 
 
-def _run(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below, but for what stands under `if TYPE_CHECKING` and never runs."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        test = child.test if isinstance(child, ast.If) else None
-        if not (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"):
-            yield from _run(child)
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Every statement, but for what stands under `if TYPE_CHECKING` and never runs."""
+    below: list[ast.AST] = [tree]
+    while below:
+        node = below.pop()
+        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+            below += node.orelse
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        for block in ("finalbody", "orelse", "cases", "handlers", "body"):
+            below += reversed(getattr(node, block, []))
 
 
 @cache  # a file is in as many listings as there are scripts that reach it
@@ -153,11 +158,11 @@ def _sha256(file: str, _ctime_ns: int, _size: int) -> str:
 
 
 class _Parsed:
-    """What was found in each file, kept from one run to the next: parsing all takes a second."""
+    """What was found in each file, kept from one run to the next: parsing takes half a second."""
 
     def __init__(self) -> None:
         parser = _sha256(__file__, *_state(__file__))
-        self.path = LISTINGS / f"imports-{parser[:12]}.json"
+        self.path = Path.cwd() / LISTINGS / f"imports-{parser[:12]}.json"
         self.changed = False
         self.found: dict[str, tuple[str, list[str]]] = {}  # of a path: its sha256, what it imports
         with contextlib.suppress(OSError, ValueError):
@@ -173,11 +178,15 @@ class _Parsed:
         return names
 
     def keep(self) -> None:
-        """Write down what was parsed anew."""
-        if self.changed:
-            self.changed = False
-            with replacing(self.path) as temporary:
+        """Write down what was parsed anew, beside the listings; a cache may fail to be kept."""
+        if self.changed and self.path.parent.is_dir():
+            with contextlib.suppress(OSError), replacing(self.path) as temporary:
                 temporary.write_text(json.dumps(self.found))
 
 
-_parsed = cache(_Parsed)
+@cache
+def _parsed() -> _Parsed:
+    """Of this process, kept when it ends."""
+    parsed = _Parsed()
+    atexit.register(parsed.keep)
+    return parsed

@@ -5,34 +5,35 @@ Light on purpose: the Snakefile imports it. jsonschema and yaml come with Snakem
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kvbench.benchmarks import BENCHMARKS
+from kvbench.files import Json
 from kvbench.files.foreign import FormatError
 from kvbench.peers import PEERS
 from kvbench.plan import described
 from kvbench.plan.config_checks import check_together
+from kvbench.plan.config_file import check_plain
+from kvbench.plan.config_file import check_written as check_written
+from kvbench.plan.config_types import Config
 from kvbench.plan.models import CONTEXT, WINDOWS, place_models
-from kvbench.plan.refusal import ConfigError, line, shown
+from kvbench.plan.refusal import ConfigError, line
 from kvbench.plan.study import CUSTOM
 from kvbench.presets import PRESETS
 from kvbench.versions import BY_NAME, VERSIONS
 
 SCHEMA = Path(__file__).resolve().parents[3] / "config" / "schema.yaml"
-DEEPEST, MOST_VALUES, LARGEST_BITS = 6, 50_000, 128  # levels; values in all; bits of a number
 
 
-def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
+def load_schema(path: str | Path = SCHEMA) -> Json:
     """The schema, with the names that the registries hold put in."""
-    import yaml
+    import msgspec
 
-    schema = yaml.safe_load(Path(path).read_text())
+    schema = msgspec.yaml.decode(Path(path).read_bytes())
     schema = _inlined(schema, schema["$defs"])
     keys = schema["properties"]
     keys["benchmarks"]["items"]["enum"] = [name for name, b in BENCHMARKS.items() if b.in_all]
@@ -40,7 +41,7 @@ def load_schema(path: str | Path = SCHEMA) -> dict[str, Any]:
     return _knowing(_with_versions(schema), PRESETS)
 
 
-def _with_versions(schema: dict[str, Any]) -> dict[str, Any]:
+def _with_versions(schema: Json) -> Json:
     """The schema with the names of versions put in, those that a study describes as well."""
     schema = deepcopy(schema)
     keys = schema["properties"]
@@ -49,11 +50,12 @@ def _with_versions(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
+def _knowing(schema: Json, presets: Iterable[str]) -> Json:
     """The schema with the names of presets put in."""
     schema, names = deepcopy(schema), list(presets)
     keys = schema["properties"]
-    allowed = {"enum": names, "title": f"{', '.join(names)}, a directory, config:PATH/config.json"}
+    where = "a directory, org/name of the hub, config:PATH/config.json"
+    allowed = {"enum": names, "title": f"{', '.join(names)}, {where}"}
     keys["pretrained"]["oneOf"][0] |= allowed
     keys["pretrained"]["oneOf"][1]["items"] |= allowed
     scored = keys["perplexity"]["properties"]
@@ -63,7 +65,7 @@ def _knowing(schema: dict[str, Any], presets: Iterable[str]) -> dict[str, Any]:
     return schema
 
 
-def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
+def _inlined(rule: Any, defs: Json) -> Any:
     """A part of the schema with what it refers to in its place."""
     if isinstance(rule, list):
         return [_inlined(part, defs) for part in rule]
@@ -74,7 +76,7 @@ def _inlined(rule: Any, defs: dict[str, Any]) -> Any:
     return {key: _inlined(part, defs) for key, part in rule.items()}
 
 
-def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default") -> dict[str, Any]:
+def resolve(given: Json, schema: Json, name: str = "default") -> Config:
     """The whole configuration: `given` with numbers read, defaults filled in and lists made lists.
 
     `name` is the study's name where the configuration gives none. Afterwards `versions` are
@@ -83,7 +85,7 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
     """
     import jsonschema
 
-    _check_plain(given)
+    check_plain(given)
     try:
         given, models = place_models(given)
     except FormatError as error:
@@ -111,88 +113,12 @@ def resolve(given: dict[str, Any], schema: dict[str, Any], name: str = "default"
             least = {name: min(most, m["shape"]["block_size"]) for name, m in models.items()}
             config["perplexity"][key] = least | value
     config["log_file"] = config["log_file"] or f"results/{config['study']}/results.jsonl"
-    check_together(config)
-    return config
+    whole = cast(Config, config)
+    check_together(whole)
+    return whole
 
 
-def check_written(path: str | Path) -> None:
-    """Raise ConfigError for a file that holds no configuration, or that gives a key twice.
-
-    Of such keys YAML would keep the last. What Snakemake cannot load itself it refuses in words of
-    its own, before it reads the Snakefile: who asks here first gets one line.
-    """
-    import yaml
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if isinstance(root, yaml.MappingNode):
-            _check_keys(path, root)
-            given = yaml.safe_load(text)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not in UTF-8, at byte {error.start}") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}, is not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        said = str(error).splitlines() or [type(error).__name__]
-        raise ConfigError(f"{path} is not YAML: {said[0]}") from None
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path} holds no configuration; allowed: keys and values, one a line")
-    _check_plain(given, name=str(path))
-
-
-def _check_keys(path: str | Path, root: Any) -> None:
-    """Raise ConfigError for a key that a mapping, at any depth, gives twice."""
-    import yaml
-
-    queue, seen = [root], {id(root)}
-    for node in queue:
-        inner = node.value
-        if isinstance(node, yaml.MappingNode):
-            keys = Counter(key.value for key, _ in inner if isinstance(key, yaml.ScalarNode))
-            for key, count in keys.items():
-                if count > 1:
-                    raise ConfigError(
-                        f"{path} gives config key {shown(key)} {count} times in the mapping that "
-                        f"begins at line {node.start_mark.line + 1}: keep one"
-                    )
-            inner = [value for _, value in inner]
-        for value in inner if isinstance(inner, list) else ():
-            if id(value) not in seen:  # an anchor may lead back to where it stands
-                seen.add(id(value))
-                queue.append(value)
-
-
-def _check_plain(given: Any, name: str = "the configuration") -> None:
-    """Keys that are text, text that can be written on one line, numbers that can be, an end."""
-    queue: list[tuple[Any, str, int]] = [(given, "", 0)]
-    for value, path, depth in queue:
-        where = f"config key {shown(path)}" if path else name
-        if depth > DEEPEST:
-            raise ConfigError(f"{where} is nested too deep; allowed: {DEEPEST} levels, no cycle")
-        if len(queue) > MOST_VALUES:
-            raise ConfigError(f"{name} has more than {MOST_VALUES} values; allowed: fewer")
-        for key in value if isinstance(value, dict) else ():
-            if not isinstance(key, str):
-                raise ConfigError(f"{where} has the key {shown(key)}; allowed: text")
-            if not key.isprintable():
-                raise ConfigError(f"{where} is {shown(key)}; allowed: text of printable characters")
-        if isinstance(value, dict | list):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            queue += [(v, f"{path}.{key}" if path else str(key), depth + 1) for key, v in items]
-        if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
-            raise ConfigError(f"{where} is a number of {value.bit_length()} bits; allowed: fewer")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where} is {value}; allowed: finite numbers")
-        if isinstance(value, str) and not value.isprintable():
-            raise ConfigError(f"{where} is {shown(value)}; allowed: text of printable characters")
-
-
-def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
+def _versions_by_number(config: Json) -> Json:
     """The configuration with versions that it calls by name (`int8`) by their number (`v2`)."""
     maps, decode = config.get("layer_maps"), config.get("decode")
     config = _numbered(config)
@@ -209,7 +135,7 @@ def _versions_by_number(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _numbered(section: dict[str, Any]) -> dict[str, Any]:
+def _numbered(section: Json) -> Json:
     """A section with the numbers of the versions that its key `versions` lists."""
     named = section.get("versions")
     if not isinstance(named, list):
@@ -221,18 +147,18 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _coerce(value: Any, schema: dict[str, Any]) -> Any:
+def _coerce(value: Any, schema: Json) -> Any:
     """Numbers, booleans and nulls that arrive as strings (`--config T_star=4`), by the schema."""
     options = [schema, *schema.get("oneOf", [])]
     kinds = {option.get("type") for option in options}
     if isinstance(value, dict):
         known = schema.get("properties", {})
-        rest: dict[str, Any] = next(
+        rest: Json = next(
             (o["additionalProperties"] for o in options if o.get("additionalProperties")), {}
         )
         return {key: _coerce(item, known.get(key, rest)) for key, item in value.items()}
     if isinstance(value, list):
-        items: dict[str, Any] = next((o["items"] for o in options if "items" in o), {})
+        items: Json = next((o["items"] for o in options if "items" in o), {})
         return [_coerce(item, items) for item in value]
     if isinstance(value, float) and value.is_integer() and "integer" in kinds:
         return int(value)
@@ -250,7 +176,7 @@ def _coerce(value: Any, schema: dict[str, Any]) -> Any:
     return value
 
 
-def _defaults(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+def _defaults(value: Json, schema: Json) -> Json:
     filled = {}
     for key, rule in schema["properties"].items():
         item = value.get(key, rule.get("default"))

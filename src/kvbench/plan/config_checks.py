@@ -6,7 +6,6 @@ Light, as `kvbench.plan.config`, which calls it: the Snakefile imports both.
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 from kvbench.analysis.datasheet import read_roofs
 from kvbench.benchmarks import BENCHMARKS
@@ -14,6 +13,7 @@ from kvbench.files.foreign import FormatError
 from kvbench.inputs.vocabularies import VOCABULARIES
 from kvbench.job.devices import DeviceError, names
 from kvbench.ncu import runner
+from kvbench.plan.config_types import Config
 from kvbench.plan.file_checks import check_caches, check_log_file, is_file
 from kvbench.plan.model_checks import check_models, check_sharing
 from kvbench.plan.refusal import ConfigError
@@ -29,7 +29,7 @@ MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, mon
 PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark
 
 
-def check_together(config: dict[str, Any]) -> None:
+def check_together(config: Config) -> None:
     """What no single key can show."""
     _check_size(config)
     check_caches(config["caches"])
@@ -104,7 +104,7 @@ def check_together(config: dict[str, Any]) -> None:
         )
 
 
-def _check_windows(config: dict[str, Any], preset: str, context: int, block_size: int) -> None:
+def _check_windows(config: Config, preset: str, context: int, block_size: int) -> None:
     """Windows that hold a prompt to diverge on, and a block_size that holds the probes."""
     prompt = config["perplexity"]["divergence"]["prompt_tokens"]
     if prompt > context:
@@ -119,7 +119,7 @@ def _check_windows(config: dict[str, Any], preset: str, context: int, block_size
         )
 
 
-def _check_size(config: dict[str, Any]) -> None:
+def _check_size(config: Config) -> None:
     """No more timed processes than can be planned."""
     places = len(config["pretrained"]) * len(config["batch_size"])
     lengths = len(config["T_values"]) + len(config["decode"]["depths"])
@@ -140,7 +140,7 @@ def _check_size(config: dict[str, Any]) -> None:
         )
 
 
-def _check_execution(config: dict[str, Any]) -> None:
+def _check_execution(config: Config) -> None:
     """`execution` and `kernel` that this study's device can run, and together."""
     cuda, execution, kernel = uses_cuda(config), config["execution"], config["kernel"]
     if execution == "graph" and not cuda:
@@ -169,7 +169,7 @@ def _check_execution(config: dict[str, Any]) -> None:
         )
 
 
-def _check_depths(config: dict[str, Any], preset: str) -> None:
+def _check_depths(config: Config, preset: str) -> None:
     """Depths that leave room for one more token."""
     deepest, block_size = max(config["decode"]["depths"]), shape_of(config, preset)["block_size"]
     if deepest >= block_size:
@@ -179,7 +179,7 @@ def _check_depths(config: dict[str, Any], preset: str) -> None:
         )
 
 
-def _check_roofline_source(config: dict[str, Any]) -> None:
+def _check_roofline_source(config: Config) -> None:
     """A folder where exports are read, and none where they are not."""
     source, folder = config["roofline"]["source"], config["roofline"]["csv_dir"]
     if source != "csv" and folder is not None:
@@ -209,7 +209,7 @@ def _check_roofline_source(config: dict[str, Any]) -> None:
         )
 
 
-def _missing_exports(config: dict[str, Any]) -> list[str]:
+def _missing_exports(config: Config) -> list[str]:
     """The names of exports that the study reads and its folder has not."""
     asked = config["roofline"]
     places = product(

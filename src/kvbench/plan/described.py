@@ -16,27 +16,30 @@ from kvbench.costs.description import Description
 from kvbench.costs.forward import head_dim
 from kvbench.costs.layer_map import owners_in
 from kvbench.costs.part import DescriptionError
+from kvbench.files import Json
 from kvbench.peers import PEERS
+from kvbench.plan.config_types import Config
 from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import shape_of
+from kvbench.shape import Shape
 
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,79}"
 TAKEN = ("v1-again", "v1-again2", "v1-plus5", *PEERS)  # controls' and peers', in the same places
 
 
-def place(config: dict[str, Any]) -> dict[str, Any]:
+def place(config: Json) -> Json:
     """The configuration with versions that it describes put into the registry, and named.
 
     Raises ConfigError for the first description that cannot be, and for a name that is taken.
     """
-    named: dict[str, dict[str, Any]] = {}
+    named: dict[str, Json] = {}
     config = _placed(config, "versions", named)
     if isinstance(config.get("decode"), dict):
         config = config | {"decode": _placed(config["decode"], "decode.versions", named)}
     return config
 
 
-def _placed(section: dict[str, Any], key: str, named: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _placed(section: Json, key: str, named: dict[str, Json]) -> Json:
     listed = section.get("versions")
     if not isinstance(listed, list) or not any(isinstance(one, Mapping) for one in listed):
         return section
@@ -47,7 +50,7 @@ def _placed(section: dict[str, Any], key: str, named: dict[str, dict[str, Any]])
     return section | {"versions": found}
 
 
-def _one(key: str, given: dict[str, Any], named: dict[str, dict[str, Any]]) -> str:
+def _one(key: str, given: Json, named: dict[str, Json]) -> str:
     """The version that one mapping describes, put into the registry."""
     name, layer_map = given.pop("name", None), given.pop("layer_map", None)
     if name is not None and (not isinstance(name, str) or not re.fullmatch(NAME, name)):
@@ -60,7 +63,7 @@ def _one(key: str, given: dict[str, Any], named: dict[str, dict[str, Any]]) -> s
         described = Description.of(given)
     except DescriptionError as error:
         raise ConfigError(f"config key '{key}.{error.key}'{called} {error.why}") from None
-    if name is None and layer_map is None and (same := versions.same_as(described)):
+    if name is None and layer_map is None and (same := _same_as(described)):
         return same
     name = name or "-".join([described.name(), *([_label(layer_map)] if layer_map else [])])
     if name in TAKEN:
@@ -69,17 +72,40 @@ def _one(key: str, given: dict[str, Any], named: dict[str, dict[str, Any]]) -> s
     if named.setdefault(name, line) != line:
         raise ConfigError(f"config key '{key}.name' is {name!r}, which another description has")
     try:
-        versions.add_described(name, described, layer_map)
+        versions.add(name, _line(name, described, layer_map))
     except ValueError as error:
         raise ConfigError(f"config key '{key}.name': {error}") from None
     return name
+
+
+def _same_as(described: Description) -> str | None:
+    """The version of the registry that stores so, without sharing layers, if there is one."""
+    if described == Description():
+        return "v1"
+    plain = (v for v, line in versions.VERSIONS.items() if not line["cross_layer_sharing"])
+    return next((v for v in plain if versions.format_of(v) == described), None)
+
+
+def _line(name: str, described: Description, layer_map: str | list[int] | None) -> versions.Version:
+    """The registry line of a described cache."""
+    line: versions.Version = {
+        "description": f"KV-cache, {described.words()}",
+        "use_cache": True,
+        "kv_cache_quant": described.quantised,
+        "cross_layer_sharing": layer_map not in (None, "own"),
+        "cache": name,
+        "format": described.data(),
+    }
+    if layer_map is not None and layer_map != "own":
+        line["layer_map"] = layer_map
+    return line
 
 
 def _label(layer_map: Any) -> str:
     return layer_map if isinstance(layer_map, str) else "-".join(map(str, layer_map))
 
 
-def check(config: dict[str, Any], preset: str) -> None:
+def check(config: Config, preset: str) -> None:
     """Head size, layers and windows of a preset that every version's storage takes."""
     shape = shape_of(config, preset)
     listed = dict.fromkeys([*config["versions"], *(config["decode"]["versions"] or [])])
@@ -90,9 +116,9 @@ def check(config: dict[str, Any], preset: str) -> None:
 
 
 def _check_one(
-    config: dict[str, Any],
+    config: Config,
     preset: str,
-    shape: dict[str, Any],
+    shape: Shape,
     version: str,
     described: Description,
 ) -> None:
@@ -131,7 +157,7 @@ def _check_one(
         _check_bias(shape, preset, names, described)
 
 
-def _check_bias(shape: dict[str, Any], preset: str, names: str, described: Description) -> None:
+def _check_bias(shape: Shape, preset: str, names: str, described: Description) -> None:
     """Keys with a bias that is known of every position."""
     llama = shape["arch"] == "llama"
     if not (shape.get("qkv_bias", False) if llama else shape.get("bias", True)):

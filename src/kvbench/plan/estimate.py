@@ -15,19 +15,21 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.cell import Cell
 from kvbench.costs import forward as costs
+from kvbench.files import Json
 from kvbench.plan import cells, targets
+from kvbench.plan.config_types import Config
 
-START_S = 3.0  # a process with torch and its weights
+START_S = 2.0  # a process with torch and its weights
 TRAIN_S = 0.5  # a step of training nano
-FLOP_S, BYTES_S = 3e10, 5e9  # of one core
+FLOP_S, BYTES_S = 5e10, 1e10  # of one core
 READ = 400  # earlier records looked at, the newest
 FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
-WARM_TOKENS, READ_STEPS = 16, 16  # at most, of a warm-up and of a reading of the yardstick
+WARM_TOKENS = 16  # at most, of a warm-up
+READ_STEPS, READ_EVERY = 16, 4  # of a reading between runs, at most; and within a generation
 
 
 def by_shape(cell: Cell | SimpleNamespace) -> float:
@@ -58,11 +60,15 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     if cell.run_budget_s is not None:
         runs = max(1, min(runs, math.ceil(cell.run_budget_s / one)))
     warm = cell.num_warmup_runs * (prefill + min(steps, WARM_TOKENS) * step)
-    reading = (prefill + min(steps, READ_STEPS) * step) if cell.yardstick else 0.0
-    return START_S + warm + runs * one + (runs + 1) * reading + 2 * cell.energy_s
+    read = 0.0
+    if cell.yardstick and cell.depth:
+        read = (runs + 1) * min(steps, READ_STEPS) * step
+    elif cell.yardstick:
+        read = runs * (prefill + steps // READ_EVERY * step)
+    return START_S + warm + runs * one + read + 2 * cell.energy_s
 
 
-def cells_of(config: dict[str, Any]) -> dict[str, Cell]:
+def cells_of(config: Config) -> dict[str, Cell]:
     """Path of a measuring job's output -> its cell, for every benchmark of the study."""
     found = {}
     for benchmark, line in BENCHMARKS.items():
@@ -106,7 +112,7 @@ class Forecast:
 
 
 # What a record does not repeat of its cell, and what that is where it is not asked for.
-NOT_IN_RECORDS: dict[str, Any] = {
+NOT_IN_RECORDS: Json = {
     **dict.fromkeys(("T", "depth", "P", "steps", "context", "energy_s"), 0),
     **{
         "run_budget_s": None,
@@ -119,13 +125,13 @@ NOT_IN_RECORDS: dict[str, Any] = {
 }
 
 
-def training_s(config: dict[str, Any], outputs: Iterable[str]) -> float:
+def training_s(config: Config, outputs: Iterable[str]) -> float:
     """Seconds of training nano, where that is among the files to be made."""
     trained = sum("/trained-" in path for path in outputs)
     return TRAIN_S * config["nano"]["steps"] * trained
 
 
-def _asked(record: dict[str, Any]) -> dict[str, Any]:
+def _asked(record: Json) -> Json:
     kinds = {record_name(name): name for name in reversed(BENCHMARKS)}
     runs = record.get("runs") or record.get("repeats") or [None]
     found = {"benchmark": kinds[record["benchmark_name"]], "num_measure_runs": len(runs)}
@@ -160,7 +166,7 @@ def words(seconds: float) -> str:
 
 def seconds_of(budget: str) -> float:
     """Seconds of `90s`, `5m`, `2h` or a number of seconds. Raises ValueError."""
-    units: dict[str, Any] = {"s": 1, "m": 60, "h": 3600}
+    units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (budget[:-1], budget[-1]) if budget[-1:] in units else (budget, "s")
     try:
         seconds = float(number) * units[unit]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.costs.layer_map import owners_in
 from kvbench.plan import described, weights_check
+from kvbench.plan.config_types import Config
 from kvbench.plan.file_checks import is_file
 from kvbench.plan.refusal import ConfigError
 from kvbench.plan.study import CUSTOM, WEIGHT_KINDS, known_presets, shape_of, weights_source
 from kvbench.presets import HUB_PRESETS, PRESETS
+from kvbench.shape import Shape
 from kvbench.versions import VERSIONS
 
 WEIGHT_SOURCES = ("auto", "random", "hub")
 
 
-def check_models(config: dict[str, Any]) -> None:
+def check_models(config: Config) -> None:
     """Weights and heads of every preset that is measured."""
     if isinstance(config["weights"], dict):
         known = known_presets(config)
@@ -32,7 +33,7 @@ def check_models(config: dict[str, Any]) -> None:
         described.check(config, preset)
 
 
-def _check_weights(config: dict[str, Any], preset: str) -> None:
+def _check_weights(config: Config, preset: str) -> None:
     """A source that the preset has, or a file that is there."""
     source = weights_source(config, preset)
     if source == "hub" and preset not in HUB_PRESETS:
@@ -60,7 +61,7 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
         )
     if source not in WEIGHT_KINDS:
         asked = config["model_config"]["activation"] if preset == CUSTOM else None
-        shape = {**shape_of(config, preset), "activation": asked}
+        shape: Shape = {**shape_of(config, preset), "activation": asked}
         if why := weights_check.problem(source, preset, shape, config["dtype"]):
             alone = f"; for a preset of its own: weights: {{PRESET: {source}}}"
             several = isinstance(config["weights"], str) and len(config["pretrained"]) > 1
@@ -70,7 +71,7 @@ def _check_weights(config: dict[str, Any], preset: str) -> None:
             )
 
 
-def _check_directory(config: dict[str, Any], preset: str, folder: str) -> None:
+def _check_directory(config: Config, preset: str, folder: str) -> None:
     """Tensors of the shape that its config.json says, and a tokenizer where its text is scored."""
     shape, tokenizer = shape_of(config, preset), config["models"][preset]["tokenizer"]
     if why := weights_check.directory_problem(folder, shape, config["dtype"]):
@@ -83,7 +84,7 @@ def _check_directory(config: dict[str, Any], preset: str, folder: str) -> None:
         )
 
 
-def check_sharing(config: dict[str, Any]) -> None:
+def check_sharing(config: Config) -> None:
     """Layer maps of versions that share, that fit every preset; weights that can be fitted."""
     sharing = [version for version, line in VERSIONS.items() if line["cross_layer_sharing"]]
     presets = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])

@@ -11,27 +11,27 @@ import importlib.util
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 from kvbench import versions
+from kvbench.files import Json
 from kvbench.plan.refusal import ConfigError
 
 GROUP = "kvbench.caches"
 
 
-def register(config: dict[str, Any]) -> None:
+def register(config: Json) -> None:
     """Put the caches of installed packages and of a study's `caches` into the registry of versions.
 
     What is not a mapping from text to text is left to the schema to refuse. Raises ConfigError for
     a name that is taken.
     """
     for version, module in installed().items():
-        versions.add(version, module, f"cache of {module}")
+        versions.add(version, _line(module, f"cache of {module}"))
     named = config.get("caches")
     for version, path in named.items() if isinstance(named, dict) else ():
         if isinstance(version, str) and isinstance(path, str):
             try:
-                versions.add(version, path, _description(path))
+                versions.add(version, _line(path, _description(path)))
             except ValueError as error:
                 raise ConfigError(f"config key 'caches': {error}") from None
 
@@ -53,6 +53,17 @@ def source(name: str) -> str:
     if found is None or found.origin is None:
         raise ValueError(f"no module {module!r}, which an installed package names as a cache")
     return found.origin
+
+
+def _line(cache: str, description: str) -> versions.Version:
+    """The registry line of a cache that `kvbench.caches.cache_class` loads by this name."""
+    return {
+        "description": description,
+        "use_cache": True,
+        "kv_cache_quant": False,
+        "cross_layer_sharing": False,
+        "cache": cache,
+    }
 
 
 def _description(path: str) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from kvbench.analysis.rounds import pairs
 from kvbench.job import partners
+from kvbench.plan import resources
+from kvbench.plan.config_types import Config
 
 JUDGED = ("latency", "decode")  # benchmarks whose versions are compared
 Wildcards = Mapping[str, str]
@@ -32,6 +34,13 @@ def ask(
     shutil.rmtree(partners.REQUESTS, ignore_errors=True)
     for output, samples in left_alone(planned, versions, path_of).items():
         partners.write(output, [request(*sample) for sample in samples])
+
+
+def minutes(config: Config, where: Wildcards, output: str) -> int:
+    """Wall time of the sample at `output` and of the partners that the run asks it to measure."""
+    versions = [request["cell"]["version"] for request in partners.asked(output)]
+    samples = [where, *({**where, "version": version} for version in versions)]
+    return sum(resources.minutes(config, sample) for sample in samples)
 
 
 def left_alone(

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TypedDict
 
 from kvbench.plan.cells import study_of
+from kvbench.plan.config_types import Config
 
 Key = tuple[str, ...]  # (benchmark, preset, batch, T or depth, replicate, version)
 
 
+class Blocks(TypedDict):
+    """What a configuration says of the samples of one benchmark."""
+
+    seed: int
+    replicates: int
+    versions: list[str]
+    batch_size: list[int]
+    T_values: list[int]
+
+
 def run_order(
-    config: dict[str, Any], presets: list[str], lengths: list[int] | None = None
+    config: Blocks, presets: list[str], lengths: list[int] | None = None
 ) -> dict[tuple[str, ...], int]:
     """Each sample's position: (preset, batch, length, replicate, version) -> 0, 1, ...
 
@@ -36,7 +47,7 @@ def run_order(
     return {key: position for position, key in enumerate(keys)}
 
 
-def sample_queue(config: dict[str, Any]) -> dict[Key, int]:
+def sample_queue(config: Config) -> dict[Key, int]:
     """The position of every timed sample of a study: `queue_key(...)` -> 1, 2, ...
 
     Peers run in the same blocks as the versions they are compared with.

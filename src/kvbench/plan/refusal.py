@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from kvbench.files import Json
+
 SHOWN = 80  # characters of a wrong value that are repeated
 
 
@@ -12,7 +14,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be run: which key, what is allowed, what to do."""
 
 
-def line(error: Any, schema: dict[str, Any]) -> str:
+def line(error: Any, schema: Json) -> str:
     """One line for one jsonschema error: the key, the value, what is allowed."""
     path = ".".join(str(part) for part in error.absolute_path)
     if "propertyNames" in error.schema_path:
@@ -44,7 +46,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def allowed(rule: dict[str, Any]) -> str:
+def allowed(rule: Json) -> str:
     """What a schema allows, in words."""
     if "title" in rule:
         return str(rule["title"])

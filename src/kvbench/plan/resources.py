@@ -7,11 +7,12 @@ waits a little longer. Standard library only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from kvbench.costs import forward as costs
 from kvbench.costs.layout import equal_rows
+from kvbench.plan.config_types import Config
 from kvbench.plan.study import shape_of, uses_cuda
+from kvbench.shape import Shape
 
 BASE_MB = 2_000  # the interpreter with torch; on CUDA, its context
 BASE_MINUTES = 10  # starting, loading, compiling
@@ -21,17 +22,17 @@ ENERGY = 2  # loops that watch a counter of energy, where there is one
 YARDSTICK_STEPS = 1  # readings of the yardstick per step, each at most as long as a step
 
 
-def gpus(config: dict[str, Any]) -> int:
+def gpus(config: Config) -> int:
     """GPUs a measuring job needs to itself."""
     return int(uses_cuda(config))
 
 
-def slurm_extra(config: dict[str, Any]) -> str:
+def slurm_extra(config: Config) -> str:
     """Further options of sbatch: a job timed on the CPU has its node to itself."""
     return "" if uses_cuda(config) else "--exclusive"
 
 
-def memory_mb(config: dict[str, Any], where: Mapping[str, str]) -> int:
+def memory_mb(config: Config, where: Mapping[str, str]) -> int:
     """Host memory in MB: weights as read and as held, K and V of every layer, one forward's rest.
 
     The rest is its largest part: logits, or the activations of a feed-forward, in float32.
@@ -47,7 +48,7 @@ def memory_mb(config: dict[str, Any], where: Mapping[str, str]) -> int:
     return BASE_MB + SAFETY * (weights + cache + 4 * batch * tokens * widest) // 10**6
 
 
-def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
+def minutes(config: Config, where: Mapping[str, str]) -> int:
     """Wall time: every run's steps, each as long as the last, none faster than one slow core."""
     shape, batch, tokens = _place(config, where)
     steps = int(where.get("T") or config["decode"]["steps"])
@@ -64,7 +65,7 @@ def minutes(config: dict[str, Any], where: Mapping[str, str]) -> int:
     return BASE_MINUTES + int((seconds + ENERGY * config["energy_s"]) / 60)
 
 
-def _place(config: dict[str, Any], where: Mapping[str, str]) -> tuple[dict[str, Any], int, int]:
+def _place(config: Config, where: Mapping[str, str]) -> tuple[Shape, int, int]:
     """Shape, batch and the most tokens that a job's wildcards stand for."""
     shape = shape_of(config, where.get("preset", config["pretrained"][0]))
     lengths = [where.get(key) for key in ("T", "P", "depth")]

@@ -1,28 +1,30 @@
 """How many rounds a study measures: as many as it says, or until its verdicts are narrow enough.
 
-A study with `stopping.half_width` or `stopping.minutes` gets one round more with every run of
-Snakemake, until its last verdicts say that it is enough. What a run decides is kept for its jobs,
-which read the configuration again. `python -m kvbench.cli.rounds` runs Snakemake until no round is
-added.
+A study with `stopping.half_width` or `stopping.minutes` gets a round more with every run of
+Snakemake by `python -m kvbench.cli.rounds`, until its last verdicts say that it is enough. A run by
+Snakemake alone adds none to those that were measured. What a run decides is kept for its jobs,
+which read the configuration again.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
-from typing import Any
 
 from kvbench.files import write_text
+from kvbench.plan.config_types import Config
 from kvbench.plan.refusal import ConfigError
 from kvbench.records.record import Record
 from kvbench.records.store import RecordError, read_record
 
 DECIDED = Path(".snakemake/rounds.json")
+ADD = "KVBENCH_ADD_ROUNDS"  # in the environment of a run that may add a round
 NEVER = 1e-9  # a half-width that no study reaches: time alone ends it
 
 
-def decide(config: dict[str, Any]) -> tuple[int, str]:
+def decide(config: Config) -> tuple[int, str]:
     """The rounds that the next run measures, and why it adds some (empty where it does not).
 
     Presets share their rounds: what one needs the others get too. Raises ConfigError for verdicts
@@ -48,12 +50,14 @@ def decide(config: dict[str, Any]) -> tuple[int, str]:
     return (rounds, f"{preset}: {one.reason}") if rounds <= wanted["most"] else (rounds - 1, "")
 
 
-def decided(config: dict[str, Any], main: bool) -> tuple[int, str]:
+def decided(config: Config, main: bool) -> tuple[int, str]:
     """What this run measures, as its main process has decided; a job reads it."""
     if not adds_rounds(config):
         return config["replicates"], ""
     if main:
         rounds, reason = decide(config)
+        if reason and ADD not in os.environ:
+            rounds, reason = rounds - 1, ""
         DECIDED.parent.mkdir(exist_ok=True)
         write_text(DECIDED, json.dumps([rounds, reason]))
         return rounds, reason
@@ -61,12 +65,12 @@ def decided(config: dict[str, Any], main: bool) -> tuple[int, str]:
     return rounds, reason
 
 
-def adds_rounds(config: dict[str, Any]) -> bool:
+def adds_rounds(config: Config) -> bool:
     """Whether the study asks for further rounds."""
     return any(config["stopping"][key] is not None for key in ("half_width", "minutes"))
 
 
-def _found(config: dict[str, Any]) -> dict[str, Record]:
+def _found(config: Config) -> dict[str, Record]:
     """What the last verdicts of each preset say of its rounds."""
     found = {}
     for preset in config["pretrained"]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from kvbench import versions
 from kvbench.benchmarks import BENCHMARKS
+from kvbench.plan.config_types import Config
 from kvbench.plan.study import quality_presets
 
 CLOSE = 3  # candidates named
@@ -36,7 +37,7 @@ def asked_for() -> tuple[list[str], list[str]]:
 def check_targets(
     targets: Iterable[str],
     rules: Iterable[Any],
-    config: dict[str, Any],
+    config: Config,
     files: Iterable[str],
     others: Iterable[str] = (),
 ) -> None:
@@ -60,7 +61,7 @@ def check_targets(
             raise TargetError(f"no rule makes {target!r}: ask for a path within {os.getcwd()!r}")
 
 
-def _check_rule(rule: Any, config: dict[str, Any]) -> None:
+def _check_rule(rule: Any, config: Config) -> None:
     """A rule of many files is no target, nor is one that this study leaves without any."""
     if rule.has_wildcards():
         pattern = re.sub(r"{(\w+),[^}]*}", r"{\1}", rule.output[0])
@@ -70,7 +71,7 @@ def _check_rule(rule: Any, config: dict[str, Any]) -> None:
         raise TargetError(f"target {rule.name!r} makes nothing: {why}")
 
 
-def _nothing(name: str, config: dict[str, Any]) -> str | None:
+def _nothing(name: str, config: Config) -> str | None:
     """Why a target is empty in this study; None where it is not."""
     measured = config["benchmarks"]
     says = f"config key 'benchmarks' is [{', '.join(measured)}]"
@@ -91,7 +92,7 @@ def _nothing(name: str, config: dict[str, Any]) -> str | None:
     return None
 
 
-def _unknown(path: str, names: list[str], files: Iterable[str], config: dict[str, Any]) -> str:
+def _unknown(path: str, names: list[str], files: Iterable[str], config: Config) -> str:
     folder, _, rest = path.partition("/")
     study = rest.split("/")[0]
     if folder == "results" and "/" in rest and study != config["study"]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan.cells import lookup, study_of
+from kvbench.plan.config_types import Config
 from kvbench.plan.study import known_presets, quality_presets
 
 ROOFS = "<results>/roofline/roofs.json"
@@ -61,7 +61,7 @@ def cell_path(benchmark: str) -> str:
     return f"{benchmark}/{{preset}}/{BENCHMARKS[benchmark].path}"
 
 
-def cell_paths(config: dict[str, Any], benchmark: str) -> list[str]:
+def cell_paths(config: Config, benchmark: str) -> list[str]:
     """Every cell of one benchmark, of any preset."""
     line, study = BENCHMARKS[benchmark], study_of(config, benchmark)
     values = (lookup(study, key) for key in line.axes.values())
@@ -71,7 +71,7 @@ def cell_paths(config: dict[str, Any], benchmark: str) -> list[str]:
     return [path.format(preset="{preset}", **place) for place in places]
 
 
-def presets_of(config: dict[str, Any], benchmark: str) -> list[str]:
+def presets_of(config: Config, benchmark: str) -> list[str]:
     """The presets that a benchmark of this study measures; none where the study leaves it out."""
     if benchmark not in config["benchmarks"]:
         return []
@@ -93,7 +93,7 @@ FURTHER = {
 }
 
 
-def figure_inputs(config: dict[str, Any], figure: str, preset: str) -> list[str]:
+def figure_inputs(config: Config, figure: str, preset: str) -> list[str]:
     """What a figure draws: the cells of those benchmarks that measure its preset, and more."""
     if figure == "tradeoff":
         return joined_cells(config, preset)
@@ -101,37 +101,37 @@ def figure_inputs(config: dict[str, Any], figure: str, preset: str) -> list[str]
     return gathered(*(drawn or FIGURES[figure][:1])) + FURTHER.get(figure, [])
 
 
-def joined_cells(config: dict[str, Any], preset: str) -> list[str]:
+def joined_cells(config: Config, preset: str) -> list[str]:
     """The cells of a preset that are put side by side in bytes, time and quality, and the gates."""
     drawn = [b for b in (*TIMED, "perplexity") if preset in presets_of(config, b)]
     scored = any(preset in presets_of(config, b) for b in DERIVED_TABLES["gates"])
     return gathered(*(drawn or TIMED[:1])) + [GATES] * scored
 
 
-def joined_presets(config: dict[str, Any]) -> list[str]:
+def joined_presets(config: Config) -> list[str]:
     """The presets whose time and quality are both measured."""
     timed = {preset for b in TIMED for preset in presets_of(config, b)}
     return [preset for preset in presets_of(config, "perplexity") if preset in timed]
 
 
-def timed_cells(config: dict[str, Any]) -> list[str]:
+def timed_cells(config: Config) -> list[str]:
     """The cells that versions are judged on: latency and decode, where the study measures them."""
     judged = [b for b in TIMED if b in config["benchmarks"]]
     return gathered(*(judged or ["latency"]))
 
 
-def scored_cells(config: dict[str, Any]) -> list[str]:
+def scored_cells(config: Config) -> list[str]:
     """The cells that quality is judged on, where the study measures them."""
     judged = [b for b in DERIVED_TABLES["gates"] if b in config["benchmarks"]]
     return gathered(*(judged or ["perplexity"]))
 
 
-def own_roofs(config: dict[str, Any]) -> list[str]:
+def own_roofs(config: Config) -> list[str]:
     """This machine's roofs, where the study measures them."""
     return [ROOFS] if {"roofline", "decode"} & set(config["benchmarks"]) else []
 
 
-def page_records(config: dict[str, Any]) -> list[str]:
+def page_records(config: Config) -> list[str]:
     """What the page is made from: the study's cells, the verdicts on them, and the roofs."""
     cells = [
         path.format(preset=preset)
@@ -147,7 +147,7 @@ def page_records(config: dict[str, Any]) -> list[str]:
     return cells + judged + gates + joined + own_roofs(config)
 
 
-def compared_cells(config: dict[str, Any]) -> list[str]:
+def compared_cells(config: Config) -> list[str]:
     """The cells that are compared with another study's."""
     return [
         path.format(preset=preset)
@@ -157,7 +157,7 @@ def compared_cells(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def every_cell(config: dict[str, Any]) -> list[str]:
+def every_cell(config: Config) -> list[str]:
     """Every cell of the study, for the JSON lines."""
     return [
         path.format(preset=preset)
@@ -167,7 +167,7 @@ def every_cell(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def every_figure(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
+def every_figure(config: Config, benchmark: str | None = None) -> list[str]:
     """SVG and PNG of every figure that draws `benchmark` alone (default: all figures).
 
     A figure of several benchmarks is of the presets that all of them measure; of another preset it
@@ -183,7 +183,7 @@ def every_figure(config: dict[str, Any], benchmark: str | None = None) -> list[s
     ]
 
 
-def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[str]:
+def every_table(config: Config, benchmark: str | None = None) -> list[str]:
     """Markdown and CSV of every table of `benchmark` (default: any)."""
     tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
     shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
@@ -198,7 +198,7 @@ def every_table(config: dict[str, Any], benchmark: str | None = None) -> list[st
     ]
 
 
-def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]:
+def of_every_preset(config: Config, *kinds: str, name: str) -> list[str]:
     """Both forms of a figure or table for each preset that is timed; kinds: figures, tables."""
     forms = {"figures": ("svg", "png"), "tables": ("md", "csv")}
     return [
@@ -209,31 +209,31 @@ def of_every_preset(config: dict[str, Any], *kinds: str, name: str) -> list[str]
     ]
 
 
-def sampled(config: dict[str, Any], benchmark: str) -> bool:
+def sampled(config: Config, benchmark: str) -> bool:
     """Whether a measuring job writes a sample, for the pool of its cell; else the cell itself."""
     return BENCHMARKS[benchmark].pooled and study_of(config, benchmark)["replicates"] > 1
 
 
-def sample_files(config: dict[str, Any], benchmark: str) -> list[str]:
+def sample_files(config: Config, benchmark: str) -> list[str]:
     """The samples that a cell is pooled from."""
     replicates = range(1, study_of(config, benchmark)["replicates"] + 1)
     return [f"<results>/samples/{cell_path(benchmark)}/r{n}.json" for n in replicates]
 
 
-def record_file(config: dict[str, Any], benchmark: str) -> str:
+def record_file(config: Config, benchmark: str) -> str:
     """Where a measuring job writes."""
     if sampled(config, benchmark):
         return f"<results>/samples/{cell_path(benchmark)}/r{{replicate}}.json"
     return f"<results>/{cell_path(benchmark)}.json"
 
 
-def log_file(config: dict[str, Any], benchmark: str) -> str:
+def log_file(config: Config, benchmark: str) -> str:
     """The log of a measuring job."""
     replicate = ".r{replicate}" if sampled(config, benchmark) else ""
     return f"<logs>/{cell_path(benchmark)}{replicate}.log"
 
 
-def offered(config: dict[str, Any]) -> Iterator[str]:
+def offered(config: Config) -> Iterator[str]:
     """The paths that come near a misspelt target: figures, tables, and this study's cells."""
     study = f"results/{config['study']}"
     kinds = (

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any
 
 from kvbench import versions
 from kvbench.costs.layer_map import label, owners
+from kvbench.files import Json
+from kvbench.plan.config_types import Config
 from kvbench.plan.study import WEIGHT_KINDS, shape_of, weights_source
 
 UPTRAINED = 10  # uptraining has this part of training's steps and learning rates
 
 
-def layer_map(config: dict[str, Any], version: str) -> str | list[int]:
+def layer_map(config: Config, version: str) -> str | list[int]:
     """The layer map of a version in this study: its own, or what `layer_maps` names instead."""
     return config["layer_maps"].get(version) or versions.layer_map(version)
 
 
-def weights_file(config: dict[str, Any], preset: str, version: str = "v1") -> str:
+def weights_file(config: Config, preset: str, version: str = "v1") -> str:
     """The weights a cell reads: v1's, or what was made of them for the version's layer map.
 
     A safetensors file, or the directory of a model that lies in one.
@@ -37,21 +38,23 @@ def weights_file(config: dict[str, Any], preset: str, version: str = "v1") -> st
     return f"resources/weights/{preset}/{fitted}.safetensors"
 
 
-def weights_base(config: dict[str, Any], preset: str) -> str:
+def weights_base(config: Config, preset: str) -> str:
     """What names of files begin with that are made of v1's weights."""
     own = weights_file(config, preset)
     return PurePath(own).stem if own.endswith(".safetensors") else preset
 
 
-def training_job(config: dict[str, Any], variant: str, shared: str) -> dict[str, Any]:
+def training_job(config: Config, variant: str, shared: str) -> Json:
     """How nano is trained with the layer map `shared` (as `layermaps.label` writes it).
 
     `shared` from scratch, as nano itself; `uptrained` goes on from nano's own weights, with a tenth
     of the steps and of the learning rates.
     """
-    shape, nano = shape_of(config, "nano"), dict(config["nano"])
+    shape, nano = shape_of(config, "nano"), config["nano"].copy()
     if variant == "uptrained":
-        nano |= {key: max(1, nano[key] // UPTRAINED) for key in ("steps", "warmup_steps")}
-        nano |= {key: nano[key] / UPTRAINED for key in ("muon_lr", "adamw_lr")}
+        nano["steps"] = max(1, nano["steps"] // UPTRAINED)
+        nano["warmup_steps"] = max(1, nano["warmup_steps"] // UPTRAINED)
+        nano["muon_lr"] /= UPTRAINED
+        nano["adamw_lr"] /= UPTRAINED
     layers = owners(shared, shape["n_layer"])
     return {"shape": shape, **nano, "seed": config["seed"], "layer_map": layers}

@@ -7,12 +7,14 @@ look at and where it is installed; without it the first job that loads the file 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kvbench.files import Json
 from kvbench.files.foreign import FormatError, Header, reading, safetensors_header, unwrapped
 from kvbench.models import hf_files
+from kvbench.shape import Shape
 
 TANH = ("gelu_new", "gelu_pytorch_tanh")  # names of one function
 LARGEST = {"float32": 3.4028235e38, "bfloat16": 3.3895314e38, "float16": 65504.0}
@@ -21,7 +23,7 @@ CHUNK = 2**24  # numbers looked at together
 SMALL = 2**28  # bytes of a directory whose numbers are looked at whenever a run is planned
 # config.json's keys: what each must be for the architectures that we have, by our shape's key or
 # as a constant. The activation is asked of the study.
-SETTINGS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, Json] = {
     "gpt2": {
         "n_layer": "n_layer",
         "n_head": "n_head",
@@ -51,7 +53,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def problem(path: str, preset: str, shape: Mapping[str, Any], dtype: str) -> str | None:
+def problem(path: str, preset: str, shape: Shape, dtype: str) -> str | None:
     """Why a file cannot be the weights of a preset of this shape, in one line; None where it can.
 
     `shape` has the key `activation`, None where the study leaves it open.
@@ -68,14 +70,21 @@ def problem(path: str, preset: str, shape: Mapping[str, Any], dtype: str) -> str
         return str(error)
 
 
-def directory_problem(folder: str, shape: Mapping[str, Any], dtype: str) -> str | None:
+def directory_problem(folder: str, shape: Shape, dtype: str) -> str | None:
     """Why a directory's files cannot be the weights of its shape; None where they can.
 
     Numbers of a directory of no more than SMALL bytes are looked at; of others, when it is loaded.
+    So are all tensors of a model of the hub that a job fetches first.
     """
+    try:
+        paths = hf_files.files(folder)
+    except FormatError as error:
+        return str(error)
+    if hf_files.from_hub(folder) and not all(Path(path).is_file() for path in paths):
+        return None
     if why := hf_files.problem(folder, shape):
         return why
-    shards = [path for path in hf_files.files(folder) if path.endswith(".safetensors")]
+    shards = [path for path in paths if path.endswith(".safetensors")]
     if sum(Path(path).stat().st_size for path in shards) > SMALL:
         return None
     for path in shards:
@@ -85,7 +94,7 @@ def directory_problem(folder: str, shape: Mapping[str, Any], dtype: str) -> str 
     return None
 
 
-def not_calibrated(shape: Mapping[str, Any]) -> str | None:
+def not_calibrated(shape: Shape) -> str | None:
     """What of a shape the closed-form fit of a borrower (`kvbench.inputs.share_kv`) lacks."""
     odd = {
         "QK-norm": shape.get("qk_norm", "none") != "none",
@@ -99,11 +108,9 @@ def not_calibrated(shape: Mapping[str, Any]) -> str | None:
     return next((name for name, given in odd.items() if given), None)
 
 
-def _settings_problem(
-    path: str, header: Header, preset: str, shape: Mapping[str, Any]
-) -> str | None:
+def _settings_problem(path: str, header: Header, preset: str, shape: Shape) -> str | None:
     """What the file or the config.json beside it says and this model does not do."""
-    config_file, said = Path(path).with_name("config.json"), dict[str, Any]()
+    config_file, said = Path(path).with_name("config.json"), Json()
     if config_file.is_file():
         with reading(config_file, "JSON mapping"):
             said = dict(json.loads(config_file.read_bytes()))
@@ -129,7 +136,7 @@ def _settings_problem(
     return None
 
 
-def _shape_problem(header: Header, preset: str, shape: Mapping[str, Any]) -> str | None:
+def _shape_problem(header: Header, preset: str, shape: Shape) -> str | None:
     """Where sizes differ, by the configuration's names for them."""
     if shape["arch"] != "gpt2":
         return None
@@ -140,10 +147,11 @@ def _shape_problem(header: Header, preset: str, shape: Mapping[str, Any]) -> str
         if len(sizes.get(name, ())) != 2:
             return f"it has no {name}, the embeddings of a GPT-2"
         found[rows], found["n_embd"] = sizes[name]
+    ours = dict(shape)
     for key, size in found.items():
-        if size != shape[key]:
+        if size != ours[key]:
             where = f"model_config.{key}" if preset == "custom" else f"{key} of {preset}"
-            return f"its {key} is {size}, {where} is {shape[key]}"
+            return f"its {key} is {size}, {where} is {ours[key]}"
     return None
 
 

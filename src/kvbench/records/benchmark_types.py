@@ -85,6 +85,10 @@ class Perplexity(Measured, frozen=True, kw_only=True):
         Maybe[Literal["quantised", "exact"]],
         doc("whether a window's unscored first tokens attend to what the cache kept"),
     ] = UNSET
+    prefix_tokens: Annotated[
+        Maybe[list[int]],
+        doc("ids that every window begins with, as the model's tokenizer adds them: BOS, or none"),
+    ] = UNSET
     n_windows: Annotated[Positive, doc("windows scored")]
     n_tokens: Annotated[Positive, doc("tokens scored")]
     n_bytes: Annotated[Positive, doc("bytes of text they stand for")]
@@ -174,6 +178,10 @@ class Retrieval(Measured, frozen=True, kw_only=True):
     lengths: Annotated[list[Positive], Meta(min_length=1), doc("tokens of the tasks")]
     items: Annotated[Positive, doc("items of each task and length, the same for every version")]
     candidates: Annotated[Positive, doc("answers of an item that are ranked, the right one too")]
+    prefix_tokens: Annotated[
+        Maybe[list[int]],
+        doc("ids that every item begins with, as the model's tokenizer adds them: BOS, or none"),
+    ] = UNSET
     scores: Annotated[list[Scores], Meta(min_length=1), doc("each task and length")]
     noise_floor: Annotated[
         Maybe[list[Scores]],

@@ -11,8 +11,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+from kvbench.records.record import Record
 from kvbench.records.store import COMPLETE, RecordError, read_record, write_lines
 
 SUFFIX = ".jsonl"
@@ -37,7 +37,7 @@ def gather(paths: Iterable[str | Path], out: str | Path, named: bool = True) -> 
     write_lines(out, _lines(paths) if named else map(read_cell, paths))
 
 
-def _lines(paths: Iterable[str | Path]) -> Iterator[dict[str, Any]]:
+def _lines(paths: Iterable[str | Path]) -> Iterator[Record]:
     count = 0
     for path in paths:
         yield {FROM: str(path), **read_cell(path)}
@@ -45,21 +45,19 @@ def _lines(paths: Iterable[str | Path]) -> Iterator[dict[str, Any]]:
     yield {LINES: count}
 
 
-def read_cell(path: str | Path) -> dict[str, Any]:
+def read_cell(path: str | Path) -> Record:
     """The record of a cell or sample. Raises RecordError also where it is another cell's."""
     record = read_record(path)
     check_place(path, record)
     return record
 
 
-def check_place(path: str | Path, record: dict[str, Any]) -> None:
+def check_place(path: str | Path, record: Record) -> None:
     """Raise RecordError where a record says otherwise than the path that it was read from."""
     found = re.search(f"{PLACE.pattern}$", Path(path).as_posix())
     if found is None:
         return
-    expected: dict[str, Any] = {
-        key: found[key] for key in ("pretrained", "mode", "version", "phase")
-    }
+    expected: Record = {key: found[key] for key in ("pretrained", "mode", "version", "phase")}
     expected["benchmark_name"] = KINDS.get(found["kind"], found["kind"])
     for size in found["sizes"].split("/")[1:]:
         expected[SIZES[size[0]]] = int(size[1:])
@@ -71,7 +69,7 @@ def check_place(path: str | Path, record: dict[str, Any]) -> None:
             )
 
 
-def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def gathered(path: str | Path) -> Iterator[tuple[str, Record]]:
     """Each cell's file and its record, one at a time; of a record's own file, itself."""
     if Path(path).suffix != SUFFIX:
         yield str(path), read_cell(path)
@@ -98,7 +96,7 @@ def gathered(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         )
 
 
-def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_lines(path: str | Path) -> Iterator[Record]:
     """The mappings that a file of JSON lines holds, one at a time.
 
     Raises RecordError, naming file and line, for a line that is none.

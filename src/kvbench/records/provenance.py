@@ -24,7 +24,7 @@ LISTING = ".sha256"  # a file of this suffix lists the code of a job, as `sha256
 DIGITS = 16  # of a sha256, enough that no two parts of one study meet by chance
 
 
-def stamp(record: Record, param: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+def stamp(record: Record, param: Record, inputs: Mapping[str, Any]) -> Record:
     """The record with its `provenance`: a digest per part, and the `key` of them all.
 
     `param` is the job's one param; `inputs` are its input files by name: `code`, `weights`, and
@@ -79,7 +79,7 @@ def weights_digest(path: str | Path) -> str:
     if Path(path).suffix == ".safetensors" and placeholder.reason(path) is None:
         about = safetensors_header(path).about
         if "sha256" in about:
-            return about["sha256"]
+            return str(about["sha256"])
     return _sha256(path)
 
 

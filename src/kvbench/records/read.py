@@ -39,7 +39,7 @@ def read_cells(paths: Iterable[str], replicates: bool = False) -> list[Record]:
     return records
 
 
-def each_cell(paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def each_cell(paths: Iterable[str]) -> Iterator[tuple[str, Record]]:
     """Every record of the files, gathered ones too, beside the path of its cell, one at a time.
 
     Raises ByteSumError and RecordError, as `read_cells`.

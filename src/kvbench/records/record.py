@@ -7,6 +7,8 @@ several processes keeps them in `processes`, each with its `runs`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import sqrt
 from typing import Any
 
 Record = dict[str, Any]
@@ -37,6 +39,17 @@ def times_ms(record: Record) -> dict[int, list[float]]:
     """That time of every run, by process."""
     key = timing_key(record)
     return {p["replicate"]: [run[key] for run in p["runs"]] for p in record["processes"]}
+
+
+def readings_ms(process: Record) -> list[float] | None:
+    """The yardstick's reading beside each run of a process; None where none was taken.
+
+    A run without readings of its own has the geometric mean of those before and after it.
+    """
+    readings = process.get("yardstick_ms")
+    if readings is None or len(readings) == len(process["runs"]):
+        return readings
+    return [sqrt(before * after) for before, after in pairwise(readings)]
 
 
 def by(records: Sequence[Record], *keys: str) -> dict[Any, list[Record]]:

@@ -11,11 +11,11 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from kvbench.benchmarks import BENCHMARKS, record_name
+from kvbench.files import Json
 from kvbench.records.benchmark_types import TYPES
 from kvbench.records.check import SchemaError, check_record
 from kvbench.records.store import SCHEMA_VERSION
@@ -80,7 +80,7 @@ def check_file(path: str | Path) -> int:
     return count
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> Json:
     """The JSON Schema of a line, made of the types."""
     kinds = dict.fromkeys([Record, Failed, Measured, *TYPES.values()])
     refs, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
@@ -155,7 +155,7 @@ def _table(kind: type[Record]) -> str:
     return "\n".join(lines)
 
 
-def _type(rule: dict[str, Any]) -> str:
+def _type(rule: Json) -> str:
     """The type of a key, in the words of JSON."""
     if "anyOf" in rule:
         return " or ".join(map(_type, rule["anyOf"]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from kvbench.files import replacing, write_text
 from kvbench.records.record import Record
@@ -27,7 +26,7 @@ def write_record(path: str | Path, record: Record) -> None:
     write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
-def read_record(path: str | Path) -> dict[str, Any]:
+def read_record(path: str | Path) -> Record:
     """Read one record. Raises RecordError, with the cure, for anything that is not whole."""
     cure = f"delete it and run again: rm '{path}'"
     try:

@@ -87,10 +87,11 @@ class Process(Struct, frozen=True, kw_only=True):
         ),
     ] = UNSET
     yardstick_ms: Annotated[
-        Maybe[Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=2)]],
+        Maybe[Annotated[list[Annotated[float, Meta(gt=0)]], Meta(min_length=1)]],
         doc(
-            "work that all versions do alike, once before the first run and once after each; "
-            "brings runs to one pace where versions are compared"
+            "work that all versions do alike: between the steps of each run, one sum a run; of a "
+            "decode cell once before the first run and once after each; brings runs to one pace "
+            "where versions are compared"
         ),
     ] = UNSET
     machine_state: Annotated[MachineState, doc("as of the record")]

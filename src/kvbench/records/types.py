@@ -69,7 +69,8 @@ class MachineState(Struct, frozen=True, kw_only=True):
         Maybe[Amount], doc("seconds from the end of the warm-up to that of the last run")
     ] = UNSET
     boot_id: Annotated[
-        Maybe[str | None], doc("of the machine's run since it was started; null where none is told")
+        Maybe[str | None],
+        doc("of the machine's run since it was started; null where none is known"),
     ] = UNSET
     load_before: Annotated[Amount, doc("processes ready to run, over a minute")]
     load_after: Annotated[Amount, doc("likewise, at the end")]
@@ -114,6 +115,9 @@ class Record(Struct, frozen=True, kw_only=True):
     pretrained: Annotated[str, doc("preset")]
     model_config: Annotated[ModelConfig, doc("the preset's shape and two flags of the version")]
     weights: Annotated[str, doc("where the parameters come from: random, trained, hub, gguf, path")]
+    weights_revision: Annotated[
+        Maybe[str], doc("commit of the hub's repository that they are of; absent for others")
+    ] = UNSET
     weights_variant: Annotated[
         Maybe[str | None],
         doc(

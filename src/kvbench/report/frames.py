@@ -17,7 +17,7 @@ from kvbench.analysis.regression import read_lines
 from kvbench.benchmarks import BENCHMARKS, record_name
 from kvbench.records.names import cache_names
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, by, is_error, timing_key
+from kvbench.records.record import Record, by, is_error, readings_ms, timing_key
 from kvbench.report.tables import ROWS, rows
 
 ABOUT = ("pretrained", "dtype", "device_name", "threads", "weights")  # of every frame, at its end
@@ -153,15 +153,14 @@ def _runs(cell: Record) -> Iterator[dict[str, Any]]:
     key = timing_key(cell)
     place = {name: cell[name] for name in ("version", *PLACES) if name in cell}
     for process in cell["processes"]:
-        readings = process.get("yardstick_ms")
+        readings = readings_ms(process)
         for number, run in enumerate(process["runs"]):
             yield {
                 **place,
                 "replicate": process["replicate"],
                 "run": number + 1,
                 "time_ms": run[key],
-                "reference_before_ms": readings[number] if readings else None,
-                "reference_after_ms": readings[number + 1] if readings else None,
+                "reference_ms": readings[number] if readings else None,
                 "began_at": process["machine_state"].get("began_at"),
                 **_about(cell),
             }

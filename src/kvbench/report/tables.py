@@ -179,7 +179,7 @@ def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:
     cells, gates = apart([record for record in records if record is not roofs], "gates")
     row_of = ROWS.get(kind) or _row_of(columns)
     if kind == "perplexity":
-        cells = quality.beside_noise(cells, next(iter(gates), None))
+        cells = quality.with_gates_and_floor(cells, next(iter(gates), None))
     return Table(
         f"{kind.capitalize()} of {cells[0]['pretrained']}",
         rows(cells, row_of, roofs),

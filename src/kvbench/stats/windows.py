@@ -136,7 +136,9 @@ def _resampled_t(
     error = np.sqrt(np.square(apart).sum(axis=1) * count / (count - 1)) / size
     some = error > 1e-9 * error.max(initial=0)  # else rounding alone
     off = np.abs(means - sums.sum() / sizes.sum())
-    return np.divide(off, error, out=np.zeros(resamples), where=some)
+    found = np.zeros(resamples)
+    np.divide(off, error, out=found, where=some)
+    return found
 
 
 def _resampled_means(

@@ -15,6 +15,7 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.quality.paired import pair
 from kvbench.caches import make
 from kvbench.engine.generate import generate
+from kvbench.inputs.tokens import Tokens
 from kvbench.models.build import build
 
 SHAPE = {"arch": "gpt2", "n_layer": 3, "n_head": 2, "n_embd": 32, "block_size": 96}
@@ -29,9 +30,14 @@ copier = pytest.fixture(broken_caches.copier)
 broken = broken_caches.broken
 
 
+def as_text(ids, prefix=()):
+    """Ids as a tokenised text that begins its sequences with `prefix`."""
+    return Tokens(ids, np.ones(2**16, np.uint8), prefix=np.array(prefix, np.int64))
+
+
 def copy_accuracy(model, cache_name):
     text = np.arange(TOKENS * 2).astype(np.uint16) % TOKENS
-    asked = {"copy": probes.probes(text, 2, POSITIONS, seed=0)["copy"]}
+    asked = {"copy": probes.probes(as_text(text), 2, POSITIONS, seed=0)["copy"]}
     found = probes.run(model, model, cache_name, asked)["copy"]
     assert found["accuracy_plain"] == 1
     return found["accuracy_cached"]
@@ -61,15 +67,24 @@ def test_a_wrong_scale_of_one_row_is_caught_by_the_copy_probe(copier, monkeypatc
 
 @pytest.mark.parametrize(("context", "longest"), [(2, 20), (64, 64), (1024, 256)])
 def test_probes_are_no_longer_than_a_window_but_hold_a_needle(context, longest):
-    made = probes.probes(np.arange(3000, dtype=np.uint16), 2, context, seed=0)
+    made = probes.probes(as_text(np.arange(3000, dtype=np.uint16)), 2, context, seed=0)
     assert max(probe.ids.shape[1] for probe in made.values()) == longest
     assert all(probe.scored.any() for probe in made.values())
 
 
+def test_probes_begin_as_the_tokenizer_begins_a_sequence_and_do_not_score_it():
+    text = np.arange(3000, dtype=np.uint16)
+    made, plain = (probes.probes(as_text(text, first), 2, 256, seed=0) for first in ([7], []))
+    assert max(probe.ids.shape[1] for probe in made.values()) == 256
+    for name, probe in made.items():
+        assert (probe.ids[:, 0] == 7).all() and not probe.scored[:, 0].any()
+        assert probe.scored.sum() == plain[name].scored.sum()
+
+
 def test_probes_ask_for_what_stood_before():
     text = np.random.default_rng(0).integers(500, size=3000).astype(np.uint16)
-    made = probes.probes(text, 4, 256, seed=3)
-    again = probes.probes(text, 4, 256, seed=3)
+    made = probes.probes(as_text(text), 4, 256, seed=3)
+    again = probes.probes(as_text(text), 4, 256, seed=3)
     assert all(np.array_equal(made[name].ids, again[name].ids) for name in made)
     for ids, scored in zip(made["copy"].ids, made["copy"].scored, strict=True):
         assert np.array_equal(ids[scored], ids[1 : probes.SPAN])

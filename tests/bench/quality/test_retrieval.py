@@ -107,7 +107,8 @@ def test_the_most_common_word_is_the_answer(made, words):
 
 def test_the_line_asked_for_moves_through_the_text(made, words):
     places = []
-    for ids, candidates in zip(*vars(made["needle", 300]).values(), strict=True):
+    asked = made["needle", 300]
+    for ids, candidates in zip(asked.ids, asked.candidates, strict=True):
         places.append(list(ids).index(candidates[0]))
     assert places == sorted(places) and places[0] < 100 and places[-1] > 200
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from kvbench.records.record import Record
 
 LISTED = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-def caches(device: str, listed: Path = LISTED) -> list[dict[str, Any]]:
+def caches(device: str, listed: Path = LISTED) -> list[Record]:
     """`name` and `size_bytes` of each level that holds data, the nearest first; none if unknown.
 
     On a CPU those of its first core, on CUDA the L2, which is all that torch tells.

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import Protocol
 
 Mark = Callable[[], None]
-Wrap = Callable[[Mark], Mark]
+
+
+class Clock(Protocol):
+    """A mark that tells the time as well, in ns."""
+
+    def now(self) -> int: ...
+    def __call__(self) -> None: ...
+
+
+Wrap = Callable[[Clock], Mark]
 
 
 class Delayed:
     """A mark that first waits a share of the time since it last marked, so that it is counted."""
 
-    def __init__(
-        self, mark: Mark, share: float, now: Callable[[], int] = time.perf_counter_ns
-    ) -> None:
-        self._mark, self._share, self._now = mark, share, now
+    def __init__(self, clock: Clock, share: float) -> None:
+        self._mark, self._share, self._now = clock, share, clock.now
         self._since: int | None = None
         self.waited_ns = 0
 
@@ -36,7 +43,7 @@ def delaying(share: float, device: str) -> Wrap:
     Raises ValueError on CUDA: the host's wait would hide behind the work already queued.
     """
     if not share:
-        return lambda mark: mark
+        return lambda clock: clock
     if device == "cuda":
         raise ValueError("a delay of the host is not seen on CUDA; controls with one need a CPU")
-    return lambda mark: Delayed(mark, share)
+    return lambda clock: Delayed(clock, share)

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from kvbench.job import fork_server, isolation, nvml
 from kvbench.records.provenance import PROJECT
+from kvbench.records.record import Record
 
 CORES = Path("/sys/devices/system/cpu")
 QUOTA = Path("/sys/fs/cgroup/cpu.stat")  # of a container that may use only so much of its cores
@@ -52,7 +52,7 @@ class Watch:
         self.before = throttling(device)
         self.began = (time.perf_counter(), time.process_time(), _switches())
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Record:
         """Facts for the record; `disturbed` marks a sample, nothing ever drops one."""
         wall, cpu, switches = self.began
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -129,7 +129,7 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def facts(device: str) -> dict[str, Any]:
+def facts(device: str) -> Record:
     """The seed's machine keys, then ours: device, CPU, libraries, commit."""
     import torch
 

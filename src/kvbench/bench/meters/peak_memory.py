@@ -51,7 +51,7 @@ def reserved(device: str) -> dict[str, int]:
 class Peak(ABC):
     """Peaks of successive sections, in bytes above what was in use when the first began.
 
-    beside: further bytes of the whole process that the allocator tells, by the record's keys.
+    process_bytes: further bytes of the whole process that the allocator reports, by record key.
     """
 
     def __init__(self) -> None:

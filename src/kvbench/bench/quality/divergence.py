@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -11,12 +9,13 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import Storage
 from kvbench.engine.generate import generate
 from kvbench.models.base import LanguageModel
+from kvbench.records.record import Record
 
 
 @torch.inference_mode()
 def first_divergence(
     plain: LanguageModel, model: LanguageModel, storage: Storage, prompts: Tensor, n: int
-) -> dict[str, Any]:
+) -> Record:
     """Generated tokens before the first that differs from v1's, for each of `prompts` (B, P).
 
     v1 decodes `n` tokens, one prompt at a time: a processor reads weights for two rows at a

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from kvbench.bench.quality.logits import Comparison
+from kvbench.records.record import Record
 from kvbench.stats.order import tail
 from kvbench.stats.windows import WindowMean, text_mean
 
 
-def pair(
-    found: list[Comparison], seed: int, of: int, documents: list[int] | None = None
-) -> dict[str, Any]:
+def pair(found: list[Comparison], seed: int, of: int, documents: list[int] | None = None) -> Record:
     """The version against v1, with intervals over windows, spread over `of`.
 
     By `documents`, that of each window, where these tell how documents differ; else by blocks of

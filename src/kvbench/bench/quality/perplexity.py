@@ -9,7 +9,6 @@ is compared token by token.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,23 +24,27 @@ from kvbench.bench.quality.sensitivity import Readings
 from kvbench.bench.setup import ready
 from kvbench.caches import Storage
 from kvbench.cell import Cell
-from kvbench.inputs.tokens import load_tokens
+from kvbench.inputs.tokens import Tokens, load_tokens
 from kvbench.models.base import LanguageModel
 from kvbench.models.build import build
 from kvbench.models.rotation import unfolded
+from kvbench.records.record import Record
 
 Span = tuple[int, int, int]
 
 
-def windows(n_tokens: int, context: int, stride: int) -> list[Span]:
+def windows(n_tokens: int, context: int, stride: int, prefix: int = 0) -> list[Span]:
     """(begin, end, first scored) of each window of a text.
 
-    Each window scores the tokens after the previous window's end, and never its own first token.
+    Each window scores the tokens after the previous window's end. Its own first token is scored
+    where `prefix` tokens of the `context` come before it (BOS), from which it is predicted, and
+    never without; windows that would leave tokens out for these overlap by one less.
     """
-    found, scored = [], 1
-    for begin in range(0, n_tokens - 1, stride):
+    unpredicted = int(not prefix)
+    found, scored, context = [], unpredicted, context - prefix
+    for begin in range(0, n_tokens - unpredicted, min(stride, context)):
         end = min(begin + context, n_tokens)
-        found.append((begin, end, max(scored, begin + 1)))
+        found.append((begin, end, max(scored, begin + unpredicted)))
         scored = end
         if end == n_tokens:
             break
@@ -60,9 +63,7 @@ def window_nll(model: LanguageModel, storage: Storage, tokens: Tensor, scored: i
     return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
-def run(
-    cell: Cell, weights: str | None, tokens: str, reference: str | None = None
-) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None, tokens: str, reference: str | None = None) -> Record:
     """One perplexity cell: both modes over the same windows, and the version paired with v1.
 
     `reference` is v1's weights file, by default the version's own. Raises FormatError for a text
@@ -70,7 +71,7 @@ def run(
     """
     vocab_size, context = cell.model_config["vocab_size"], cell.context
     text = load_tokens(tokens, vocab_size, at_least=context)
-    token_ids, token_bytes, _ = text
+    token_ids, before = text.tokens, len(text.prefix)
     with ready(cell, weights) as setup:
         model = setup.model
         plain = model
@@ -78,23 +79,23 @@ def run(
         if shares or cell.fold or reference not in (None, weights):
             source = reference or weights
             plain = build(cell.model_config, "own", cell.dtype, source, cell.seed, setup.device)
-        every = windows(len(token_ids), cell.context, cell.stride)
+        every = windows(len(token_ids), cell.context, cell.stride, before)
         spans = evenly(every, cell.max_windows)
         setup.begin()
         found, layers = [], LayerError()
         readings = Readings(plain, model, cell.storage, len(spans))
         for n, span in enumerate(spans):
-            ids = torch.from_numpy(token_ids[slice(*span[:2])].astype(np.int64)).to(setup.device)
-            readings.window = n
-            found.append(_compared(plain, model, cell, ids, span[2] - span[0], layers, readings))
-        asked = probes.probes(token_ids, cell.probes, cell.context, cell.seed)
+            ids = torch.from_numpy(text.begun(*span[:2])).to(setup.device)
+            readings.window, first = n, before + span[2] - span[0]
+            found.append(_compared(plain, model, cell, ids, first, layers, readings))
+        asked = probes.probes(text, cell.probes, cell.context, cell.seed)
         sums = {
             "teacher_forced": [float(one.nll_plain.sum()) for one in found],
             "cached": [float(one.nll_cached.sum()) for one in found],
         }
         counts = [end - first for _, end, first in spans]
         scored = np.concatenate([token_ids[first:end] for _, end, first in spans])
-        n_bytes = int(token_bytes[scored].sum())
+        n_bytes = int(text.token_bytes[scored].sum())
         modes = {mode: score(part, sum(counts), n_bytes) for mode, part in sums.items()}
         documents = [text.document_of((end + first) // 2) for _, end, first in spans]
         paired = pair(found, cell.seed, len(every), documents)
@@ -102,6 +103,7 @@ def run(
             **cell.axes(),
             stride=cell.stride,
             prompt=cell.prompt,
+            prefix_tokens=text.prefix.tolist(),
             n_windows=len(spans),
             n_tokens=sum(counts),
             n_bytes=n_bytes,
@@ -111,9 +113,9 @@ def run(
             against="v1",
             paired=paired,
             **readings.record(cell.seed, len(every), documents),
-            divergence=_divergence(cell, plain, model, token_ids, spans),
+            divergence=_divergence(cell, plain, model, text, spans),
             probes=probes.run(plain, model, cell.storage, asked),
-            by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] for s in spans]),
+            by_depth=by_depth(found, [np.arange(s[2], s[1]) - s[0] + before for s in spans]),
             by_layer={"attention_error": layers.relative()},
             window_tokens=counts,
             window_document=documents,
@@ -156,15 +158,16 @@ def _divergence(
     cell: Cell,
     plain: LanguageModel,
     model: LanguageModel,
-    tokens: np.ndarray,
+    text: Tokens,
     spans: list[Span],
-) -> dict[str, Any]:
+) -> Record:
     """First divergence on prompts that begin windows spread over the text."""
     asked = cell.divergence
     P = asked["prompt_tokens"]
-    begins = [begin for begin, end, _ in spans if end - begin >= P]
+    own = P - len(text.prefix)
+    begins = [begin for begin, end, _ in spans if end - begin >= own]
     chosen = begins[:: max(1, len(begins) // asked["prompts"])][: asked["prompts"]]
-    rows = np.stack([tokens[begin : begin + P] for begin in chosen]).astype(np.int64)
+    rows = np.stack([text.begun(begin, begin + own) for begin in chosen])
     prompts = torch.from_numpy(rows).to(plain.lm_head.weight.device)
     return first_divergence(plain, model, cell.storage, prompts, asked["tokens"])
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,9 @@ from torch import Tensor
 
 from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.caches import Storage
+from kvbench.inputs.tokens import Tokens
 from kvbench.models.base import LanguageModel
+from kvbench.records.record import Record
 
 SPAN = 48  # tokens of a copied span; 24 pairs
 KEY, VALUE = 6, 4  # tokens of a needle
@@ -38,22 +39,30 @@ class Probe:
     scored: np.ndarray
 
 
-def probes(tokens: np.ndarray, sequences: int, context: int, seed: int) -> dict[str, Probe]:
-    """Every probe on a tokenised text, the same for the same seed.
+def probes(text: Tokens, sequences: int, context: int, seed: int) -> dict[str, Probe]:
+    """Every probe on a tokenised text, the same for the same seed; each begins with its prefix.
 
     None is longer than `context`, but for the room that a needle needs.
     """
-    rng = np.random.default_rng(seed)
-    context = max(SHORTEST, min(LONGEST, context))
+    rng, tokens = np.random.default_rng(seed), text.tokens
+    context = max(SHORTEST, min(LONGEST, context) - len(text.prefix))
     span = min(SPAN, context // 2) // 2 * 2
     known = np.unique(tokens)
-    return {
+    found = {
         "copy": _stack(_copy(_distinct(rng, known, span)) for _ in range(sequences)),
         "induction": _stack(_induction(_distinct(rng, known, span), rng) for _ in range(sequences)),
         "needle": _stack(
             _needle(tokens, known, context, (i + 0.5) / sequences, rng) for i in range(sequences)
         ),
     }
+    return {name: _behind(text.prefix, probe) for name, probe in found.items()}
+
+
+def _behind(prefix: np.ndarray, probe: Probe) -> Probe:
+    """A probe whose sequences begin with `prefix`, which is not scored."""
+    first = np.broadcast_to(prefix, (len(probe.ids), len(prefix)))
+    ids = np.concatenate([first, probe.ids], 1)
+    return Probe(ids, np.concatenate([np.zeros_like(first, bool), probe.scored], 1))
 
 
 def _distinct(rng: np.random.Generator, known: np.ndarray, n: int) -> np.ndarray:
@@ -105,10 +114,10 @@ def answers(model: LanguageModel, storage: Storage, probe: Probe) -> tuple[Tenso
 
 def run(
     plain: LanguageModel, model: LanguageModel, storage: Storage, asked: dict[str, Probe]
-) -> dict[str, Any]:
+) -> Record:
     """Each probe's accuracy and mean log-probability, plain and cached, with every sequence's."""
     same = plain is model and storage == "none"
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Record] = {}
     for name, probe in asked.items():
         read = {"plain": answers(plain, "none", probe)}
         read["cached"] = read["plain"] if same else answers(model, storage, probe)

@@ -8,7 +8,6 @@ cell says what v1 itself can do.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +21,13 @@ from kvbench.caches import Storage
 from kvbench.cell import Cell
 from kvbench.inputs.retrieval import CANDIDATES, Items, load_items
 from kvbench.models.base import LanguageModel
+from kvbench.records.record import Record
 
 AGAIN, CORRUPTED = 2, 1  # items of each task and length, at most
 QUESTION = 16  # last tokens, which are fed after the stored codes were corrupted
 
 
-def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
+def run(cell: Cell, weights: str | None, tasks: str) -> Record:
     """One retrieval cell. `tasks` is a file of `kvbench.inputs.retrieval.write_items`.
 
     Some items are read again with a corrupted cache, and by v1 through another exact path.
@@ -54,6 +54,7 @@ def run(cell: Cell, weights: str | None, tasks: str) -> dict[str, Any]:
             lengths=cell.lengths,
             items=cell.items,
             candidates=CANDIDATES,
+            prefix_tokens=next(iter(every.values())).prefix.tolist(),
             scores=scores,
             **({"noise_floor": again} if again else {}),
             **({"corrupted": corrupted} if corrupted else {}),
@@ -68,7 +69,7 @@ def score(
     some: set[int] | None = None,
     first: int = 0,
     corrupt: bool = False,
-) -> dict[str, Any]:
+) -> Record:
     """Ranks and margins of the items, or of those at `some` places; `item` are these places.
 
     rank: 1 where the answer is likelier than every distractor. margin: the answer's log-probability

@@ -7,7 +7,6 @@ cache leaves as it was says nothing of it either.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from kvbench.bench.quality.one_forward import logits_in_two
 from kvbench.bench.quality.paired import pair
 from kvbench.caches import Storage
 from kvbench.models.base import LanguageModel
+from kvbench.records.record import Record
 
 FLOOR_WINDOWS, CORRUPTED_WINDOWS = 16, 2  # at most, spread over those that are scored
 LARGEST = 700.0  # nats whose exponential is a number
@@ -69,9 +69,9 @@ class Readings:
             of_rest = expected[first - scored :], got[0, first - 1 :]
             self.corrupted[n] = compare(*of_rest, ids[first:])
 
-    def record(self, seed: int, of: int, documents: list[int]) -> dict[str, Any]:
+    def record(self, seed: int, of: int, documents: list[int]) -> Record:
         """The keys `noise_floor` and `corrupted`, each where it was read."""
-        found: dict[str, Any] = {}
+        found: Record = {}
         if self.floor:
             places, read = list(self.floor), list(self.floor.values())
             own = [documents[n] for n in places]
@@ -89,7 +89,7 @@ class Readings:
         return found
 
 
-def _means(read: list[Comparison]) -> dict[str, Any]:
+def _means(read: list[Comparison]) -> Record:
     """Means over all tokens, without intervals; None for what is no finite number any more."""
     delta = float(np.concatenate([one.nll_cached - one.nll_plain for one in read]).mean())
     kl = float(np.concatenate([one.kl for one in read]).mean())

@@ -12,17 +12,8 @@ import torch
 from torch import Tensor
 
 from kvbench.kernels.cpu import abi
+from kvbench.kernels.cpu.tensors import FLOATS, FORMATS, check, head_size, is_dense, scale_groups
 
-FORMATS = {
-    torch.float32: 0,
-    torch.bfloat16: 1,
-    torch.int8: 2,
-    torch.uint8: 3,  # two int4
-    torch.float8_e4m3fn: 4,
-    torch.float8_e5m2: 5,
-}
-FLOATS = (torch.float32, torch.bfloat16)
-MAX_HEAD_SIZE = 512
 STREAMS = (1, 8, 16)  # in which the plain read may go
 
 
@@ -45,16 +36,16 @@ class Attention:
         v_scale: Tensor | None = None,
         scale: float | None = None,
     ) -> None:
-        self.size = _head_size("k", k)
-        _check("k", k, tuple(FORMATS), k.shape)
-        _check("v", v, tuple(FORMATS), v.shape)
-        if v.shape[:3] != k.shape[:3] or _head_size("v", v) != self.size:
+        self.size = head_size("k", k)
+        check("k", k, tuple(FORMATS), k.shape)
+        check("v", v, tuple(FORMATS), v.shape)
+        if v.shape[:3] != k.shape[:3] or head_size("v", v) != self.size:
             raise ValueError(
                 f"v: expected the batch, heads, positions and head size of k, {tuple(k.shape)} of "
                 f"{k.dtype}, got {tuple(v.shape)} of {v.dtype}"
             )
-        k_shared = _shared("k_scale", k_scale, k, self.size)
-        v_shared = _shared("v_scale", v_scale, v, self.size)
+        k_shared = scale_groups("k_scale", k_scale, k, self.size)
+        v_shared = scale_groups("v_scale", v_scale, v, self.size)
         self.tensors = k, v, k_scale, v_scale  # kept alive: the library is given their addresses
         self.capacity = k.shape[2]
         self.cache = abi.Cache(
@@ -75,9 +66,9 @@ class Attention:
         if shape != self.shape:
             self._group(shape)
         if stride[-1] != 1 or dtype not in FLOATS or not q.is_cpu:
-            _check("q", q, FLOATS, shape, contiguous=False)
-        if out.dtype is not dtype or out.shape != shape or not _dense(out):
-            _check("out", out, (dtype,), shape)
+            check("q", q, FLOATS, shape, contiguous=False)
+        if out.dtype is not dtype or out.shape != shape or not is_dense(out):
+            check("out", out, (dtype,), shape)
         if not 1 <= n <= self.capacity:
             raise ValueError(f"n must be 1 to {self.capacity}, the cache's capacity, not {n}")
         io = 1 if dtype is torch.bfloat16 else 0
@@ -110,9 +101,9 @@ class Append:
         scale: Tensor | None = None,
         blocks: bool = False,
     ) -> None:
-        self.size = _head_size("rows", rows)
-        _check("rows", rows, tuple(FORMATS), rows.shape)
-        shared = _shared("scale", scale, rows, self.size)
+        self.size = head_size("rows", rows)
+        check("rows", rows, tuple(FORMATS), rows.shape)
+        shared = scale_groups("scale", scale, rows, self.size)
         self.tensors = rows, scale  # kept alive: the library is given their addresses
         self.batch, self.heads, self.capacity = rows.shape[:3]
         self.rows = abi.Rows(
@@ -130,7 +121,7 @@ class Append:
         rows = shape[-2] if len(shape) == 4 else 1
         whole = self.batch, self.heads, rows, self.size
         if shape != whole or stride[-1] != 1 or dtype not in FLOATS or not x.is_cpu:
-            _check("x", x, FLOATS, whole, contiguous=False)
+            check("x", x, FLOATS, whole, contiguous=False)
         if not 0 <= at <= self.capacity - rows:
             raise ValueError(f"{rows} rows do not fit at position {at} of {self.capacity}")
         io = 1 if dtype is torch.bfloat16 else 0
@@ -154,11 +145,11 @@ class Linear:
         gelu: bool = False,
         in_place: bool = False,
     ) -> None:
-        _check("w", w, FLOATS, w.shape)
+        check("w", w, FLOATS, w.shape)
         if w.dim() != 2 or w.shape[1] % 2:
             raise ValueError(f"w: expected (N, K) with K even, got {tuple(w.shape)}")
         if bias is not None:
-            _check("bias", bias, (w.dtype,), w.shape[:1])
+            check("bias", bias, (w.dtype,), w.shape[:1])
         self.dtype, (self.outputs, self.inputs) = w.dtype, w.shape
         self.bias, self.width = bias, kernels.panel
         rows = -(-self.outputs // self.width) * self.width  # the last panel is filled with zeros
@@ -181,11 +172,11 @@ class Linear:
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         """x (..., K) to out (..., N), both contiguous and in the weights' dtype; returns out."""
         lead, dtype = x.shape[:-1], self.dtype
-        if x.dtype is not dtype or x.shape[-1] != self.inputs or not _dense(x):
-            _check("x", x, (dtype,), (*lead, self.inputs))
+        if x.dtype is not dtype or x.shape[-1] != self.inputs or not is_dense(x):
+            check("x", x, (dtype,), (*lead, self.inputs))
         rows = x.numel() // self.inputs
-        if out.dtype is not dtype or out.shape != (*lead, self.outputs) or not _dense(out):
-            _check("out", out, (dtype,), (*lead, self.outputs))
+        if out.dtype is not dtype or out.shape != (*lead, self.outputs) or not is_dense(out):
+            check("out", out, (dtype,), (*lead, self.outputs))
         if self.kernel(self.address, rows, x.data_ptr(), out.data_ptr()):
             raise MemoryError(f"no memory for an fp32 copy of x {tuple(x.shape)}")
         return out
@@ -196,71 +187,7 @@ def read_sum(kernels: abi.Kernels, x: Tensor, times: int = 1, streams: int = 1) 
 
     Raises ValueError where the tensor or the streams do not fit.
     """
-    _check("x", x, (torch.float32,), x.shape)
+    check("x", x, (torch.float32,), x.shape)
     if streams not in STREAMS:
         raise ValueError(f"streams must be 1, 8 or 16, not {streams}")
     return kernels.read_sum(x.data_ptr(), x.numel(), times, streams)
-
-
-def _dense(x: Tensor) -> bool:
-    return x.is_contiguous() and x.is_cpu
-
-
-def _check(
-    name: str, x: Tensor, dtypes: tuple, shape: tuple[int, ...], contiguous: bool = True
-) -> None:
-    fits = x.is_contiguous() if contiguous else x.stride(-1) == 1
-    if x.dtype not in dtypes or x.shape != shape or not x.is_cpu or not fits:
-        layout = "contiguous" if contiguous else "contiguous in its last dimension"
-        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        raise ValueError(
-            f"{name}: expected a CPU tensor {tuple(shape)} of {wanted}, {layout}; got "
-            f"{tuple(x.shape)} of {str(x.dtype).removeprefix('torch.')} on {x.device}, "
-            f"strides {x.stride()}"
-        )
-
-
-def _shared(name: str, scale: Tensor | None, rows: Tensor, size: int) -> tuple[int, bool]:
-    """How many channels share a scale, 0 for one in fp32 a row, and whether scales are in fp16.
-
-    Floats have none. Raises ValueError.
-    """
-    if (scale is None) != (rows.dtype in FLOATS):
-        needs = "takes no" if scale is not None else "needs fp32"
-        raise ValueError(f"{name}: a cache of {rows.dtype} {needs} scales (B, H, S)")
-    if scale is None or (scale.dim() < 4 and scale.dtype is not torch.float16):
-        if scale is not None:
-            _check(name, scale, (torch.float32,), rows.shape[:3])
-        return 0, False
-    groups = scale.shape[3] if scale.dim() == 4 else 1
-    _, step = _size_and_step(rows)
-    if not groups or size % groups or size // groups % step:
-        raise ValueError(
-            f"{name}: {groups} groups of {size} channels; allowed: multiples of {step}"
-        )
-    own = (*rows.shape[:3], groups) if scale.dim() == 4 else rows.shape[:3]
-    _check(name, scale, (torch.float32, torch.float16), own)
-    return size // groups, scale.dtype is torch.float16
-
-
-def fits(rows: Tensor) -> bool:
-    """Whether the kernels can read rows of this dtype and head size."""
-    size, step = _size_and_step(rows)
-    return rows.is_cpu and rows.dtype in FORMATS and not size % step and 0 < size <= MAX_HEAD_SIZE
-
-
-def _size_and_step(rows: Tensor) -> tuple[int, int]:
-    pair = rows.dtype is torch.uint8
-    return rows.shape[-1] * (2 if pair else 1), 32 if pair else 16
-
-
-def _head_size(name: str, cache: Tensor) -> int:
-    if cache.dim() != 4:
-        raise ValueError(f"{name}: expected (B, H, S, D), got {tuple(cache.shape)}")
-    pair, (size, step) = cache.dtype is torch.uint8, _size_and_step(cache)
-    if size % step or not 0 < size <= MAX_HEAD_SIZE:
-        kind = " of an int4 cache" if pair else ""
-        raise ValueError(
-            f"{name}: head size{kind}: a multiple of {step} up to {MAX_HEAD_SIZE}, not {size}"
-        )
-    return size

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +25,17 @@ ISAS: dict[str, list[str]] = {
     "avx512_vnni": [*AVX512, "-mavx512vnni"],
     "avx512_bf16": [*AVX512, "-mavx512vnni", "-mavx512bf16"],
 }
+
+
+# Flags of /proc/cpuinfo that a processor needs for each.
+NEEDS: dict[str, set[str]] = {
+    "portable": set(),
+    "avx2": {"avx2", "fma"},
+    "avx512": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"},
+}
+NEEDS["avx512_vnni"] = NEEDS["avx512"] | {"avx512_vnni"}
+NEEDS["avx512_bf16"] = NEEDS["avx512_vnni"] | {"avx512_bf16"}
+EVERY = "KVBENCH_EVERY_ISA"  # set in the environment: all that the compiler knows
 
 
 class CompilerError(RuntimeError):
@@ -77,31 +90,46 @@ def version_of(compiler: str) -> str:
     return said[0]
 
 
-def build(output: Path, cxx: str | None = None) -> dict:
+def isas_here(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The best instruction set of this processor, and those that others of its kind fall back to.
+
+    All of them where $KVBENCH_EVERY_ISA is set, as for a folder that unlike machines share, and
+    where the processor's flags cannot be read.
+    """
+    said = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    flags = re.search(r"^flags\s*:(.*)$", said, re.M)
+    if flags is None or os.environ.get(EVERY):
+        return list(ISAS)
+    runs = [isa for isa, needed in NEEDS.items() if needed <= set(flags[1].split())]
+    return [isa for isa in ISAS if isa in ("portable", "avx2", runs[-1])]
+
+
+def build(output: Path, cxx: str | None = None, isas: Collection[str] = tuple(ISAS)) -> dict:
     """Compile the library to `output` and return how: compiler, version, flags, isas, ...
 
-    The file appears whole or not at all. Raises CompilerError without a C++ compiler, BuildError
-    with the compiler's first error.
+    `isas` names the instruction sets; one that the compiler does not know is left out. The file
+    appears whole or not at all. Raises CompilerError without a C++ compiler, BuildError with the
+    compiler's first error.
     """
     output = Path(output)
     compiler = find_compiler(cxx)
     version = version_of(compiler)
     source = source_sha256()
     x86 = run([compiler, "-dumpmachine"]).startswith(("x86_64", "amd64"))
-    isas = {
+    kept = {
         isa: flags
         for isa, flags in ISAS.items()
-        if isa == "portable" or (x86 and _accepts(compiler, flags))
+        if isa == "portable" or (isa in isas and x86 and _accepts(compiler, flags))
     }
     openmp = _accepts(compiler, ["-fopenmp"], "#include <omp.h>\nint n = omp_get_max_threads();\n")
     flags = FLAGS + (["-fopenmp"] if openmp else [])
-    here = [f"-DKVBENCH_{isa.upper()}" for isa in isas] + [f'-DKVBENCH_SOURCE="{source}"']
+    here = [f"-DKVBENCH_{isa.upper()}" for isa in kept] + [f'-DKVBENCH_SOURCE="{source}"']
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         units = {"dispatch": ["dispatch.cpp", *here]} | {
             isa: ["kernels.cpp", f"-DKVBENCH_TABLE=kvbench_{isa}", *extra]
-            for isa, extra in isas.items()
+            for isa, extra in kept.items()
         }
         commands = [
             [compiler, *flags, *options, "-c", str(SOURCES / name), "-o", f"{folder}/{unit}.o"]
@@ -122,7 +150,7 @@ def build(output: Path, cxx: str | None = None) -> dict:
         "compiler": compiler,
         "version": version,
         "flags": flags,
-        "isas": list(isas),
+        "isas": list(kept),
         "openmp": openmp,
         "source_sha256": source,
     }

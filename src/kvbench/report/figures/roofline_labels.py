@@ -94,7 +94,7 @@ def _label(axes: Axes, text: str, at: tuple[float, float], colour: str) -> Any:
 def change(before: Record, after: Record, roofs: Record) -> str:
     """What a step does to bytes and time: `bytes -46 %, time x0.51`; large changes as factors.
 
-    A time whose interval overlaps the other's is not told apart from it.
+    A time whose interval overlaps the other's is not distinguished from it.
     """
     a, b = point(before, roofs), point(after, roofs)
     said = f"time {_factor(b.time_ms / a.time_ms)}"
@@ -103,7 +103,7 @@ def change(before: Record, after: Record, roofs: Record) -> str:
         for found in map(kernel_times, (before, after))
     )
     if low < high and new_low < new_high and new_low <= high and low <= new_high:
-        said = "time not told apart"
+        said = "time not distinguished"
     return f"bytes {_factor(b.bytes / a.bytes)}, {said}"
 
 

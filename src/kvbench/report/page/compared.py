@@ -9,7 +9,7 @@ from typing import Any
 
 from kvbench.analysis import regression
 from kvbench.analysis.verdict_notes import at
-from kvbench.files import write_text
+from kvbench.files import Json, write_text
 from kvbench.records.record import Record, Row, is_error
 from kvbench.report.page.asked import provenance
 from kvbench.report.page.html import FIRST, MARKS, template
@@ -120,9 +120,7 @@ def _study(path: str | Path, file: Path) -> Study:
     return Study(name, list(regression.read_lines(file)), [])
 
 
-def _cards(
-    now: Study, record: Record, timed: list[Row], weighed: list[Row]
-) -> list[dict[str, Any]]:
+def _cards(now: Study, record: Record, timed: list[Row], weighed: list[Row]) -> list[Json]:
     """Times, memory, and what all cells moved by."""
     moved = [row for row in timed if row["verdict"] in (FASTER, SLOWER)]
     changed = [row for row in weighed if row["verdict"] != regression.EQUAL]
@@ -166,7 +164,7 @@ def _said(row: Row, names: dict[str, str]) -> dict[str, str]:
     return {"text": sentence(row, names), "word": word, "mark": MARKS.get(word, "•")}
 
 
-def _card(question: str, title: str, answers: list[dict[str, str]], about: str) -> dict[str, Any]:
+def _card(question: str, title: str, answers: list[dict[str, str]], about: str) -> Json:
     return {
         "question": question,
         "title": title,

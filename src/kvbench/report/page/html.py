@@ -31,6 +31,7 @@ from kvbench.analysis.sentences import (
 )
 from kvbench.analysis.tradeoff import UNBEATEN
 from kvbench.analysis.verdict_notes import at
+from kvbench.files import Json
 from kvbench.report.page import asked, table
 from kvbench.report.page.plots import Plot, plots
 from kvbench.report.page.study import Study, place_of_row
@@ -95,7 +96,7 @@ def bundle() -> str:
     return _inline(script)
 
 
-def _specs(shown: list[Plot]) -> dict[str, Any]:
+def _specs(shown: list[Plot]) -> Json:
     return {plot.name: plot.spec for plot in shown if plot.spec}
 
 
@@ -119,7 +120,7 @@ def _models(study: Study) -> str:
     return ", ".join(every) or study.name
 
 
-def _card(study: Study, question: str) -> dict[str, Any]:
+def _card(study: Study, question: str) -> Json:
     """One question: the answers in sight, those one click away, or why there are none."""
     found = [section for section in study.sections if section.question == question]
     if question == QUALITY:  # a toy model comes last
@@ -167,7 +168,7 @@ def _in_sight(sections: Sequence[Section]) -> list[int]:
     return found
 
 
-def _section(section: Section, first: int) -> dict[str, Any]:
+def _section(section: Section, first: int) -> Json:
     answers = [_answer(answer) for answer in section.answers]
     return {
         "preset": section.preset,

@@ -135,12 +135,17 @@ class Study:
         return next(iter(measured(self.of(*TIMED)) or measured(self.records)), None)
 
     def colour(self, version: str) -> str:
-        """The version's colour, as a variable of the page's style."""
+        """The version's colour, as a variable of the page's style.
+
+        v0 to v4 have their own; the others take the spare ones, then those of v0 to v4 that the
+        study lacks.
+        """
         first = [f"v{n}" for n in range(SPARE)]
         if version in first:
             return f"var(--c{first.index(version)})"
         others = [name for name in self.names if name not in first]
-        return f"var(--c{SPARE + others.index(version) % (COLOURS - SPARE)})"
+        free = [*range(SPARE, COLOURS), *(n for n, v in enumerate(first) if v not in self.names)]
+        return f"var(--c{free[others.index(version) % len(free)]})"
 
 
 def read_study(name: str, paths: Iterable[str]) -> Study:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kvbench.report.page.plots.cost import memory, tradeoff
+from kvbench.report.page.plots.quality import retrieved
 from kvbench.report.page.plots.spec import Plot
 from kvbench.report.page.plots.speed import speedup, time
 from kvbench.report.page.plots.why import attributed, phases, roofline
 from kvbench.report.page.study import Study
 
-DRAWN = (speedup, tradeoff, time, memory, phases, attributed, roofline)
+DRAWN = (speedup, tradeoff, time, memory, retrieved, phases, attributed, roofline)
 
 
 def plots(study: Study) -> list[Plot]:

@@ -25,6 +25,7 @@ from kvbench.report.page.study import TIMED, Place, Study, milliseconds, place_o
 from kvbench.report.page.table import judged_quality
 from kvbench.stats.digits import short, size
 
+LABEL_WIDTH, LABEL_HEIGHT = 16.0, 0.07  # of the axes: per cent of the dense one, share of a span
 WORST = 10.0  # per cent of perplexity; what lies beyond stands at the edge
 MEMORY = {"cache": "cache_reserved_bytes", "working memory": "transient_bytes"}
 
@@ -88,7 +89,7 @@ def tradeoff(study: Study) -> Plot:
     )
     y_title = "perplexity, % more"
     y = alt.Y("change:Q", title=y_title, scale=alt.Scale(padding=18))
-    _stack_labels(values)
+    _set_labels_apart(values)
     look = looks(study, values)
     area = alt.Size(
         "ms:Q",
@@ -122,15 +123,15 @@ def tradeoff(study: Study) -> Plot:
     return Plot("tradeoff", title, caption, sized(study, alt.layer(*layers), height=HEIGHT))
 
 
-def _stack_labels(values: list[Row]) -> None:
-    """Set the labels of each place's marks beyond the edge below one another."""
-    beyond: dict[str, int] = {}
-    for value in values:
-        place = value.get("place", "")
-        value["text"] = value["change"]
-        if value["beyond"]:
-            value["text"] -= 0.9 * beyond.get(place, 0)
-            beyond[place] = beyond.get(place, 0) + 1
+def _set_labels_apart(values: list[Row]) -> None:
+    """Where each mark's label stands, below the labels of the marks beside it at its place."""
+    span = max(v["change"] for v in values) - min(v["change"] for v in values)
+    placed: dict[str, list[Row]] = {}
+    for value in sorted(values, key=lambda value: -value["change"]):
+        others = placed.setdefault(value.get("place", ""), [])
+        lowest = [o["text"] for o in others if abs(o["size"] - value["size"]) < LABEL_WIDTH]
+        value["text"] = min([value["change"], *(at - LABEL_HEIGHT * span for at in lowest)])
+        others.append(value)
 
 
 def _weighed(cells: Sequence[Record], place: Place) -> list[Record]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import altair as alt
 
+from kvbench.files import Json
 from kvbench.records.record import Record, Row
 from kvbench.report.page.study import Place, Study, number
 from kvbench.stats.digits import spoken
@@ -30,7 +31,7 @@ class Plot:
     name: str
     title: str
     caption: str
-    spec: dict[str, Any] | None = None
+    spec: Json | None = None
     scales: bool = False  # whether its axis of values can be made logarithmic
 
 
@@ -69,7 +70,7 @@ def rows_of(values: Sequence[Row], field: str) -> Any:
     )
 
 
-def looks(study: Study, values: Sequence[Row]) -> dict[str, Any]:
+def looks(study: Study, values: Sequence[Row]) -> Json:
     """A version's colour everywhere; pale where another one was chosen; the tooltip."""
     versions = sorted({value["version"] for value in values}, key=number)
     colours = alt.Scale(domain=versions, range=[study.colour(version) for version in versions])
@@ -79,7 +80,7 @@ def looks(study: Study, values: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def hover(values: Sequence[Row]) -> dict[str, Any]:
+def hover(values: Sequence[Row]) -> Json:
     return {
         "opacity": alt.when(SHOWN).then(alt.value(1)).otherwise(alt.value(PALE)),
         "tooltip": [alt.Tooltip(f"{key}:N", title=key) for key in HOVER if key in values[0]],
@@ -116,7 +117,7 @@ def most_rows(values: Sequence[Row], key: str = "place") -> int:
     return max(map(len, found.values()))
 
 
-def sized(study: Study, chart: Any, rows: int = 0, height: int = 0) -> dict[str, Any]:
+def sized(study: Study, chart: Any, rows: int = 0, height: int = 0) -> Json:
     """The specification, as wide as its frame, with the signals that the page sets."""
     at = study.headline
     chosen = alt.param(name="chosen", value=[])
@@ -127,7 +128,7 @@ def sized(study: Study, chart: Any, rows: int = 0, height: int = 0) -> dict[str,
         height=height or max(HEIGHT - 40, STEP * rows),
         autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
     ).add_params(chosen, place, series)
-    found: dict[str, Any] = framed.to_dict()
+    found: Json = framed.to_dict()
     del found["config"]  # the page has its own
     return found
 

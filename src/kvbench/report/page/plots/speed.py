@@ -73,15 +73,15 @@ def speedup(study: Study) -> Plot:
     return Plot("speedup", title, caption, spec)
 
 
-def dot(row: Row, beside: Sequence[float], level: float, name: str) -> Row:
-    """A datum of `dots`: a row's speed-up; its interval ends where those beside it are far."""
+def dot(row: Row, shown: Sequence[float], level: float, name: str) -> Row:
+    """A datum of `dots`: a row's speed-up; its interval is cut far beyond those `shown`."""
     low, high = row["speedup_low"], row["speedup_high"]
     return {
         "row": name,
         "cache": name,
         "speedup": row["speedup"],
-        "low": None if low is None else max(low, min(1, *beside) / ROOM),
-        "high": None if high is None else min(high, max(1, *beside) * ROOM),
+        "low": None if low is None else max(low, min(1, *shown) / ROOM),
+        "high": None if high is None else min(high, max(1, *shown) * ROOM),
         "value": f"{short(row['speedup'])} times as fast: {row['verdict']}",
         "interval": interval(low, high, f" ({100 * level:.4g} %)"),
         "n": f"{row['replicates']} processes each",
