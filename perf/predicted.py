@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import torch
 
-from kvbench import versions
 from kvbench.caches import layout_of, make
 from kvbench.costs import forward as costs
 from kvbench.costs.layer_map import owners
+from kvbench.engine.compile_ahead import FORMATS as STORED
 from kvbench.engine.fused_step import FusedStep
 from kvbench.models.build import build, config_of
 from kvbench.plan.cells import tiny
@@ -27,7 +27,7 @@ READ_GB_S = 4330.0  # published/h200-9653dcf/speed.json
 BOUNDARY_US = 0.7  # from one kernel to the next of a captured graph, as they overlap on an H200
 DEVICE_BYTES = 141e9
 DTYPE = "bfloat16"
-FORMATS = {"bf16": "dense", "int8": "int8", "int4": "int4"}  # v1, v2, v5
+FORMATS = ("dense", "int8", "fp8_e4m3", "q8_0", "k8v4", "int4", "q4_0")  # of STORED
 BATCHES = (1, 16, 64)
 DEPTHS = (1000, 4096, 32_768)
 NOTHING_FITS = "-"
@@ -54,7 +54,7 @@ def launches(shape: Shape, batch: int) -> int:
 
 def step_bytes(shape: Shape, cache: str, batch: int, depth: int) -> int:
     """Compulsory bytes of one step after `depth` cached tokens."""
-    kept = layout_of(versions.storage(cache), costs.head_dim(shape), costs.ITEMSIZE[DTYPE])
+    kept = layout_of(STORED[cache], costs.head_dim(shape), costs.ITEMSIZE[DTYPE])
     owner = owners("own", shape["n_layer"])
     return costs.forward(shape, owner, DTYPE, batch, depth, 1, kept).bytes
 
@@ -65,14 +65,17 @@ def predicted_us(moved: int, kernels: int) -> float:
 
 
 def rows() -> Iterator[list[str]]:
-    """A row per preset, batch and format: launches, then bytes and times at each depth."""
+    """A row per preset, batch and formats of equal bytes: launches, bytes, times at each depth."""
     for name, shape in shapes().items():
         for batch in BATCHES:
             kernels = launches(shape, batch)
-            for label, cache in FORMATS.items():
-                cells = [f"`{name}`", str(batch), label, str(kernels)]
-                for depth in DEPTHS:
-                    moved = step_bytes(shape, cache, batch, depth)
+            alike: dict[tuple[int, ...], list[str]] = {}
+            for cache in FORMATS:
+                key = tuple(step_bytes(shape, cache, batch, depth) for depth in DEPTHS)
+                alike.setdefault(key, []).append(cache)
+            for each, caches in alike.items():
+                cells = [f"`{name}`", str(batch), ", ".join(caches), str(kernels)]
+                for moved in each:
                     fits = moved < DEVICE_BYTES  # all that is held is read
                     us = predicted_us(moved, kernels)
                     cells += [f"{moved / 1e6:,.0f}", f"{us:,.0f}"] if fits else [NOTHING_FITS] * 2

@@ -59,6 +59,8 @@ TARGETS: dict[str, Target] = {
     "llama-d900":         Target("v1 over llama.cpp, f16 cache, depth 900", 1.1, "others.peer", _step(depth=900, peer="llama.cpp")),
     "llama-q8-d900":      Target("v2 over llama.cpp, q8_0 cache, depth 900", 1.5, "others.peer", _step(depth=900, version="v2", peer="llama.cpp-q8_0")),
     "bandwidth-bf16":     Target("v1's bytes a second over the read bandwidth, bfloat16", 0.85, "steps.bandwidth", _step(), 1.0),
+    "bandwidth-qwen3-bf16": Target("v1's bytes a second over the read bandwidth, Qwen3-0.6B, bfloat16", 0.8, "steps.bandwidth", _step(preset="qwen3-0.6b"), 1.0),
+    "static-cache-qwen3-bf16": Target("v1 over transformers' static cache, Qwen3-0.6B, bfloat16", 2.0, "others.peer", _step(peer="transformers-static", preset="qwen3-0.6b"), processes=3),
     "bandwidth-fp32":     Target("v1's bytes a second over the read bandwidth, float32", 0.85, "steps.bandwidth", _step(dtype=FP32), 1.0),
     "int8-bf16":          Target("v2 over v1 at its worst batch and depth, bfloat16", 0.98, "steps.over_v1", _grid("v2"), processes=3),
     "int8-fp32":          Target("v2 over v1 at its worst batch and depth, float32", 0.98, "steps.over_v1", _grid("v2", FP32), processes=3),

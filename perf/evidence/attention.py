@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from triton.runtime.errors import OutOfResources
 
-from kvbench import versions
 from kvbench.caches import layout_of, make
-from kvbench.engine.static_view import rows_of
+from kvbench.engine.compile_ahead import FORMATS
+from kvbench.engine.static_view import kernel_rows
 from kvbench.engine.tuning import COMPILERS, replay_us
 from kvbench.job import devices
 from kvbench.kernels.triton.bound import Attention, Launch
 from kvbench.models.gpt2 import Config
 
-CACHES = ("dense", "int8", "int4")
+CACHES = ("dense", "int8", "int4", "k8v4", "fp8_e4m3", "q8_0")
 LAYERS = 4
 GPT2 = {"n_head": 12, "n_embd": 768}
 BATCH, DEPTH = 64, 1000
@@ -56,11 +56,12 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
     K and V are read for `depth` tokens and the new one, which is written.
     """
     like = torch.zeros(1, dtype=torch.bfloat16, device=device)
-    cache = make(versions.storage(name), config, batch, depth + 1, like)
+    cache = make(FORMATS[name], config, batch, depth + 1, like)
     rows = torch.randn(batch, config.n_head, depth, config.head_dim, device=device).type_as(like)
     for layer in range(LAYERS):
         cache.update(layer, rows, rows)
-    attentions = [Attention(config.n_head, *rows_of(cache, layer)) for layer in range(LAYERS)]
+    stored = [kernel_rows(cache, layer) for layer in range(LAYERS)]
+    attentions = [Attention(config.n_head, *rows, **how) for rows, how in stored]
     qkv = torch.randn(batch, attentions[0].width, device=device)
     out = torch.empty(batch, config.n_embd, dtype=like.dtype, device=device)
     position = torch.full((1,), depth, device=device)
@@ -85,7 +86,7 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
         times.append((us / LAYERS, asdict(setting)))
     us, fastest = min(times, key=lambda one: one[0])
     kept, heads = (
-        layout_of(versions.storage(name), config.head_dim, like.itemsize),
+        layout_of(FORMATS[name], config.head_dim, like.itemsize),
         batch * config.n_head,
     )
     moved = heads * (kept.bytes(depth + 1) + kept.row)

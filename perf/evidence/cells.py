@@ -40,7 +40,13 @@ STUDY = {
     **{"num_warmup_runs": 2, "num_measure_runs": 5, "yardstick": False, "temperature": 0},
     "energy_s": 0,
     "decode": {"depths": [1000], "steps": 50},
+    "versions": [
+        *(f"v{n}" for n in range(6)),
+        {"name": "k8v4", "keys": "int8", "values": "int4"},
+        {"name": "fp8", "keys": "fp8_e4m3", "values": "fp8_e4m3"},
+    ],
 }
+FORMATS = ("v1", "v2", "v5", "k8v4", "fp8")
 # The shape of Qwen3-0.6B, without its norm of Q and K.
 QWEN: Shape = {
     "arch": "llama",
@@ -85,6 +91,13 @@ def steps_at_depth(config: Config) -> Iterator[Cell]:
         yield decoding(config, "gpt2", "v1", SDPA, batch, 1000)
 
 
+def formats(config: Config) -> Iterator[Cell]:
+    """The decode step at depth 1000 through formats that people choose, batch 64 and 16."""
+    for batch in (64, 16):
+        for version in FORMATS:
+            yield decoding(config, "gpt2", version, GRAPH, batch, 1000)
+
+
 def large(config: Config) -> Iterator[Cell]:
     """Larger models at batch 1, and Qwen3-0.6B's shape where the cache outweighs the weights."""
     for mode in (GRAPH, SDPA):
@@ -111,6 +124,7 @@ def peers(config: Config) -> Iterator[Cell]:
 GROUPS: dict[str, Group] = {
     "executions": executions,
     "decode": steps_at_depth,
+    "formats": formats,
     "large": large,
     "memory": memory,
     "peers": peers,

@@ -45,6 +45,8 @@ SHAPES = [
     *(Shape("gpt2", version, 1, 1001) for version in ("v2", "v5", "v4")),
     *(Shape("qwen3-0.6b", version, 16, cells.DEEP + 1) for version in ("v1", "v2")),
     Shape("qwen3-0.6b", "v1", 1, 129),
+    *(Shape("gpt2", version, 64, 1001) for version in ("k8v4", "fp8")),
+    *(Shape("gpt2", version, 16, 1001) for version in cells.FORMATS),
     *(Shape("gpt2", version, 1, 160) for version in ("v1", "v2")),
 ]
 

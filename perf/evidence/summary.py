@@ -77,6 +77,7 @@ def summary(folder: Path) -> str:
         "Prefill (ms)": prefill(found),
         "Decode attention alone (us)": attention(found),
         "Launches of a decode step": launches(found),
+        "Formats at depth (ms a step)": decoding(found, "formats"),
         "Larger models (ms a step)": decoding(found, "large"),
         "Memory (MB)": memory(found),
         "Other runners (ms a token)": generations(found, "peers", "graph-triton"),

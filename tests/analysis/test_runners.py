@@ -5,6 +5,8 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
+import tiny_models
+import torch
 
 from kvbench import peers
 from kvbench.analysis import runners
@@ -15,6 +17,7 @@ from kvbench.caches import make
 from kvbench.engine.generate import generate, no_mark
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models.build import build
+from kvbench.models.hf_config import shape_of
 from kvbench.plan.cells import cell, execution, modes, peer
 from kvbench.plan.config import load_schema, resolve
 from kvbench.plan.queue import queue_key, sample_queue
@@ -54,6 +57,19 @@ def test_a_peer_generates_v1s_tokens_from_v1s_weights(name, batch):
     marks = iter(range(2 * 6 + 1))
     assert other(marks.__next__).equal(expected) and next(marks, None) is None
     assert other(no_mark).equal(expected)  # again, from the start
+
+
+@pytest.mark.parametrize("family", ["qwen3, head of 96", "gemma3", "olmo2", "gpt_neox"])
+def test_transformers_generates_v1s_tokens_of_every_architecture(family):
+    needs("transformers-static")
+    shape = shape_of(tiny_models.tiny(family).config.to_dict())
+    ours = build(shape, "own", "float32", seed=1, device="cpu")
+    prompt = torch.arange(7)[None] * 11 % 157
+    cache = make("dense", ours.config, 1, 15, ours.lm_head.weight)
+    expected = generate(ours, prompt, 8, cache)
+    module = import_module("kvbench.peers.hf")
+    other = module.Peer(ours, prompt, 8, peers.PEERS["transformers-static"])
+    assert other(no_mark).equal(expected)
 
 
 def test_models_that_a_peer_cannot_hold_are_refused_in_one_line():

@@ -76,6 +76,22 @@ def test_codes_are_bit_for_bit_the_reference_s(choice, name, quantise):
         assert torch.equal(codes[:, :, :12], expected) and torch.equal(scales[:, :, :12], scale)
 
 
+@pytest.mark.parametrize("dtype", APART, ids=str)
+@pytest.mark.parametrize("layer_map", ["own", "pairs"])
+def test_heads_with_norms_and_layers_without_positions(choice, dtype, layer_map):
+    heads = {"n_head": 4, "n_kv_head": 2, "head_dim": 32, "n_embd": 64}
+    shape = heads | {"qk_norm": "head", "no_rope": [1], "norm_eps": 1e-6, "qkv_bias": True}
+    model = small_model(layer_map, 4, dtype, llama, **shape)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("_norm.weight", "c_attn.bias")):
+            torch.nn.init.normal_(parameter, 1.0, 0.5)
+    model = packed(model, choice)
+    many, one = caches(model, choice, "dense", 2)
+    for part in prompts(2, 20).split(1, 1):
+        found, expected = model(part, one).float(), model(part, many).float()
+        assert (found - expected).norm() <= APART[dtype] * expected.norm()
+
+
 def test_widths_that_fill_no_vector_and_heads_of_their_own(choice):
     model = small_model(arch=llama, n_head=2, n_kv_head=2, head_dim=32, n_embd=78, tied=False)
     model = packed(model, choice)

@@ -3,13 +3,17 @@
 Capturing needs CUDA; the step that is captured does not, and is what most of this runs.
 """
 
+from itertools import product
+
 import pytest
 import torch
 from stored import stored
 from torch.profiler import ProfilerActivity, profile
 
 from kvbench.bench import latency, roofline
+from kvbench.bench.setup import decode_kernels
 from kvbench.caches import make
+from kvbench.costs.description import Description
 from kvbench.engine.backend import settle
 from kvbench.engine.fast_cache import PromptCache
 from kvbench.engine.generate import Sampler, generate, greedy
@@ -31,7 +35,7 @@ def setting(shape=GPT2, name="dense", layer_map="own", B=2, tokens=80, dtype="fl
     """A model, an empty cache and a prompt of 7 tokens."""
     model = build(shape, layer_map, dtype, seed=3, device=DEVICE)
     prompt = torch.randint(101, (B, 7), generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    return model, make(stored(name), model.config, B, tokens, model.lm_head.weight), prompt
+    return model, make(described(name), model.config, B, tokens, model.lm_head.weight), prompt
 
 
 @pytest.mark.parametrize("name", CACHES[:2])
@@ -56,6 +60,41 @@ def test_the_fused_step_generates_what_the_eager_loop_does(shape, name, B):
     eager = generate(model, prompt % 30, 3, setting(small, name, "pairs", B)[1])
     assert torch.equal(step.generate(prompt % 30, 3), eager)
     assert step.settings["source"] in ("not measured", "measured", "kept")
+
+
+DESCRIBED = {
+    "k8v4": {"keys": "int8", "values": "int4", "dense_layers": [1]},
+    "fp8": {"keys": "fp8_e4m3", "values": {"type": "fp8_e5m2", "scale": "tensor"}},
+    "q8_0": {"keys": "q8_0", "values": "q4_0"},
+    "rotated": {"keys": "int8", "values": "int8", "rotate": True},
+}
+
+
+def described(name):
+    """A format of a description, or one of the registry, as a cache stores it."""
+    given = DESCRIBED.get(name)
+    return Description.of(given).data() if given else stored(name)
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+@pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_the_fused_step_reads_keys_and_values_of_formats_of_their_own(shape, name):
+    """A prompt that a kernel quantises, then steps; codes at a tie may fall either way."""
+    pytest.importorskip("triton")
+    small = shape | {"n_layer": 2, "n_head": 2, "vocab_size": 30}
+    small |= {"n_kv_head": 1, "n_inner": 40} if shape is LLAMA else {}
+    model, cache, prompt = setting(small, name)
+    fused, eager, prompt = PromptCache(cache), setting(small, name)[1], prompt % 30
+    with torch.inference_mode():
+        model(prompt[:, :5], fused), model(prompt[:, :5], eager)
+    step = StaticStep(model, fused, None, kernel="triton")
+    for i in (5, 6):
+        step.begin(prompt[:, i : i + 1], i)
+        step()
+        with torch.inference_mode():
+            expected = model(prompt[:, i : i + 1], eager)
+        torch.testing.assert_close(step.logits, expected, rtol=1e-3, atol=1e-3)
+        assert torch.equal(step.logits.argmax(-1), expected.argmax(-1))
 
 
 def test_an_activation_without_a_kernel_is_refused_before_any_step():
@@ -158,6 +197,56 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_why():
         settle(cell_of("latency", "v1", {}, T=4).replace(execution="graph"), "cpu")
 
 
+FUSED = {
+    "k8v4": {"keys": "int8", "values": "int4"},
+    "fp8": {"keys": "fp8_e4m3", "values": {"type": "fp8_e5m2", "scale": "tensor"}},
+    "groups": {"keys": "int4", "values": "int8", "group": 32, "scale_type": "fp16"},
+    "blocks": {"keys": "q8_0", "values": "q4_0", "dense_layers": [0, -1]},
+    "turned": {"keys": "int8", "values": "int4", "rotate": True},
+}
+UNFUSED = {  # a part of the reason
+    "q5": ({"keys": "q5_1", "values": "int8"}, "q5_1"),
+    "channel": ({"keys": {"type": "int8", "scale": "channel"}}, "one row a token"),
+    "centred": ({"keys": "int8", "values": "int8", "centred": True}, "one row a token"),
+    "mixed": ({"keys": "q5_1", "values": "q5_1", "dense_layers": [0]}, "q5_1"),
+}
+
+
+def test_formats_run_fused_on_cuda_or_say_why():
+    pytest.importorskip("triton")
+    apart = {name: given for name, (given, _) in UNFUSED.items()}
+    named = [{"name": name, **given} for name, given in (FUSED | apart).items()]
+    config = resolve(
+        STUDY | {"roofline": {"P": 20}, "versions": named, "model_config": SHAPE | {"n_head": 1}},
+        load_schema(),
+    )
+
+    def settled(benchmark, name, how=None, **where):
+        found = cell(config, benchmark, "custom", name, **where).replace(**how or {})
+        choice = settle(found, "cuda")
+        return choice.execution, choice.kernel, choice.reason
+
+    for name in FUSED:
+        assert settled("latency", name, T=4) == ("graph", "triton", None)
+        assert settled("roofline", name, phase="prefill", P=20)[:2] == ("eager", "triton")
+        execution, kernel, reason = settled("latency", name, {"kernel": "torch"}, T=4)
+        whole = name == "k8v4"  # which torch's operators read as well
+        assert (execution, kernel, reason is None) == (
+            "graph" if whole else "eager",
+            "torch",
+            whole,
+        )
+    for name, (_, why) in UNFUSED.items():
+        execution, kernel, reason = settled("latency", name, T=4)
+        assert (execution, kernel) == ("eager", "torch") and why in reason
+        assert settled("roofline", name, phase="prefill", P=20)[:2] == ("eager", "torch")
+    record = decode_kernels(cell(config, "latency", "custom", "blocks", T=4), "triton")
+    assert record == {
+        part: f"triton {kind}; dense in layers 0, -1"
+        for part, kind in {"keys": "q8_0", "values": "q4_0"}.items()
+    }
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_a_compiled_cell_is_measured_and_its_compile_time_is_apart():
     one_layer = SHAPE | {"n_layer": 1}
@@ -181,13 +270,17 @@ def test_a_captured_graph_generates_what_the_eager_loop_does(kernel, shape, laye
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", CACHES)
-@pytest.mark.parametrize("kernel", ["torch", "triton"])
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [*product(CACHES, ["torch", "triton"]), *((name, "triton") for name in DESCRIBED)],
+)
 @pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("B", [1, 19])
 def test_captured_steps_give_the_eager_loops_logits(name, kernel, shape, layer_map, B):
     """Of the same tokens: a code at a tie may fall either way, and free runs would then part."""
+    if name in DESCRIBED:
+        shape = shape | {"n_head": 2} | ({"n_kv_head": 1} if shape is LLAMA else {})
     model, cache, prompt = setting(shape, name, layer_map, B)
     step, eager = (
         StaticStep(model, cache, None, "graph", kernel),
@@ -216,7 +309,7 @@ def test_a_captured_graph_draws_the_eager_loops_tokens(kernel):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("name", [*CACHES, "k8v4"])
 @pytest.mark.parametrize("shape", [GPT2, LLAMA], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("B", [1, 19])
 def test_a_captured_step_in_two_byte_floats_is_nearer_to_fp32_than_torchs(dtype, name, shape, B):
@@ -255,7 +348,7 @@ def test_preparing_a_step_leaves_a_filled_cache_as_it_was(execution):
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("name", [*CACHES, *DESCRIBED])
 def test_replays_neither_synchronise_nor_allocate(name):
     model, cache, prompt = setting(name=name)
     step = StaticStep(model, cache, greedy, "graph", "triton")
@@ -271,7 +364,7 @@ def test_replays_neither_synchronise_nor_allocate(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["int8", "int4", "k8v4", "fp8"])
 def test_a_prompts_kernel_on_a_gpu_gives_the_eager_loops_tokens(name):
     for shape in (GPT2, LLAMA):
         model, cache, prompt = setting(shape, name)

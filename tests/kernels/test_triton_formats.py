@@ -7,6 +7,7 @@ from kvbench.caches.codecs import codec
 from kvbench.caches.coded import described
 from kvbench.costs.description import Description
 from kvbench.costs.part import Part
+from kvbench.engine.static_view import kernel_rows
 from kvbench.kernels.reference import decode_attention
 
 bound = pytest.importorskip("kvbench.kernels.triton.bound", exc_type=ImportError)
@@ -44,8 +45,8 @@ def close(*parts):
     return CLOSE_INT4 if any(PARTS[one].type in ("int4", "q4_0") for one in parts) else CLOSE
 
 
-def cache_of(keys, values, size=SIZE, batch=1, heads=HEADS):
-    kind = described(Description(keys=PARTS[keys], values=PARTS[values]))
+def cache_of(keys, values, size=SIZE, batch=1, heads=HEADS, rotate=False):
+    kind = described(Description(keys=PARTS[keys], values=PARTS[values], rotate=rotate))
     return kind([0], batch, heads, size, CAPACITY, torch.float32, DEVICE)
 
 
@@ -65,7 +66,8 @@ def same(ours, expected):
 
 
 def attention_of(cache, group=1):
-    return bound.Attention(group * HEADS, *cache.kernel_rows(0), blocks=cache.blocks)
+    rows, how = kernel_rows(cache, 0)
+    return bound.Attention(group * HEADS, *rows, **how)
 
 
 def step(cache, attention, qkv, position, setting=None):
@@ -122,6 +124,34 @@ def test_head_sizes_that_are_no_power_of_two_pad_their_groups(size, keys, values
     out = step(ours, attention, qkv, 9, bound.AttentionSetting(1, 1, 1, 1, 1))
     torch.testing.assert_close(out, step_by_torch(theirs, qkv, 1, 9), **close(keys, values))
     same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "rotate"),
+    [("int8", "int4", True), ("e4m3", "q8_0", True), ("int4-g32", "int8", "folded")],
+)
+def test_rows_are_turned_as_they_are_stored(keys, values, rotate):
+    """Sums of a rotation round in another order: a code at a tie may fall either way."""
+    for size in (64, 96):
+        ours, theirs = (cache_of(keys, values, size, rotate=rotate) for _ in "ot")
+        k, v = rows(2, 1, HEADS, 9, size)
+        for cache in (ours, theirs):
+            cache.update(0, k, v)
+        for group, splits, position in ((1, 1, 9), (2, 2, 10)):
+            attention = attention_of(ours, group)
+            qkv = rows(1, attention.width, seed=position)
+            setting = bound.AttentionSetting(1, 1, 0, splits, group)
+            out = step(ours, attention, qkv, position, setting)
+            expected = step_by_torch(theirs, qkv, group, position)
+            torch.testing.assert_close(out, expected, rtol=2e-2, atol=2e-2)
+            for of, mine, other in zip(
+                ours.codecs, (ours.k[0], ours.v[0]), (theirs.k[0], theirs.v[0]), strict=True
+            ):
+                found, expected = (
+                    of.numbers([x[:, :, position:] for x in p]) for p in (mine, other)
+                )
+                assert (found - expected).abs().max() <= 0.2 * expected.abs().max()
+                assert ((found - expected).abs() > 1e-3 * expected.abs().max()).sum() <= 2
 
 
 def test_rows_appended_one_by_one_are_those_of_a_prompt():

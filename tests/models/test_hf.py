@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from stored import stored
 from tiny_models import FAMILIES
+from transformers import AutoModelForCausalLM
 
 from kvbench import versions
 from kvbench.bench.quality.one_forward import cached_logits
@@ -22,7 +23,7 @@ from kvbench.files.foreign import FormatError
 from kvbench.models import export, hf_files
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of
-from kvbench.models.weights import save
+from kvbench.models.weights import random_tensors, save
 from kvbench.plan.cells import cell
 from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import PRESETS
@@ -104,6 +105,20 @@ def test_a_cached_model_continues_as_the_uncached_one(family, layer_map, directo
         for begin, end in ((0, 5), (5, 17), (17, 18), (18, 40)):
             logits = model(whole[:, begin:end], in_chunks)
     assert torch.equal(logits[:, -1].argmax(-1), whole[:, 40])
+
+
+@EVERY
+@pytest.mark.parametrize("layer_map", ["own", "pairs"])
+def test_a_file_of_seeded_weights_serves_every_layer_map(family, layer_map, models, tmp_path):
+    shape = models[family][0]
+    tensors = dict(random_tensors(build(shape, "own", "float32", device="cpu"), 42))
+    save(tmp_path / "random.safetensors", tensors, source="random", seed=42)
+    read, drawn = (
+        build(shape, layer_map, "float32", path, 42, "cpu").state_dict()
+        for path in (tmp_path / "random.safetensors", None)
+    )
+    assert read.keys() == drawn.keys()
+    assert all(torch.equal(read[name], drawn[name]) for name in read)
 
 
 @pytest.mark.parametrize("name", [name for name in CACHES if name != "none"])
@@ -288,7 +303,9 @@ def test_a_broken_directory_is_refused_in_one_line(tmp_path, how):
 
 
 @EVERY
-def test_an_exported_directory_is_read_back_to_the_bit(family, directories, models, tmp_path):
+def test_an_exported_directory_is_read_back_to_the_bit_and_by_transformers(
+    family, directories, models, tmp_path
+):
     shape, model = models[family]
     export.write(tmp_path / "again", shape, model.state_dict(), shard=50_000)
     assert len(list((tmp_path / "again").glob("*.safetensors"))) > 3
@@ -298,11 +315,14 @@ def test_an_exported_directory_is_read_back_to_the_bit(family, directories, mode
         assert tensor.name == theirs[name].name and tensor.size == theirs[name].size
     again = build(shape, "own", "float32", tmp_path / "again", device="cpu").state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+    ids = some_tokens(1, 30)
+    with torch.inference_mode():
+        found = AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()(ids).logits
+        expected = tiny_models.tiny(family)(ids).logits
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_transformers_reads_an_exported_preset(tmp_path, monkeypatch, capsys):
-    from transformers import AutoModelForCausalLM
-
     small = {"n_layer": 2, "n_head": 6, "n_kv_head": 2, "n_embd": 96, "n_inner": 64}
     shape = PRESETS["smollm2"] | small | {"vocab_size": 157, "block_size": 64}
     monkeypatch.setitem(PRESETS, "smollm2", shape)

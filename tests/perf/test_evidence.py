@@ -70,12 +70,13 @@ def test_a_rehearsal_runs_its_steps_and_packs_what_they_left(ncu, tmp_path, caps
     said = capsys.readouterr().out
     assert status == 0, said
     state = json.loads((out / "state.json").read_text())
-    assert list(state) == kinds and len(kinds) == 11
+    assert list(state) == kinds and len(kinds) == 12
     for title in (
         "GPU tests",
         "Decode attention alone",
         "Speed rows",
         "Decode at depth",
+        "Formats at depth",
         "Prefill",
         "Launches",
         "Memory",

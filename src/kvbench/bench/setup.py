@@ -118,7 +118,7 @@ class Setup:
 
         # The step of one shape for every depth reads the whole capacity, under a mask.
         masked = self.choice.static and self.choice.kernel == "torch"
-        mask = torch.ones(1, S, dtype=torch.bool, device=like.device) if masked else None
+        mask = torch.zeros(1, S, dtype=like.dtype, device=like.device) if masked else None
         T = min(self.prompt.size(1), S)
         prefill = sdpa_backend(rows(config.n_head, T), rows(config.n_kv_head, T))
         step = sdpa_backend(rows(config.n_head, 1), rows(config.n_kv_head, S), mask)

@@ -40,14 +40,12 @@ class Described(Cache):
 
     def turned(self, x: Tensor, part: str) -> Tensor:
         """Rows of `keys` (and of queries) or `values` as they are stored, still in floats."""
-        coded = getattr(self.description, part).coded
-        here = self.description.rotate is True or (part == "keys" and self.description.rotate)
-        return x.float() @ hadamard(x.size(-1), x.device) if coded and here else x
+        here = self.description.turned[part == "values"]
+        return x.float() @ hadamard(x.size(-1), x.device) if here else x
 
     def turned_back(self, y: Tensor) -> Tensor:
         """Sums of values as they were before they were turned."""
-        turns = self.description.rotate is True and self.description.values.coded
-        return y @ hadamard(y.size(-1), y.device) if turns else y
+        return y @ hadamard(y.size(-1), y.device) if self.description.turned[1] else y
 
     def unbiased(self, layer: int, k: Tensor) -> Tensor:
         """Keys (B, nkv, T, hs) that follow the `length` held, less what is known of them."""
@@ -162,7 +160,7 @@ def described(description: Description) -> type[Cache]:
     codecs = [codec(part, 64, torch.float32) for part in (description.keys, description.values)]
     base: type[CodedRows] = CodedRows
     if description.key_bias == "kept" and all(of.on_gpu for of in codecs):
-        readable = not description.turned and all(of.native for of in codecs)
+        readable = not any(description.turned) and all(of.native for of in codecs)
         on_cpu = NativeRows if all(of.on_cpu for of in codecs) else KernelRows
         base = ReadableRows if readable else on_cpu
     own = {"sinks": description.sinks, "window": description.window or 0}

@@ -112,9 +112,9 @@ class Description:
         return self.keys.coded or self.values.coded
 
     @property
-    def turned(self) -> bool:
-        """Whether keys or values are turned as they are stored, not by the model's weights."""
-        return self.rotate is True or bool(self.rotate and self.keys.coded)
+    def turned(self) -> tuple[bool, bool]:
+        """Whether keys, and values, are turned as they are stored, not by the model's weights."""
+        return self.keys.coded and bool(self.rotate), self.values.coded and self.rotate is True
 
     @property
     def module(self) -> str:

@@ -28,7 +28,7 @@ NO_STEP = "recomputing has no two steps of one shape"
 WHOLE_WORDS = "the fused step reads rows of whole 32-bit words"
 NO_TRITON = "there is no triton here"
 NOT_ROWS = "this cache does not keep one row a token"
-TURNED = "this cache turns rows, which no step of one piece does"
+TURNED = "this cache turns rows, which no captured step of torch's operators does"
 LOOKED_INTO = "this benchmark looks into the forward, which is therefore eager"
 # By name: code of CPUs alone.
 NATIVE = "kvbench.kernels.cpu.library"
@@ -182,8 +182,13 @@ def _why_unfused(cell: Cell) -> str | None:
         return _why_eager(cell)
     described = getattr(storage, "description", Description())
     size, itemsize = head_dim(cell.model_config), ITEMSIZE[cell.dtype]
-    rows = {part.codes_bytes(size, itemsize) for part in (described.keys, described.values)}
-    return WHOLE_WORDS if any(row % 4 for row in rows) else None
+    rows = [part.codes_bytes(size, itemsize) for part in (described.keys, described.values)]
+    blocks = [(size & -size) * row // size for row in rows]  # bytes that are turned together
+    turned = zip(blocks, described.turned, strict=True)
+    whole = all(row % 4 == 0 for row in rows) and all(
+        block >= 4 for block, is_so in turned if is_so
+    )
+    return None if whole else WHOLE_WORDS
 
 
 def _coded_prompt(cell: Cell) -> bool:

@@ -1,6 +1,6 @@
 """Compile every kernel of a decode step for a GPU that need not be there.
 
-    python -m kvbench.engine.compile_ahead [CAPABILITY ...] [--presets NAME ...]
+    python -m kvbench.engine.compile_ahead [CAPABILITY ...] [--presets NAME ...] [--formats ...]
 
 Compiles for compute capability 8.0, 9.0 and 10.0, or those given as 80, 90 ..., the kernels of each
 preset, cache format and batch with their first settings, and prints registers, spilled bytes and
@@ -39,12 +39,15 @@ FORMATS: dict[str, Storage] = {
     "int8": {"keys": "int8", "values": "int8"},
     "int4": {"keys": "int4", "values": "int4"},
     "k8v4": {"keys": "int8", "values": "int4"},
+    "k8v4-rotated": {"keys": "int8", "values": "int4", "rotate": True},
     "fp8_e4m3": {"keys": "fp8_e4m3", "values": "fp8_e4m3"},
     "q8_0": {"keys": "q8_0", "values": "q8_0"},
     "q4_0": {"keys": "q4_0", "values": "q4_0"},
+    "fp8_e5m2": {"keys": "fp8_e5m2", "values": "fp8_e5m2"},
 }
 BATCHES = (1, 16, 64)
 CAPACITY = 1024
+DTYPES = ("bfloat16", "float16", "float32")
 TYPES = {
     torch.float32: "*fp32",
     torch.bfloat16: "*bf16",
@@ -66,14 +69,14 @@ class Compiled:
 
 
 def launches(
-    preset: str, cache: str, batch: int, every: bool = False
+    preset: str, cache: str, batch: int, every: bool = False, dtype: str = "bfloat16"
 ) -> Iterator[tuple[str, Launch]]:
     """(name, launch) of each different kernel of a step, over tensors without memory.
 
     `every`: with every choice of settings, not the first alone.
     """
     shape = PRESETS[preset] | {"n_layer": 1}
-    model = build(shape, dtype="bfloat16", device="meta")
+    model = build(shape, dtype=dtype, device="meta")
     held = make(FORMATS[cache], model.config, batch, CAPACITY, model.lm_head.weight)
     new = partial(torch.zeros, dtype=torch.long, device="meta")
     step = FusedStep(model, held, new(batch, 1), new(1))
@@ -86,11 +89,11 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored_rows, blocks = kernel_rows(held, 0)
-        stored = Quantise(*stored_rows, blocks)
+        stored_rows, how = kernel_rows(held, 0)
+        stored = Quantise(*stored_rows, how["blocks"])
         tokens = min(512, held.capacity)
         sizes = batch, held.n_head, tokens, held.head_dim
-        rows = torch.empty(sizes, dtype=torch.bfloat16, device="meta")
+        rows = torch.empty(sizes, dtype=held.dtype, device="meta")
         yield "quantise", stored.storing(rows, rows, 0, (rows, rows))
         yield "read", stored.reading(tokens, rows, rows)
 
@@ -155,6 +158,10 @@ def main() -> None:
     parser.add_argument("capabilities", nargs="*", type=int, default=CAPABILITIES)
     fused = [name for name, shape in PRESETS.items() if config_of(shape).unfused is None]
     parser.add_argument("--presets", nargs="+", choices=fused, default=fused)
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="of the weights")
+    parser.add_argument("--kernels", nargs="+", metavar="NAME", help="as printed; all by default")
     parser.add_argument("--every", action="store_true", help="every choice of settings")
     given = parser.parse_args()
     try:
@@ -164,9 +171,11 @@ def main() -> None:
     spilling, seen = 0, set()
     for capability in given.capabilities:
         for preset in given.presets:
-            for cache in FORMATS:
-                for batch in BATCHES:
-                    for name, launch in launches(preset, cache, batch, given.every):
+            for cache in given.formats:
+                for batch in given.batches:
+                    for name, launch in launches(preset, cache, batch, given.every, given.dtype):
+                        if given.kernels and name.split()[0] not in given.kernels:
+                            continue
                         same = (capability, launch.kernel, str(launch.constants), launch.warps)
                         if str(same) in seen:
                             continue

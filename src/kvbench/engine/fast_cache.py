@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kvbench.engine.native_step import NativeStep
     from kvbench.kernels.cpu.library import Native
 
+NEITHER = (False, False)
 CODES = (torch.int8, torch.uint8, *FP8)
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
@@ -107,10 +108,13 @@ class PromptCache(CacheWrapper):
         kernels = import_module("kvbench.kernels.triton.bound")  # by name: of CUDA devices alone
         super().__init__(cache)
         self._stores = {}
+        self._turning: dict[int, Any] = {}  # layers whose rows are not stored as they come
         for layer in cache.layers:
-            rows, blocks = kernel_rows(cache, layer)
+            rows, how = kernel_rows(cache, layer)
             if any(x.dtype in CODES for x in rows[:2]):
-                self._stores[layer] = kernels.Quantise(*rows, blocks)
+                self._stores[layer] = kernels.Quantise(*rows, how.get("blocks", NEITHER))
+            if any(how.get("turned", NEITHER)):
+                self._turning[layer] = of_layer(cache, layer)
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
@@ -119,6 +123,8 @@ class PromptCache(CacheWrapper):
             return
         at = self.cache.length
         read = None if at else (k.new_empty(k.shape), v.new_empty(v.shape))
+        if own := self._turning.get(layer):
+            k, v = own.turned(k, "keys"), own.turned(v, "values")
         self._stores[layer].store(k, v, at, read)
         self._newest = (layer, read) if read else None
 
@@ -130,6 +136,9 @@ class PromptCache(CacheWrapper):
             k, v = self._newest[1]
         else:
             k, v = self._stores[layer].read(end, q.dtype)
+        if own := self._turning.get(layer):
+            y = causal_sdpa(own.turned(q, "keys").to(q.dtype), k, v)
+            return own.turned_back(y.float()).to(q.dtype)
         return causal_sdpa(q, k, v)
 
 

@@ -79,9 +79,8 @@ class FusedStep:
         self.pdl = token.is_cuda and torch.cuda.get_device_capability(token.device) >= (9, 0)
         self.attentions: dict[int, Attention] = {}
         for i, layer in enumerate(self.decoder.layers):
-            rows, blocks = kernel_rows(cache, layer.owner)
-            owns = layer.owner == i
-            self.attentions[i] = Attention(self.config.n_head, *rows, owns=owns, blocks=blocks)
+            rows, how = kernel_rows(cache, layer.owner)
+            self.attentions[i] = Attention(self.config.n_head, *rows, owns=layer.owner == i, **how)
         self.settings = {site: self.choices(site)[0] for site in SITES} | (settings or {})
         dtype, V = head.weight.dtype, head.out_features
         self.logits = torch.empty(1, self.batch, V, dtype=dtype, device=token.device)

@@ -32,8 +32,8 @@ MISSING = "the native step has no {}"
 
 def why_not(model: LanguageModel, cache: Cache) -> str | None:
     """What of a model, or of what it is to run over, the native step does not compute."""
-    if model.config.unfused:
-        return MISSING.format(model.config.unfused)
+    if model.config.unstepped:
+        return MISSING.format(model.config.unstepped)
     if not isinstance(cache, NativeCache):
         return "the native kernels do not read what this cache stores"
     if any(own.description.rotate for own in cache.turning.values()):
@@ -71,7 +71,7 @@ class NativeStep:
         self.kept = (  # alive as long as the library has their addresses
             layers, parts.speed, buffer(B, width), buffer(B, width), buffer(B, heads),
             buffer(B, mixed), buffer(B, inner), gate,
-            buffer(max(width, inner), dtype=torch.float32),
+            buffer(max(width, inner, size), dtype=torch.float32),
             buffer(2 * pairs, dtype=torch.float32),
         )  # fmt: skip
         tied = parts.embedding is parts.head.weight
@@ -93,9 +93,10 @@ class NativeStep:
             ring = cache.rings.get(layer.owner, (0, 0))
             linears = (layer.qkv, layer.proj, layer.up, layer.down)
             yield abi.Layer(
-                _norm(layer.norm_1), _norm(layer.norm_2), *(_bound(m).address for m in linears),
+                *map(_norm, (layer.norm_1, layer.norm_2, layer.q_norm, layer.k_norm)),
+                *(_bound(m).address for m in linears),
                 None if layer.gate is None else _bound(layer.gate).address,
-                *rows, attention.address, *ring,
+                *rows, attention.address, *ring, layer.turns,
             )  # fmt: skip
 
     def __call__(self, token: Tensor, cache: Cache) -> Tensor:
@@ -131,7 +132,9 @@ def _address(x: Tensor | None) -> int | None:
 
 
 def _norm(norm: Any) -> abi.Norm:
-    """A LayerNorm or RMSNorm as the library has it."""
+    """A LayerNorm or RMSNorm, or none, as the library has it."""
+    if norm is None:
+        return abi.Norm()
     mean = isinstance(norm, nn.LayerNorm)
     bias = norm.bias if mean else None
     return abi.Norm(_address(norm.weight), _address(bias), norm.eps, mean)

@@ -8,7 +8,7 @@ to the next, so that one captured graph, or one compiled function, serves them a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -32,19 +32,25 @@ def of_layer(cache: Cache, layer: int) -> Cache:
 
 
 def readable(kind: type[Cache]) -> bool:
-    """Whether kernels of GPUs read rows of caches of this class, as they came."""
+    """Whether kernels of GPUs read rows of caches of this class."""
     if parts := [getattr(kind, part) for part in ("coded", "dense") if hasattr(kind, part)]:
         return all(map(readable, parts))  # of caches.by_layer, which only what needs it loads
-    described = getattr(kind, "description", None)
-    turned = described is not None and described.turned
-    return not turned and (hasattr(kind, "kernel_rows") or hasattr(kind, "rows"))
+    return hasattr(kind, "kernel_rows") or hasattr(kind, "rows")
 
 
-def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, tuple[bool, bool]]:
-    """What a `readable` cache stores of one layer, and whether K, and V, are llama.cpp's blocks."""
+class How(TypedDict, total=False):
+    """How K, and V, are stored: whether in llama.cpp's blocks, and whether turned."""
+
+    blocks: tuple[bool, bool]
+    turned: tuple[bool, bool]
+
+
+def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, How]:
+    """What a `readable` cache stores of one layer, and how."""
     own: Any = of_layer(cache, layer)
-    rows = own.kernel_rows(layer) if hasattr(own, "kernel_rows") else rows_of(own, layer)
-    return rows, getattr(own, "blocks", (False, False))
+    if hasattr(own, "kernel_rows"):
+        return own.kernel_rows(layer), {"blocks": own.blocks, "turned": own.description.turned}
+    return rows_of(own, layer), {}
 
 
 class StaticView:
@@ -60,6 +66,9 @@ class StaticView:
         self.position = position
         self._keys = torch.arange(cache.capacity, device=cache.device)
         self.visible = torch.ones(1, cache.capacity, dtype=torch.bool, device=cache.device)
+        # The same for torch's attention, which would make it of a boolean one anew in each layer.
+        self._mask = torch.zeros(1, cache.capacity, dtype=cache.dtype, device=cache.device)
+        self._seen, self._hidden = self._mask.new_tensor([0.0, -torch.inf])
         bound = {layer: self._bind(cache, layer, heads) for layer in cache.layers}
         self._store = {layer: store for layer, (store, _) in bound.items()}
         self._attend = {layer: attend for layer, (_, attend) in bound.items()}
@@ -67,6 +76,7 @@ class StaticView:
     def positions(self, T: int) -> Tensor:
         """The position of the one token (T is 1); what it may see follows from it, once a step."""
         torch.le(self._keys, self.position, out=self.visible[0])
+        torch.where(self.visible, self._seen, self._hidden, out=self._mask)
         return self.position
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
@@ -83,7 +93,9 @@ class StaticView:
     def _bind(self, cache: Cache, layer: int, heads: int) -> Bound:
         k, v, k_scale, v_scale = rows_of(cache, layer)
         grouped, ring = heads != k.size(1), cache.rings.get(layer)
-        visible = self.visible[:, : k.size(2)]  # a full ring's rows are all visible
+        visible, mask = (
+            x[:, : k.size(2)] for x in (self.visible, self._mask)
+        )  # of a full ring, all
 
         def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
             if ring:
@@ -99,7 +111,7 @@ class StaticView:
 
         def attend(q: Tensor, position: Tensor) -> Tensor:
             if k_scale is None and v_scale is None and q.dtype == k.dtype == v.dtype:
-                return F.scaled_dot_product_attention(q, k, v, visible, enable_gqa=grouped)
+                return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped)
             out, n = torch.empty_like(q), k.size(2)
             return reference.decode_attention(q, k, v, n, out, k_scale, v_scale, visible=visible[0])
 

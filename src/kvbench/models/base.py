@@ -38,7 +38,9 @@ class Layer:
     """The modules of one block, for what runs them otherwise than the block does.
 
     `qkv` gives q, then k and v unless the layer borrows those of `owner`. `up` is followed by
-    GELU, or multiplied by SiLU of `gate`. What `unfused` of the model's config names is left out.
+    GELU, or multiplied by SiLU of `gate`. Each head of q and of k is normed where there are norms,
+    and turned by its position if it `turns`. What `unstepped` of the model's config names is left
+    out.
     """
 
     owner: int
@@ -49,6 +51,9 @@ class Layer:
     up: nn.Linear
     down: nn.Linear
     gate: nn.Linear | None = None
+    q_norm: nn.Module | None = None
+    k_norm: nn.Module | None = None
+    turns: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Config(Shape, Protocol):
 
     @property
     def unfused(self) -> str | None: ...
+    @property
+    def unstepped(self) -> str | None: ...
 
 
 class LanguageModel(nn.Module):

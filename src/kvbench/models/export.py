@@ -30,6 +30,8 @@ from kvbench.shape import Shape
 
 SHARD = 5 * 10**9  # bytes of a file at most, unless one tensor is larger
 PREFIX = {"gpt2": "transformer.", "gpt_neox": "gpt_neox."}
+# A shape says none; what transformers takes without these keys may lie outside the vocabulary.
+UNKNOWN = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
 SIZES = {
     **{"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "hidden_size": "n_embd"},
     **{"max_position_embeddings": "block_size", "vocab_size": "vocab_size"},
@@ -60,7 +62,7 @@ def _config(kind: str, shape: Shape, asked: Any) -> Json:
     """What config.json would say of a shape if it were of this kind."""
     sizes = dict(shape)
     said = {theirs: sizes[our] for theirs, our in SIZES.items()}
-    dtype = {"model_type": kind, "tie_word_embeddings": asked.tied}
+    dtype = {"model_type": kind, "tie_word_embeddings": asked.tied, **UNKNOWN}
     activation = {"gelu_new": "gelu_pytorch_tanh"}.get(asked.activation, asked.activation)
     scaling = dict(getattr(asked, "rope_scaling", None) or {"type": "default"})
     rope = {"rope_theta": asked.rope_base, "rope_type": scaling.pop("type"), **scaling}
@@ -91,7 +93,9 @@ def _config(kind: str, shape: Shape, asked: Any) -> Json:
         near = {"rope_theta": asked.window_rope_base or 1e4, "rope_type": "default"}
         rope = {"full_attention": rope, "sliding_attention": near}
         scale = asked.query_scale or asked.head_dim**-0.5
-        said |= {"query_pre_attn_scalar": round(scale**-2, 6), "hidden_activation": activation}
+        scalar = round(scale**-2, 6)
+        whole = int(scalar) if scalar.is_integer() else scalar  # transformers takes no 256.0
+        said |= {"query_pre_attn_scalar": whole, "hidden_activation": activation}
     else:
         said |= {"hidden_act": activation}
     if shape.get("kv_owner"):

@@ -70,6 +70,11 @@ class Config:
         return "parallel halves of a block" if self.parallel else None
 
     @property
+    def unstepped(self) -> str | None:
+        """What of this shape a native step (`kvbench.engine.native_step`) does not compute."""
+        return self.unfused
+
+    @property
     def windows(self) -> tuple[int, ...]:
         """The newest tokens that each layer sees: no layer is so limited."""
         return ()

@@ -89,13 +89,19 @@ class Config:
     @property
     def unfused(self) -> str | None:
         """What of this shape a fused step (`kvbench.engine.fused_step`) does not compute."""
+        if self.qk_norm != "none":
+            return "QK-norm"
+        return "layers without positions" if self.no_rope else self.unstepped
+
+    @property
+    def unstepped(self) -> str | None:
+        """What of this shape a native step (`kvbench.engine.native_step`) does not compute."""
         other = {
-            "QK-norm": self.qk_norm != "none",
+            "QK-norm of whole projections": self.qk_norm == "whole",
             f"{self.norm}-norm": self.norm != "pre",
             "a norm's offset": self.norm_offset,
             f"gate {self.activation}": self.activation != "silu",
             "sliding windows": any(self.windows),
-            "layers without positions": bool(self.no_rope),
             "RoPE on a part of a head": self.rope_share != 1,
             "YaRN's magnitude": magnitude(self.rope_scaling) != 1,
             "scaled embeddings": self.embed_scale != 1,
@@ -232,7 +238,7 @@ class Model(LanguageModel):
         layers = [
             Layer(
                 b.attn.owner, b.norm_1, b.attn.c_attn, b.attn.c_proj, b.norm_2,
-                b.mlp.c_fc, b.mlp.c_proj, b.mlp.c_gate,
+                b.mlp.c_fc, b.mlp.c_proj, b.mlp.c_gate, b.attn.q_norm, b.attn.k_norm, b.attn.turns,
             )
             for b in self.blocks()
         ]  # fmt: skip

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,14 @@ def init_random(model: nn.Module, seed: int) -> None:
 def load(model: nn.Module, path: str | Path) -> None:
     """Copy a safetensors file into the model's parameters, cast to their dtype.
 
-    A layer that borrows its K/V takes the query rows of the file's c_attn (q, k, v). Raises
-    WeightsError for another format and for unknown, missing or ill-shaped tensors.
+    A layer that borrows its K/V takes the query rows of the file's c_attn (q, k, v), and no norm of
+    keys. Raises WeightsError for another format and for unknown, missing or ill-shaped tensors.
     """
     tensors, about = _read(path)
     names = dict(model.named_parameters())
+    owner: Sequence[int] = getattr(model.config, "owner", ())
+    for layer in [layer for layer, owns in enumerate(owner) if owns != layer]:
+        tensors.pop(f"transformer.h.{layer}.attn.k_norm.weight", None)
     if HEAD in names:
         tensors.setdefault(HEAD, tensors.get(EMBEDDING, torch.empty(0)))
     elif HEAD in tensors:

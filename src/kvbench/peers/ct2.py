@@ -25,6 +25,8 @@ class Peer:
 
     def __init__(self, ours: LanguageModel, prompt: Tensor, T: int, peer: dict[str, Any]) -> None:
         self.prompt, self.T = prompt, T
+        if not getattr(ours.config, "as_published", False):
+            raise ValueError("CTranslate2 is given a GPT-2, with biases and K and V in every layer")
         spec = GPT2Loader().get_model_spec(converted(ours))
         words = [str(token) for token in range(ours.config.vocab_size)]
         spec.register_vocabulary(words)

@@ -1,17 +1,19 @@
-"""transformers' GPT2LMHeadModel on our weights, through its own `generate`."""
+"""transformers on our weights, through its own `generate`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+from kvbench.models import export
 from kvbench.models.base import LanguageModel
-from kvbench.models.gpt2 import Config
+from kvbench.models.hf_files import HEADS
+from kvbench.shape import Shape
 
 LIBRARY = f"transformers {transformers.__version__}"
 
@@ -48,28 +50,25 @@ class Peer:
         )
 
 
-def converted(ours: LanguageModel) -> GPT2LMHeadModel:
-    """The same weights, in the same dtype, as transformers holds them.
+@torch.no_grad()
+def converted(ours: LanguageModel) -> Any:
+    """The same weights, in the same dtype, as transformers' model of the same architecture.
 
-    Raises ValueError for a model that is not a GPT-2 with biases and K/V of its own in each layer.
+    Raises ValueError for a model that transformers does not compute.
     """
-    config = ours.config
-    if not isinstance(config, Config) or not config.as_published:
-        raise ValueError("transformers' GPT-2 has biases, and K and V in every layer")
-    like = ours.lm_head.weight
-    shape = GPT2Config(
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        n_positions=config.block_size,
-        vocab_size=config.vocab_size,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    theirs = GPT2LMHeadModel(shape).to(like.device, like.dtype).eval()
-    tensors = {
-        name: tensor.t() if tensor.ndim == 2 and ".h." in name else tensor  # Conv1D: (in, out)
-        for name, tensor in ours.state_dict().items()
-    }
-    theirs.load_state_dict(tensors)
+    config, like = ours.config, ours.lm_head.weight
+    sizes = dict(vars(config))
+    own = sizes.pop("owner") == tuple(range(config.n_layer))
+    shape = cast(Shape, sizes | {"arch": type(config).__module__.rpartition(".")[2]})
+    if not own or not sizes.get("bias", True):
+        raise ValueError("transformers' model has biases, and K and V in every layer")
+    said = AutoConfig.for_model(**export.config_json(shape))
+    theirs = AutoModelForCausalLM.from_config(said, dtype=like.dtype).to(like.device).eval()
+    parameters, copied = dict(theirs.named_parameters()), []
+    head = theirs.get_output_embeddings().weight
+    for name, tensor in export.their_tensors(shape, ours.state_dict()):
+        copied.append(head if name in HEADS else parameters[name])
+        copied[-1].copy_(tensor)
+    if len(copied) != len(parameters):
+        raise ValueError("transformers' model has parameters that ours lacks")
     return theirs

@@ -29,9 +29,9 @@ class Norm(ctypes.Structure):
 
 
 class Layer(ctypes.Structure):
-    _fields_ = [("norm_1", Norm), ("norm_2", Norm)]
+    _fields_ = [(name, Norm) for name in ("norm_1", "norm_2", "q_norm", "k_norm")]
     _fields_ += [(name, PTR) for name in ("qkv", "proj", "up", "down", "gate", "k", "v", "cache")]
-    _fields_ += [("first", I64), ("newest", I64)]
+    _fields_ += [("first", I64), ("newest", I64), ("turns", I32)]
 
 
 class Step(ctypes.Structure):

@@ -18,6 +18,7 @@ import triton.language as tl
 from kvbench.kernels.triton.dependent_launch import let_next_start, wait_for_previous
 from kvbench.kernels.triton.encode import encode
 from kvbench.kernels.triton.softmax import LOG2E, LOWEST, absorb, as_read, dot, join
+from kvbench.kernels.triton.turn import by_hadamard, load_row
 from kvbench.kernels.triton.words import INT4, OFFSET, step_of
 
 
@@ -134,12 +135,16 @@ def attend(
             tl.store(part_max + share_of, top, member < GROUP)
             tl.store(part_sum + share_of, total, member < GROUP)
             place, divisor = part + share_of * D, 1.0
-        inside = v_words < V.words
+        inside, mixed = v_words < V.words, ()
         for i in tl.static_range(len(y)):
             z = tl.sum(y[i] * factor[:, None], 0)
             if V.kind == INT4:
                 z -= weight * OFFSET
-            z = (z * step_of(V) / divisor).to(place.dtype.element_ty)
+            mixed = mixed + (z * step_of(V) / divisor,)
+        if V.turned:
+            mixed = by_hadamard(mixed, V)
+        for i in tl.static_range(len(y)):
+            z = mixed[i].to(place.dtype.element_ty)
             tl.store(place + v_words * V.per + i, z, inside & (member < GROUP))
     if SPLITS > 1:
         join(part, part_max, part_sum, arrived + program, out, head * GROUP + chunk * ROWS,
@@ -199,26 +204,6 @@ def load_scales(scale, keys, live, F: tl.constexpr):
         unit = tl.load(scale + keys[:, None] * F.scales + groups[None, :], wanted, 0.0)
         each = tl.broadcast_to(unit.to(tl.float32)[:, :, None], [keys.numel, COUNT, SPAN])
         return tl.reshape(each, [keys.numel, F.width])
-
-
-@triton.jit
-def load_row(row, turn, words, D: tl.constexpr, ROTARY: tl.constexpr, F: tl.constexpr):
-    """One new row (D,) as F.per tensors (F.width,), its neighbouring pairs turned if ROTARY."""
-    PER: tl.constexpr = F.per
-    x, inside = (), words < F.words
-    for i in tl.static_range(PER):
-        x = x + (tl.load(row + words * F.per + i, inside, 0.0),)
-    if ROTARY:
-        turned = ()
-        for i in tl.static_range(PER):
-            channel = words * F.per + i
-            other = tl.load(row + (channel ^ 1), inside, 0.0) if F.per == 1 else x[i ^ 1]
-            cos = tl.load(turn + channel // 2, inside, 0.0)
-            sin = tl.load(turn + D // 2 + channel // 2, inside, 0.0)
-            turned = turned + (x[i] * cos + tl.where(channel % 2 == 0, -other, other) * sin,)
-        return turned
-    else:
-        return x
 
 
 @triton.jit

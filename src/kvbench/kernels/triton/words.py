@@ -36,6 +36,7 @@ class Format(NamedTuple):
     scales: int  # of a row: none, one, or one of every group of channels
     grouped: bool  # whether they are of groups
     blocks: bool  # whether codes are rounded as llama.cpp's
+    turned: int  # channels of a block of the Hadamard matrix that rows are stored times; 0 for none
 
     def constants(self) -> Format:
         """The same for a kernel: what shapes follow from has to be a constexpr where compiled."""
@@ -69,8 +70,10 @@ def unpack(word, F: tl.constexpr):
         return unpack_int8(word)
     elif F.kind == INT4:
         return unpack_int4(word)
+    elif F.kind == E4M3:
+        return unpack_e4m3(word)
     else:
-        return unpack_fp8(word, F.kind == E4M3)
+        return unpack_e5m2(word)
 
 
 @triton.jit
@@ -137,16 +140,72 @@ def unpack_int4(word):
 
 
 @triton.jit
-def unpack_fp8(word, SHORT: tl.constexpr):
-    """fp8 codes by way of fp16, whose upper byte e5m2 is; SHORT: e4m3, its bits one place lower.
+def unpack_e5m2(word):
+    """fp8 codes of which fp16 has one byte more."""
+    if ASSEMBLY:
+        return tl.inline_asm_elementwise(
+            asm="""{
+            .reg .b32 low, high;
+            .reg .b16 a, b, c, d;
+            prmt.b32 low, $4, 0, 0x1404;
+            prmt.b32 high, $4, 0, 0x3424;
+            mov.b32 {a, b}, low;
+            mov.b32 {c, d}, high;
+            cvt.f32.f16 $0, a;
+            cvt.f32.f16 $1, b;
+            cvt.f32.f16 $2, c;
+            cvt.f32.f16 $3, d;
+            }""",
+            constraints="=&r,=&r,=&r,=&r,r",
+            args=[word],
+            dtype=(tl.float32, tl.float32, tl.float32, tl.float32),
+            is_pure=True,
+            pack=1,
+        )
+    else:
+        numbers = ()
+        for i in tl.static_range(4):
+            half = (((word >> (8 * i)) & 0xFF) << 8).to(tl.int16)
+            numbers = numbers + (half.to(tl.float16, bitcast=True).to(tl.float32),)
+        return numbers
 
-    Arithmetic on bits, since not every GPU converts e4m3. Its NaN, which no scaled code is, is
-    read as 480.
+
+@triton.jit
+def unpack_e4m3(word):
+    """fp8 codes as fp16 of their bits: the sign, a bit of 0, the rest. See E4M3_STEP.
+
+    Not every GPU converts e4m3. Its NaN, which no code with a scale is, is read as 480.
     """
-    numbers = ()
-    for i in tl.static_range(4):
-        half = (word >> (8 * i - 8)) & 0xFF00 if i > 0 else (word << 8) & 0xFF00
-        if SHORT:
-            half = (half & 0x8000) | ((half >> 1) & 0x3F80)
-        numbers = numbers + (half.to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32),)
-    return numbers
+    if ASSEMBLY:
+        return tl.inline_asm_elementwise(
+            asm="""{
+            .reg .b32 low, high, t;
+            .reg .b16 a, b, c, d;
+            prmt.b32 low, $4, 0, 0x1404;
+            prmt.b32 high, $4, 0, 0x3424;
+            shr.u32 t, low, 1;
+            and.b32 t, t, 0x3F803F80;
+            lop3.b32 low, low, 0x80008000, t, 0xEA;
+            shr.u32 t, high, 1;
+            and.b32 t, t, 0x3F803F80;
+            lop3.b32 high, high, 0x80008000, t, 0xEA;
+            mov.b32 {a, b}, low;
+            mov.b32 {c, d}, high;
+            cvt.f32.f16 $0, a;
+            cvt.f32.f16 $1, b;
+            cvt.f32.f16 $2, c;
+            cvt.f32.f16 $3, d;
+            }""",
+            constraints="=&r,=&r,=&r,=&r,r",
+            args=[word],
+            dtype=(tl.float32, tl.float32, tl.float32, tl.float32),
+            is_pure=True,
+            pack=1,
+        )
+    else:
+        numbers = ()
+        for i in tl.static_range(4):
+            code = word >> (8 * i)
+            half = (((code & 0x80) << 8) | ((code & 0x7F) << 7)).to(tl.int16)
+            numbers = numbers + (half.to(tl.float16, bitcast=True).to(tl.float32),)
+        return numbers

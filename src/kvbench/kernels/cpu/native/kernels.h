@@ -73,12 +73,14 @@ struct Norm {
 // One block. A layer that reads another's rows has no k and v of its own, and its qkv gives q alone;
 // `cache` is whose it reads. Rows are a ring of the first `first` and the newest `newest` tokens, or
 // all where newest is 0. Without `gate`, `up` ends in its GELU; with it, up is times SiLU of gate.
+// Each head of q and of k is normed where the norm has a weight, and turned where `turns` is set.
 struct Layer {
-  Norm norm_1, norm_2;
+  Norm norm_1, norm_2, q_norm, k_norm;
   const Weights *qkv, *proj, *up, *down, *gate;
   const Rows *k, *v;
   const Cache* cache;
   int64_t first, newest;
+  int32_t turns;
 };
 
 // A whole decode step. The embedding is `embedding` (vocabulary, width), or the head's own panels

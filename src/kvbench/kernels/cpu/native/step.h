@@ -64,6 +64,12 @@ template <class T> void embed(const Step& s, int64_t token, int64_t position, T*
   for (int64_t i = 0; i < s.width; ++i) put(x + i, get(x + i) + get(at + i));
 }
 
+// Norms each of some heads in a row, where the norm has a weight.
+template <class T> void normalise_heads(const Step& s, const Norm& norm, int64_t heads, T* row) {
+  if (!norm.weight) return;
+  for (int64_t h = 0; h < heads; ++h, row += s.size) normalise(norm, s.size, row, s.wide, row);
+}
+
 // Turns the first 2 pairs channels of each of some heads in a row.
 template <class T> void turn_heads(const Step& s, int64_t heads, T* row) {
   const float *cosine = s.turn, *sine = s.turn + s.pairs;
@@ -102,7 +108,11 @@ template <class T> int32_t attend_block(const Step& s, const Layer& layer, int64
   for (int64_t b = 0; b < s.batch; ++b)
     normalise(layer.norm_1, s.width, x + b * s.width, s.wide, y + b * s.width);
   if (linear(layer.qkv, s.batch, y, heads)) return 1;
-  if (s.pairs)
+  for (int64_t b = 0; b < s.batch; ++b) {
+    normalise_heads(s, layer.q_norm, s.q_heads, heads + b * row);
+    if (layer.k) normalise_heads(s, layer.k_norm, s.kv_heads, heads + b * row + q);
+  }
+  if (s.pairs && layer.turns)
     for (int64_t b = 0; b < s.batch; ++b)
       turn_heads(s, s.q_heads + (layer.k ? s.kv_heads : 0), heads + b * row);
   const bool ring = layer.newest && position >= layer.first;

@@ -40,7 +40,7 @@ class Attention:
     """Decode attention over one bound cache, appending the new token if it `owns` the rows.
 
     k, v: each in a format of its own, and k_scale, v_scale, as `bound.launch.stored` takes them;
-    `blocks` says of both whether codes are llama.cpp's. `heads` are the query heads; `scale` is the
+    `blocks` and `turned` are of both. `heads` are the query heads; `scale` is the
     softmax's, 1/sqrt(D) by default. Raises ValueError where a tensor does not fit.
     """
 
@@ -54,8 +54,10 @@ class Attention:
         scale: float | None = None,
         owns: bool = True,
         blocks: tuple[bool, bool] = (False, False),
+        turned: tuple[bool, bool] = (False, False),
     ) -> None:
-        self.k, self.v = stored("k", k, k_scale, blocks[0]), stored("v", v, v_scale, blocks[1])
+        self.k = stored("k", k, k_scale, blocks[0], turned[0])
+        self.v = stored("v", v, v_scale, blocks[1], turned[1])
         if self.v.shape != self.k.shape or self.v.size != self.k.size:
             raise ValueError(
                 f"v: expected the batch, heads, positions and head size of k, {tuple(k.shape)} of "
@@ -139,14 +141,14 @@ class Attention:
 
     def choices(self) -> list[AttentionSetting]:
         """Settings worth measuring, the best guess first."""
-        kinds = self.k.format.kind, self.v.format.kind
-        coded = any(one.format.per > 2 for one in (self.k, self.v))
-        rows = min(self.group, 2 if coded else 4)  # more would spill registers
+        parts = self.k.format, self.v.format
+        rows = min(self.group, 2 if any(one.per > 2 for one in parts) else 4)  # more would spill
+        grouped = any(one.grouped for one in parts)
         programs = self.batch * self.kv_heads * -(-self.group // rows)
         sms = multiprocessors(self.device)
         found = []
-        for warps, keys, stages in dict.fromkeys(tile for kind in kinds for tile in TILES[kind]):
-            keys = 1 if rows > 2 else keys  # likewise
+        for warps, keys, stages in dict.fromkeys(tile for one in parts for tile in TILES[one.kind]):
+            keys = 1 if rows > 2 else keys // 2 if grouped and keys > 1 else keys  # likewise
             tile = self.slots_a_warp * warps * keys
             most = max(1, self.capacity // tile)
             wanted = [min(most, max(1, fill * sms // programs), MAX_SPLITS) for fill in FILLS]

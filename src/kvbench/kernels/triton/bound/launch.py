@@ -65,12 +65,15 @@ class Stored:
     shape: torch.Size  # batch, heads, positions
 
 
-def stored(name: str, rows: Tensor, scale: Tensor | None, blocks: bool = False) -> Stored:
+def stored(
+    name: str, rows: Tensor, scale: Tensor | None, blocks: bool = False, turned: bool = False
+) -> Stored:
     """A cache's rows and their scales, checked. Raises ValueError where no kernel reads them.
 
     rows: contiguous (B, H, S, D) floats, int8 or fp8 codes, or uint8 (B, H, S, D/2) of two INT4
     codes each. scale: fp32 or fp16 (B, H, S), or (B, H, S, groups); fp8 codes may have none.
-    blocks: INT8 and INT4 codes of groups are rounded as llama.cpp's q8_0 and q4_0.
+    blocks: INT8 and INT4 codes of groups are rounded as llama.cpp's q8_0 and q4_0. turned: rows are
+    stored times a Hadamard matrix, which kernels that are given rows as they come multiply by.
     """
     if rows.dim() != 4 or rows.dtype not in KINDS or not rows.is_contiguous():
         got = f"{tuple(rows.shape)} {rows.dtype}"
@@ -84,9 +87,12 @@ def stored(name: str, rows: Tensor, scale: Tensor | None, blocks: bool = False) 
     scales = _scales_of(name, rows, scale, count)
     if blocks and (scales < 1 or size // scales != 32 or rows.dtype in FP8):
         raise ValueError(f"{name}: blocks are of INT8 or INT4 codes in groups of 32")
+    block = size & -size if turned else 0
+    if turned and block < size // count:
+        raise ValueError(f"{name}: rows of {size} are not turned a whole word at a time")
     width = triton.next_power_of_2(count)
     grouped = scale is not None and scale.dim() == 4
-    form = Format(KINDS[rows.dtype], size // count, count, width, scales, grouped, blocks)
+    form = Format(KINDS[rows.dtype], size // count, count, width, scales, grouped, blocks, block)
     whole = rows.view(torch.int32)
     return Stored(whole, whole if scale is None else scale, form, size, rows.shape[:3])
 

@@ -15,8 +15,8 @@ from kvbench.kernels.triton.bound.launch import Launch, stored
 class Quantise:
     """Stores a prompt's rows in a cache: `store(k, v, at)`, one launch for K and V.
 
-    k, v, their scales and `blocks` as `Attention` takes them. Codes and scales are those of
-    `kvbench.kernels.reference` and `kvbench.caches.codecs`, bit for bit.
+    k, v, their scales and `blocks` as `Attention` takes them; rows are given turned. Codes and
+    scales are those of `kvbench.kernels.reference` and `kvbench.caches.codecs`, bit for bit.
     """
 
     def __init__(
