@@ -61,7 +61,10 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
     for layer in range(LAYERS):
         cache.update(layer, rows, rows)
     stored = [kernel_rows(cache, layer) for layer in range(LAYERS)]
-    attentions = [Attention(config.n_head, *rows, **how) for rows, how in stored]
+    attentions = [
+        Attention(config.n_head, *rows, blocks=blocks, turned=turned)
+        for rows, blocks, turned in stored
+    ]
     qkv = torch.randn(batch, attentions[0].width, device=device)
     out = torch.empty(batch, config.n_embd, dtype=like.dtype, device=device)
     position = torch.full((1,), depth, device=device)

@@ -66,8 +66,8 @@ def same(ours, expected):
 
 
 def attention_of(cache, group=1):
-    rows, how = kernel_rows(cache, 0)
-    return bound.Attention(group * HEADS, *rows, **how)
+    rows, blocks, turned = kernel_rows(cache, 0)
+    return bound.Attention(group * HEADS, *rows, blocks=blocks, turned=turned)
 
 
 def step(cache, attention, qkv, position, setting=None):

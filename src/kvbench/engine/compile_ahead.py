@@ -89,8 +89,8 @@ def launches(
                     if name == site:
                         yield f"{name} {choice}", launch
     if cache != "dense":
-        stored_rows, how = kernel_rows(held, 0)
-        stored = Quantise(*stored_rows, how["blocks"])
+        stored_rows, blocks, _ = kernel_rows(held, 0)
+        stored = Quantise(*stored_rows, blocks)
         tokens = min(512, held.capacity)
         sizes = batch, held.n_head, tokens, held.head_dim
         rows = torch.empty(sizes, dtype=held.dtype, device="meta")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kvbench.engine.native_step import NativeStep
     from kvbench.kernels.cpu.library import Native
 
-NEITHER = (False, False)
 CODES = (torch.int8, torch.uint8, *FP8)
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
@@ -110,10 +109,10 @@ class PromptCache(CacheWrapper):
         self._stores = {}
         self._turning: dict[int, Any] = {}  # layers whose rows are not stored as they come
         for layer in cache.layers:
-            rows, how = kernel_rows(cache, layer)
+            rows, blocks, turned = kernel_rows(cache, layer)
             if any(x.dtype in CODES for x in rows[:2]):
-                self._stores[layer] = kernels.Quantise(*rows, how.get("blocks", NEITHER))
-            if any(how.get("turned", NEITHER)):
+                self._stores[layer] = kernels.Quantise(*rows, blocks)
+            if any(turned):
                 self._turning[layer] = of_layer(cache, layer)
         self._newest: tuple[int, tuple[Tensor, Tensor]] | None = None  # a whole prompt's rows
 

@@ -79,8 +79,10 @@ class FusedStep:
         self.pdl = token.is_cuda and torch.cuda.get_device_capability(token.device) >= (9, 0)
         self.attentions: dict[int, Attention] = {}
         for i, layer in enumerate(self.decoder.layers):
-            rows, how = kernel_rows(cache, layer.owner)
-            self.attentions[i] = Attention(self.config.n_head, *rows, owns=layer.owner == i, **how)
+            rows, blocks, turned = kernel_rows(cache, layer.owner)
+            self.attentions[i] = Attention(
+                self.config.n_head, *rows, owns=layer.owner == i, blocks=blocks, turned=turned
+            )
         self.settings = {site: self.choices(site)[0] for site in SITES} | (settings or {})
         dtype, V = head.weight.dtype, head.out_features
         self.logits = torch.empty(1, self.batch, V, dtype=dtype, device=token.device)

@@ -8,7 +8,7 @@ to the next, so that one captured graph, or one compiled function, serves them a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from kvbench.caches import Cache
 from kvbench.kernels import reference
 
+Both = tuple[bool, bool]  # of K, and of V
+NEITHER = (False, False)
 Rows = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # K, V, and their scales where coded
 
 
@@ -38,19 +40,12 @@ def readable(kind: type[Cache]) -> bool:
     return hasattr(kind, "kernel_rows") or hasattr(kind, "rows")
 
 
-class How(TypedDict, total=False):
-    """How K, and V, are stored: whether in llama.cpp's blocks, and whether turned."""
-
-    blocks: tuple[bool, bool]
-    turned: tuple[bool, bool]
-
-
-def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, How]:
-    """What a `readable` cache stores of one layer, and how."""
+def kernel_rows(cache: Cache, layer: int) -> tuple[Rows, Both, Both]:
+    """What a `readable` cache stores of one layer, whether llama.cpp's blocks, whether turned."""
     own: Any = of_layer(cache, layer)
     if hasattr(own, "kernel_rows"):
-        return own.kernel_rows(layer), {"blocks": own.blocks, "turned": own.description.turned}
-    return rows_of(own, layer), {}
+        return own.kernel_rows(layer), own.blocks, own.description.turned
+    return rows_of(own, layer), NEITHER, NEITHER
 
 
 class StaticView:

@@ -98,7 +98,7 @@ class Config:
         """What of this shape a native step (`kvbench.engine.native_step`) does not compute."""
         other = {
             "QK-norm of whole projections": self.qk_norm == "whole",
-            f"{self.norm}-norm": self.norm != "pre",
+            "norms after attention": self.norm != "pre",
             "a norm's offset": self.norm_offset,
             f"gate {self.activation}": self.activation != "silu",
             "sliding windows": any(self.windows),

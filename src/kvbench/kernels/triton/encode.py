@@ -190,7 +190,7 @@ def group_scale(x, F: tl.constexpr):
         for i in tl.static_range(len(x)):
             place = tl.zeros_like(first) + words * F.per + i
             value = tl.where(place == first, x[i], value)
-        unit = over_groups(value, True, F) / -8.0
+        unit = over_groups(value, True, F) * -0.125
     else:
         unit = tl.div_rn(most, tl.zeros_like(most) + limit_of(F))
     return tl.where(over_groups(broken.to(tl.int32), True, F) > 0, float("nan"), unit)
