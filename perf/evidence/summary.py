@@ -301,7 +301,9 @@ def _tpots(record: Record) -> list[float]:
     ]
 
 
-def _over(base: dict[str, Record], blocks: dict[str, Record], times: Callable, name: str) -> str:
+def _over(
+    base: dict[str, Record], blocks: dict[str, Record], times: Callable[..., Any], name: str
+) -> str:
     """The ratio of times, `name`'s over these, in the processes that measured both."""
     both = [block for block in base if block in blocks]
     if not both:

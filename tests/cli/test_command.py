@@ -369,7 +369,7 @@ def test_a_terminal_shows_what_is_left_and_what_was_said(tmp_path, monkeypatch):
     shown = """
 import sys
 from kvbench.cli.errors import Failed
-from kvbench.cli.run import execute
+from kvbench.cli.progress import execute
 try:
     execute([sys.executable, '-c', {program!r}], {{}}, 60.0)
 except Failed as error:

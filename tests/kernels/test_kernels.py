@@ -19,7 +19,18 @@ from kvbench.inputs.build_kernels import build_or_say_why
 from kvbench.kernels import reference
 from kvbench.kernels.cpu import memory_account
 from kvbench.kernels.cpu.bound import STREAMS
-from kvbench.kernels.cpu.build import ISAS, NEEDS, CompilerError, build, isas_here, source_sha256
+from kvbench.kernels.cpu.build import (
+    FLAGS,
+    ISAS,
+    NEEDS,
+    SOURCES,
+    CompilerError,
+    build,
+    find_compiler,
+    isas_here,
+    run,
+    source_sha256,
+)
 from kvbench.kernels.cpu.library import load
 from kvbench.records.store import read_record
 
@@ -51,6 +62,9 @@ def test_the_workflow_compiles_for_its_own_processor_and_two_to_fall_back_to(
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor : 0\nflags\t\t: fpu {' '.join(sorted(NEEDS[isa]))}\n")
     assert set(isas_here(cpuinfo)) == {"portable", "avx2", isa}
+    defined = [f"-DKVBENCH_{name.upper()}" for name in isas_here(cpuinfo)]
+    flags = [*FLAGS, *defined, '-DKVBENCH_SOURCE=""', "-fsyntax-only", "-Wall", "-Werror"]
+    run([find_compiler(), *flags, str(SOURCES / "dispatch.cpp")])
     monkeypatch.setenv("KVBENCH_EVERY_ISA", "1")
     assert isas_here(cpuinfo) == list(ISAS)
     monkeypatch.delenv("KVBENCH_EVERY_ISA")

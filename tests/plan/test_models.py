@@ -112,6 +112,9 @@ def test_broken_directories_are_refused_before_any_job(folder, here):
     tiny_models.edit(broken, num_hidden_layers=4, attn_logit_softcapping=50.0)
     assert "attn_logit_softcapping is 50.0, which is not implemented" in refusal(broken)
     (broken / "config.json").write_bytes((folder / "config.json").read_bytes())
+    for text in ("", '{"model": ', "[]"):
+        (broken / "tokenizer.json").write_text(text)
+        assert "tokenizer.json is not a whole tokenizer" in refusal(broken)
     (broken / "tokenizer.json").unlink()
     assert "neither tokenizer.json nor vocab.json" in refusal(broken)
     assert resolved(broken, benchmarks=["latency"])["pretrained"] == ["broken"]

@@ -170,3 +170,22 @@ def test_a_repository_without_what_makes_a_model_is_refused(tmp_path, hub, repos
     said = snakemake(project, "--dry-run", "--configfile", "config/hub.yaml", check=False)
     assert "pytorch_model.bin may run code and is not opened: save it as safetensors" in said
     assert said.splitlines()[-1].startswith("config key 'pretrained'")
+
+
+def test_weights_that_the_hub_lacks_are_named_before_a_job_or_by_it(tmp_path, hub, repository):
+    other = shutil.copytree(repository, tmp_path / "other")
+    gone, late = sorted(other.glob("*.safetensors"))[:2]
+    hub.add("tiny/Qwen3-tiny", other)
+    project = copy(made(tmp_path / "project"))
+    (project / "config/hub.yaml").write_text(STUDY)
+    content = gone.read_bytes()
+    gone.unlink()
+    said = snakemake(project, "--dry-run", "--configfile", "config/hub.yaml", check=False)
+    assert f"lacks {gone.name}, one of" in said.splitlines()[-1]
+    gone.write_bytes(content)
+    shutil.rmtree(project / "resources/models")
+    ask = (f"{FOLDER}/{late.name}", "--configfile", "config/hub.yaml", "--retries", "0")
+    snakemake(project, "--dry-run", *ask)
+    late.unlink()
+    said = snakemake(project, *ask, check=False)
+    assert f"HubError: tiny/Qwen3-tiny lacks {late.name}, or name a directory" in said

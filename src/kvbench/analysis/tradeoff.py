@@ -11,9 +11,9 @@ from typing import Any
 
 from kvbench.analysis.gate_table import asked, said
 from kvbench.analysis.gates import FAIL, INCONCLUSIVE, NOT_SENSITIVE, PASS, REFERENCE, gates_of
+from kvbench.analysis.implementations import implementations
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.table import Table
-from kvbench.analysis.verdicts import implementations
 from kvbench.records.names import cache_names
 from kvbench.records.record import SHARED, Record, Row, by, measured
 from kvbench.stats.digits import size, spoken

@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 from kvbench.analysis.bounds import cell_costs
 from kvbench.analysis.drift import Exponents, Work, compare_cells, exponents, uses_yardstick
+from kvbench.analysis.implementations import implementations
 from kvbench.analysis.rounds import (
     UnpairedError,
     by_place,
@@ -181,26 +182,6 @@ def _rounds(compared: Sequence[Comparison], cells: Sequence[Record]) -> Record |
 def _fewest(cells: Sequence[Record]) -> int:
     """Processes that every cell has been measured in; 0 without a cell."""
     return min((cell.get("replicates", 1) for cell in measured(cells)), default=0)
-
-
-def implementations(a: Record, b: Record) -> str | None:
-    """What apart from their caches differs between two cells: how they ran, and whose kernels read.
-
-    None where nothing does. A version without a cache has no decode attention that could differ,
-    and no step of one token that native kernels run as one call.
-    """
-    names = {"execution": "execution", "kernel": "kernels", "decode_attention": "decode attention"}
-    uncached = not (a.get("use_cache", True) and b.get("use_cache", True))
-    if uncached and {a.get("execution"), b.get("execution")} == {"eager", "step"}:
-        del names["execution"]
-    found = [
-        f"{name} {a[key]} against {b[key]}"
-        for key, name in names.items()
-        if a.get(key) and b.get(key) and a[key] != b[key]
-    ]
-    if not found:
-        return None
-    return f"{', '.join(found)}: --config kernel=torch execution=eager compares the caches"
 
 
 def _detectable(

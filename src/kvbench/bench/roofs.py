@@ -30,6 +30,7 @@ CACHE_READS = {"cpu": 256 << 20, "cuda": 64 << 30}  # bytes of one timed run
 GEMM_N = {"cpu": 1536, "cuda": 8192}
 SECONDS, RUNS = 1.0, 5  # at least this many runs, at least this long
 CACHE_SECONDS = 0.2
+Ways = dict[str, Callable[[], Any]]  # by name, what is timed
 
 
 def run(settings: Record, library: str | None = None) -> Record:
@@ -83,15 +84,15 @@ def read_times(
     return {way: _times(read, device, seconds) for way, read in ways.items()}
 
 
-def ways_to_read(source: Tensor, device: str, library: str | None) -> dict[str, Callable]:
+def ways_to_read(source: Tensor, device: str, library: str | None) -> Ways:
     """Ways to read every byte of `source` once."""
-    ways: dict[str, Callable] = {"torch sum": source.sum, "torch dot": lambda: source.dot(source)}
+    ways: Ways = {"torch sum": source.sum, "torch dot": lambda: source.dot(source)}
     if kernels := _native(device, library):
         ways |= _native_reads(kernels, source)
     return ways
 
 
-def _native_reads(kernels: native.Native, x: Tensor, times: int = 1) -> dict[str, Callable]:
+def _native_reads(kernels: native.Native, x: Tensor, times: int = 1) -> Ways:
     """The native sum in one stream, fastest from a near cache, and in several, from memory."""
     return {
         "native sum" if streams == 1 else f"native sum, {streams} streams": partial(
@@ -101,8 +102,8 @@ def _native_reads(kernels: native.Native, x: Tensor, times: int = 1) -> dict[str
     }
 
 
-def _ways_to_multiply(a: Tensor, b: Tensor, kernels: native.Native | None) -> dict[str, Callable]:
-    ways: dict[str, Callable] = {"torch": lambda: a @ b}
+def _ways_to_multiply(a: Tensor, b: Tensor, kernels: native.Native | None) -> Ways:
+    ways: Ways = {"torch": lambda: a @ b}
     if kernels and a.dtype in tensors.FLOATS:
         linear, out = kernels.linear(b), torch.empty_like(a)
         ways["native"] = lambda: linear(a, out)
@@ -124,7 +125,7 @@ def _cache(cache: Record, device: str, kernels: native.Native | None) -> Record:
     buffer = torch.rand(cache["size_bytes"] // 8, device=device)
     again = max(1, CACHE_READS[device] // (4 * len(buffer)))
     rows = buffer.expand(again, -1)  # the same bytes in each: one call reads them many times
-    ways: dict[str, Callable] = {"torch sum": lambda: rows.sum(1)}
+    ways: Ways = {"torch sum": lambda: rows.sum(1)}
     if kernels:
         ways |= _native_reads(kernels, buffer, again)
     times = {way: _times(read, device, CACHE_SECONDS) for way, read in ways.items()}

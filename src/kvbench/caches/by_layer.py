@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +39,7 @@ class ByLayer(Cache):
     coded: type[Cache]
     dense: type[Cache]
 
-    def __init__(self, layers, *args, **kwargs) -> None:
+    def __init__(self, layers: Iterable[int], *args: Any, **kwargs: Any) -> None:
         super().__init__(layers, *args, **kwargs)
         kwargs["n_layer"] = self.n_layer
         apart = set(self.description.plain_layers(self.n_layer))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from kvbench.costs.description import Description
 class CentredCache(Described, Cache):
     """The first BLOCK rows as they are, then coded rows of what is left without their mean."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         heads, hs, coded = (self.batch, self.n_head), self.head_dim, self.capacity - BLOCK
         parts = self.description.keys, self.description.values

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -160,7 +161,7 @@ class Blocks:
 class ChannelCache(Described, Cache):
     """K and V of every layer as `Blocks` or as `Rows`."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         parts = self.description.keys, self.description.values
         self.block = max(part.block for part in parts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Described(Cache):
 class CodedRows(Described, RowCache):
     """K and V row by row, as a K codec and a V codec keep them."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         parts = self.description.keys, self.description.values
         self.codecs = [codec(part, self.head_dim, self.dtype) for part in parts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from kvbench.costs.layout import Layout, equal_rows
 class KVCache(RowCache):
     """K and V in the model's dtype: head_dim * itemsize bytes a row."""
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
 
         def zeros(layer: int) -> Tensor:

@@ -75,7 +75,9 @@ class PrepackedLinear(nn.Module):
         self.weight, self.bias = linear.weight, linear.bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 1)
         gelu = isinstance(linear, LinearGELU)
-        self.after: tuple[str, list, str] = ("gelu", [], "tanh") if gelu else ("none", [], "")
+        self.after: tuple[str, list[float], str] = (
+            ("gelu", [], "tanh") if gelu else ("none", [], "")
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, *self.after)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kvbench.files import Json
 from kvbench.inputs.gguf import field, floats
+from kvbench.models.hf_keys import MOST_LAYERS
 from kvbench.models.rotation import speeds
 from kvbench.models.weights import WeightsError
 from kvbench.shape import Shape
@@ -60,6 +61,7 @@ def shape_in(reader: gguf.GGUFReader) -> Shape:
         raise WeightsError(f"{kind}.attention.causal is false, which is not implemented")
     names = {tensor.name for tensor in reader.tensors}
     found: Json = {ours: keys.size(theirs) for ours, theirs in SIZES.items()}
+    keys.size("block_count", most=MOST_LAYERS)
     found["n_kv_head"] = keys.size("attention.head_count_kv", found["n_head"])
     found["vocab_size"] = len(field(reader, "tokenizer.ggml.tokens"))
     size = keys.size("attention.key_length", found["n_embd"] // found["n_head"])
@@ -94,10 +96,10 @@ class _Keys:
         found = self.reader.get_field(f"{self.kind}.{key}")
         return default if found is None else found.contents()
 
-    def size(self, key: str, default: int | None = None) -> int:
+    def size(self, key: str, default: int | None = None, most: int = 2**31) -> int:
         value = self.get(key, default)
-        if type(value) is not int or value < 1:
-            raise WeightsError(f"{self.kind}.{key} is {value}; allowed: one whole number from 1")
+        if type(value) is not int or not 1 <= value <= most:
+            raise WeightsError(f"{self.kind}.{key} is {value}; allowed: a whole number to {most}")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:

@@ -108,6 +108,9 @@ def _answering(name: str) -> Iterator[None]:
         raise
     except errors.GatedRepoError:
         why = "is gated: accept its terms there and set HF_TOKEN"
+    except errors.RemoteEntryNotFoundError as error:
+        file = str(getattr(getattr(error, "response", None), "url", "")).rpartition("/")[2]
+        why = f"lacks {file or 'a file'}"
     except errors.RevisionNotFoundError:
         why = f"has no revision {revision!r}"
     except (errors.RepositoryNotFoundError, errors.HFValidationError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,6 +85,8 @@ class LanguageModel(nn.Module):
     """A decoder over a cache; `kvbench.models.gpt2` is the one to read."""
 
     config: Config
+    transformer: nn.ModuleDict  # wte, h (the blocks) and a norm, in the published model's names
+    last_norm: str  # its name there
     lm_head: nn.Linear
     storage: Storage | None = None  # of which new_cache() makes a cache
 
@@ -120,17 +122,38 @@ class LanguageModel(nn.Module):
         return super().__call__(idx, cache, last_only)
 
     def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
-        """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached."""
+        """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached.
+
+        Returns (B, 1, vocab_size), or (B, T, vocab_size) with `last_only=False`. Afterwards the
+        cache holds T more tokens. Raises ValueError where the sequence exceeds block_size.
+        """
+        T, depth = idx.size(1), cache.length
+        if depth + T > self.config.block_size:
+            raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
+        x, turns = self.embedded(idx, cache.positions(T))
+        for block in self.blocks():
+            x = block(x, turns, cache)
+        cache.advance(T)
+        if last_only:
+            x = x[:, -1:]  # the head is up to a third of the weights: one row of it, not T
+        return self.lm_head(self.transformer[self.last_norm](x))
+
+    def embedded(self, idx: Tensor, positions: Tensor) -> tuple[Tensor, Any]:
+        """What the first block is given: x (B, T, C), and how q and k are turned, by the blocks."""
         raise NotImplementedError
 
     def blocks(self) -> Iterator[Any]:
         """The blocks, in order; each has its feed-forward as `mlp`."""
-        raise NotImplementedError
+        yield from cast(Iterator[Any], self.transformer["h"])
 
     def decoder(self) -> Decoder:
         """The model as data, its tensors and modules shared."""
         raise NotImplementedError
 
     def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
-        """Modules whose entry begins a phase, in order."""
-        raise NotImplementedError
+        """Modules whose entry begins a phase, in order; a norm goes with what it feeds."""
+        decoder = self.decoder()
+        marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
+        for layer in decoder.layers:
+            marks += [(layer.norm_1, "attention"), (layer.norm_2, "mlp")]
+        return [*marks, (decoder.norm, "head")]

@@ -10,7 +10,7 @@ Shapes: B batch, T new tokens, C = n_embd, nh heads of hs = C / nh.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -152,6 +152,7 @@ class Model(LanguageModel):
     """GPT-2 over a cache."""
 
     config: Config
+    last_norm = "ln_f"
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -171,31 +172,11 @@ class Model(LanguageModel):
         channels = int(config.head_dim * config.rope_share)
         self.speed = speeds(channels, config.rope_base, config.rope_scaling)
 
-    def blocks(self) -> Iterator[Block]:
-        """The blocks, in order."""
-        yield from cast(Iterator[Block], self.transformer["h"])
-
-    def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
-        """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached.
-
-        Returns (B, 1, vocab_size), or (B, T, vocab_size) with `last_only=False`. Afterwards the
-        cache holds T more tokens. Raises ValueError where the sequence exceeds block_size.
-        """
-        T, depth = idx.size(1), cache.length
-        if depth + T > self.config.block_size:
-            raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
-        pos = cache.positions(T)
-        x, turn = self.transformer["wte"](idx), None  # (B, T, C)
+    def embedded(self, idx: Tensor, positions: Tensor) -> tuple[Tensor, Turn | None]:
+        x = self.transformer["wte"](idx)
         if self.config.rope_share:
-            turn = rotation(pos, self.speed, magnitude(self.config.rope_scaling))
-        else:
-            x = x + self.transformer["wpe"](pos)
-        for block in self.blocks():
-            x = block(x, turn, cache)
-        cache.advance(T)
-        if last_only:
-            x = x[:, -1:]  # the head is 30 % of GPT-2's weights: one row of it, not T
-        return self.lm_head(self.transformer["ln_f"](x))
+            return x, rotation(positions, self.speed, magnitude(self.config.rope_scaling))
+        return x + self.transformer["wpe"](positions), None
 
     def key_bias(self, layer: int, positions: Tensor) -> Tensor | None:
         attn, config = list(self.blocks())[layer].attn, self.config
@@ -219,10 +200,3 @@ class Model(LanguageModel):
         embedding = cast(nn.Embedding, parts["wte"]).weight
         positions = None if self.config.rope_share else cast(nn.Embedding, parts["wpe"]).weight
         return Decoder(embedding, positions, None, layers, parts["ln_f"], self.lm_head)
-
-    def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
-        """Modules whose entry begins a phase, in order; a LayerNorm goes with what it feeds."""
-        marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
-        for block in self.blocks():
-            marks += [(block.ln_1, "attention"), (block.ln_2, "mlp")]
-        return [*marks, (self.transformer["ln_f"], "head")]

@@ -73,7 +73,7 @@ NULLABLE = ("sliding_window",)  # null says something here, and not "the default
 
 def _llama(keys: Keys) -> Given:
     """Every model_type of the Llama family."""
-    L, heads = keys.size("num_hidden_layers"), keys.size("num_attention_heads")
+    L, heads = keys.layers("num_hidden_layers"), keys.size("num_attention_heads")
     kv, width = keys.size("num_key_value_heads", heads), keys.size("hidden_size")
     if heads % kv:
         keys.refuse("num_key_value_heads", kv, f"divisors of num_attention_heads, {heads}")
@@ -183,7 +183,7 @@ def _gpt2(keys: Keys) -> Given:
         keys.refuse("n_embd", width, f"multiples of n_head, {heads}")
     shape: Given = {
         "arch": "gpt2",
-        "n_layer": keys.size("n_layer"),
+        "n_layer": keys.layers("n_layer"),
         "n_head": heads,
         "n_embd": width,
         "block_size": keys.size("n_positions", keys.given.get("n_ctx")),
@@ -202,7 +202,7 @@ def _gpt_neox(keys: Keys) -> Given:
         keys.refuse("attention_bias", False, "true")
     shape: Given = {
         "arch": "gpt2",
-        "n_layer": keys.size("num_hidden_layers"),
+        "n_layer": keys.layers("num_hidden_layers"),
         "n_head": heads,
         "n_embd": width,
         "block_size": keys.size("max_position_embeddings"),

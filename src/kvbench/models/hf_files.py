@@ -137,6 +137,12 @@ def tokenizer_file(folder: str | Path) -> str | None:
     return None
 
 
+def cut_short(path: str | Path) -> bool:
+    """Whether a JSON file has no object's two ends: enough to see an empty or a partial one."""
+    text = Path(path).read_bytes().strip()
+    return not (text.startswith(b"{") and text.endswith(b"}"))
+
+
 def problem(folder: str | Path, shape: Shape) -> str | None:
     """Why a directory's tensors are not those of its shape, in one line; None where they are."""
     try:

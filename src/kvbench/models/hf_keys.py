@@ -29,6 +29,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "scale_attn_by_inverse_layer_idx": (None, False),
     "scale_attn_weights": (None, True),
 }
+MOST_LAYERS = 10_000
 ACTIVATIONS = {
     **{"silu": "silu", "swish": "silu", "gelu": "gelu"},
     **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh"), "gelu_new"),
@@ -55,12 +56,16 @@ class Keys:
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given, self.kind = dict(given), given["model_type"]
 
-    def size(self, key: str, default: int | None = None) -> int:
+    def size(self, key: str, default: int | None = None, most: int = 2**31) -> int:
         """A whole number of at least 1."""
         value = self.given.get(key, default)
-        if type(value) is not int or not 1 <= value <= 2**31:
-            self.refuse(key, value, "a whole number from 1")
+        if type(value) is not int or not 1 <= value <= most:
+            self.refuse(key, value, f"a whole number from 1 to {most}")
         return value
+
+    def layers(self, key: str) -> int:
+        """The number of layers, each of which is described on its own."""
+        return self.size(key, most=MOST_LAYERS)
 
     def number(self, key: str, default: float | None = None) -> float:
         """A number above 0."""

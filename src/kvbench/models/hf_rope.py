@@ -23,6 +23,9 @@ def rope_of(keys: Keys) -> Json:
     base_key = "rotary_emb_base" if kind == "gpt_neox" else "rope_theta"
     base, local = given.get(base_key, 10_000.0), given.get("rope_local_base_freq", 0.0)
     if FULL in new or SLIDING in new:
+        for value in (new.get(FULL) or {}, new.get(SLIDING) or {}):
+            if not isinstance(value, dict):
+                keys.refuse("rope_parameters", value, "a mapping for each kind of layer")
         near = new.get(SLIDING) or {}
         if near.get("rope_type", "default") != "default":
             keys.refuse("rope_parameters", near, "rope_type default in sliding layers")

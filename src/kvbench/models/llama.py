@@ -10,7 +10,7 @@ Shapes: B batch, T new tokens, C = n_embd, nh query heads and nkv K/V heads of h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -98,7 +98,7 @@ class Config:
         """What of this shape a native step (`kvbench.engine.native_step`) does not compute."""
         other = {
             "QK-norm of whole projections": self.qk_norm == "whole",
-            f"{self.norm}-norm": self.norm != "pre",
+            "norms after attention": self.norm != "pre",
             "a norm's offset": self.norm_offset,
             f"gate {self.activation}": self.activation != "silu",
             "sliding windows": any(self.windows),
@@ -195,6 +195,7 @@ class Model(LanguageModel):
     """A model of the Llama family over a cache."""
 
     config: Config
+    last_norm = "norm_f"
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -214,30 +215,12 @@ class Model(LanguageModel):
         self.speeds = [speeds(channels, *base) for base in bases if base[0]]
         self.sizes = [magnitude(config.rope_scaling), 1.0]
 
-    def blocks(self) -> Iterator[Block]:
-        """The blocks, in order."""
-        yield from cast(Iterator[Block], self.transformer["h"])
-
-    def forward(self, idx: Tensor, cache: Cache, last_only: bool = True) -> Tensor:
-        """Logits of the T tokens `idx` (B, T) that follow the `cache.length` tokens cached.
-
-        Returns (B, 1, vocab_size), or (B, T, vocab_size) with `last_only=False`. Afterwards the
-        cache holds T more tokens. Raises ValueError where the sequence exceeds block_size.
-        """
-        T, depth = idx.size(1), cache.length
-        if depth + T > self.config.block_size:
-            raise ValueError(f"{depth} + {T} tokens exceed block_size {self.config.block_size}")
-        pos = cache.positions(T)
-        turns = [rotation(pos, *of) for of in zip(self.speeds, self.sizes, strict=False)]
-        x = self.transformer["wte"](idx)  # (B, T, C)
+    def embedded(self, idx: Tensor, positions: Tensor) -> tuple[Tensor, Turns]:
+        turns = [rotation(positions, *of) for of in zip(self.speeds, self.sizes, strict=False)]
+        x = self.transformer["wte"](idx)
         if self.config.embed_scale != 1:
             x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype)
-        for block in self.blocks():
-            x = block(x, turns, cache)
-        cache.advance(T)
-        if last_only:
-            x = x[:, -1:]  # the head is a fifth of the weights: one row of it, not T
-        return self.lm_head(self.transformer["norm_f"](x))
+        return x, turns
 
     def key_bias(self, layer: int, positions: Tensor) -> Tensor | None:
         attn = list(self.blocks())[layer].attn
@@ -261,10 +244,3 @@ class Model(LanguageModel):
         ]  # fmt: skip
         embedding = cast(nn.Embedding, parts["wte"]).weight
         return Decoder(embedding, None, self.speeds[0], layers, parts["norm_f"], self.lm_head)
-
-    def phase_boundaries(self) -> list[tuple[nn.Module, str]]:
-        """Modules whose entry begins a phase, in order; a norm goes with what it feeds."""
-        marks: list[tuple[nn.Module, str]] = [(self.transformer["wte"], "embedding")]
-        for block in self.blocks():
-            marks += [(block.norm_1, "attention"), (block.norm_2, "mlp")]
-        return [*marks, (self.transformer["norm_f"], "head")]

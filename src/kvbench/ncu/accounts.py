@@ -1,5 +1,7 @@
 """From the counters of a table to the six quantities of each launch."""
 
+from __future__ import annotations
+
 import math
 from array import array
 from collections import Counter
@@ -22,9 +24,9 @@ class _Source:
     """An option with the arrays it reads."""
 
     label: str
-    terms: list[tuple[array, float]]
-    over: array | None
-    times: list[array]
+    terms: list[tuple[array[float], float]]
+    over: array[float] | None
+    times: list[array[float]]
 
     def value(self, launch: int) -> float:
         """The quantity of one launch, NaN when a counter is missing: NaN passes through sums."""

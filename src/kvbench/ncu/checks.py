@@ -3,6 +3,7 @@
 import math
 import re
 
+from kvbench.files import Json
 from kvbench.ncu.store import Table
 
 _GEMM = re.compile(r"gemm|nvjet|xmma|wgmma", re.I)
@@ -35,7 +36,7 @@ def read_plus_write(table: Table, locale: str) -> str | None:
 
 
 def implausible(
-    result: dict,
+    result: Json,
     *,
     bytes_per_s: float | None = None,
     flop_per_s: float | None = None,

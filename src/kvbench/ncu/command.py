@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kvbench.cell import PHASES
 from kvbench.costs.forward import ITEMSIZE
+from kvbench.files import Json
 from kvbench.ncu import runner
 from kvbench.ncu.errors import NcuError
 from kvbench.ncu.report import parse
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def run(given: argparse.Namespace, rest: list[str]) -> dict:
+def run(given: argparse.Namespace, rest: list[str]) -> Json:
     """The totals of the phase, with the names of its files. Raises NcuError."""
     ncu, program = runner.need(), [sys.executable, str(PROGRAM)]
     calibration = _calibration(ncu, [*program, "--version", "calibrate"], given)
@@ -69,7 +70,7 @@ def run(given: argparse.Namespace, rest: list[str]) -> dict:
     return {"files": [str(path) for path in (report, csv, ran)], **totals}
 
 
-def _calibration(ncu: str, command: list[str], given: argparse.Namespace) -> dict:
+def _calibration(ncu: str, command: list[str], given: argparse.Namespace) -> Json:
     """That of the folder, where it is of this dtype; else a new one."""
     path = given.out / "calibration.json"
     if path.exists():

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from kvbench.files import Json
 from kvbench.ncu.values import BYTE_RATE, BYTES, COUNT, CYCLES, PER_CYCLE, RATE, TIME
 
 QUANTITIES = ("dram_bytes", "l2_bytes", "l1_bytes", "time_ns", "core_flop", "tensor_flop")
@@ -196,12 +197,12 @@ def core_option(names: set[str]) -> tuple[Option | None, str]:
     return Option(label, terms, times=times), ""
 
 
-def _covers(a: dict, b: dict) -> bool:
+def _covers(a: Json, b: Json) -> bool:
     """Whether counter `a` is the aggregate of `b`: it leaves open what `b` fixes."""
     return a != b and all(value is None or value == b[key] for key, value in a.items())
 
 
-def _overlap(a: dict, b: dict) -> bool:
+def _overlap(a: Json, b: Json) -> bool:
     return all(a[k] is None or b[k] is None or a[k] == b[k] for k in a)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kvbench.files import Json
 from kvbench.ncu.accounts import Accounts
 from kvbench.ncu.checks import is_tensor_gemm, read_plus_write
 from kvbench.ncu.errors import NcuError, naming
@@ -46,7 +47,7 @@ def _known(profile: Profile) -> None:
 
 def launches(
     path: str | Path, *, flop_per_tensor_inst: float | None = None, progress: bool = False
-) -> Iterator[dict]:
+) -> Iterator[Json]:
     """Each launch of an export, process by process, with the quantities the file tells.
 
     Keys: process, id (None for a row of a summary), name, launches (1, or the invocations of
@@ -106,7 +107,7 @@ class _Report:
         self.all.add(launches, found)
         self.kernels.setdefault(kernel, _Sum()).add(launches, found)
 
-    def per_kernel(self) -> list[dict]:
+    def per_kernel(self) -> list[Json]:
         """Totals per kernel name, the longest first."""
         rows = [
             {
@@ -192,7 +193,7 @@ def parse(
     flop_per_tensor_inst: float | None = None,
     progress: bool = False,
     families: bool = False,
-) -> dict:
+) -> Json:
     """Totals of an Nsight Compute CSV export.
 
     Units: bytes, ns, FLOP (a multiply-add is two). A quantity the file does not tell for every
@@ -207,7 +208,7 @@ def parse(
 
 def totals_of(
     profile: Profile, flop_per_tensor_inst: float | None = None, families: bool = False
-) -> dict:
+) -> Json:
     """What `parse` says of an export, of one that was read. Raises NcuError."""
     _known(profile)
     report = _Report(profile, flop_per_tensor_inst)

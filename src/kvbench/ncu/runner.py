@@ -136,7 +136,7 @@ def query(ncu: str, dtype: str = "bfloat16") -> list[str]:
     return choose({m[0] for line in said.splitlines() if (m := _BASE.match(line.strip()))}, dtype)
 
 
-def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Path) -> dict:
+def profile(ncu: str, metrics: Sequence[str], command: Sequence[str], report: Path) -> Json:
     """Profile one command into `report`; returns what its own last line of JSON says.
 
     The command runs once without ncu first: its wall time is the one that counts, and a failure of
@@ -224,7 +224,7 @@ def calibrate(ncu: str, command: Sequence[str], folder: Path, dtype: str = "bflo
     return {"dtype": dtype, "ratio": ratio, **counters}
 
 
-def write_run(path: Path, run: dict) -> None:
+def write_run(path: Path, run: Json) -> None:
     """Write what a profile ran with, beside its report."""
     write_text(path, json.dumps(run, indent=1) + "\n")
 

@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 BIG = 64 << 20  # bytes from which on reading is slow enough to deserve a progress line
 LONGEST = 16 << 20  # characters of a line: a binary file without newlines must not fill the memory
@@ -21,7 +22,7 @@ class _Hashing(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         n = self.raw.readinto(buffer) or 0
         self.sha.update(memoryview(buffer)[:n])
         self.count += n

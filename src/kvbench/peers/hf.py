@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from kvbench.models import export
 from kvbench.models.base import LanguageModel
 from kvbench.models.hf_files import HEADS
+from kvbench.shape import Shape
 
 LIBRARY = f"transformers {transformers.__version__}"
 
@@ -58,7 +59,7 @@ def converted(ours: LanguageModel) -> Any:
     config, like = ours.config, ours.lm_head.weight
     sizes = dict(vars(config))
     own = sizes.pop("owner") == tuple(range(config.n_layer))
-    shape = sizes | {"arch": type(config).__module__.rpartition(".")[2]}
+    shape = cast(Shape, sizes | {"arch": type(config).__module__.rpartition(".")[2]})
     if not own or not sizes.get("bias", True):
         raise ValueError("transformers' model has biases, and K and V in every layer")
     said = AutoConfig.for_model(**export.config_json(shape))

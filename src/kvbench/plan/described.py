@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from kvbench import versions
 from kvbench.costs.description import Description
 from kvbench.costs.forward import head_dim
-from kvbench.costs.layer_map import owners_in
+from kvbench.costs.layer_map import label, owners_in
 from kvbench.costs.part import DescriptionError
 from kvbench.files import Json
 from kvbench.peers import PEERS
@@ -65,7 +64,7 @@ def _one(key: str, given: Json, named: dict[str, Json]) -> str:
         raise ConfigError(f"config key '{key}.{error.key}'{called} {error.why}") from None
     if name is None and layer_map is None and (same := _same_as(described)):
         return same
-    name = name or "-".join([described.name(), *([_label(layer_map)] if layer_map else [])])
+    name = name or "-".join([described.name(), *([label(layer_map)] if layer_map else [])])
     if name in TAKEN:
         raise ConfigError(f"config key '{key}.name' is {name!r}, which is taken: choose another")
     line = described.data() | {"layer_map": layer_map}
@@ -99,10 +98,6 @@ def _line(name: str, described: Description, layer_map: str | list[int] | None) 
     if layer_map is not None and layer_map != "own":
         line["layer_map"] = layer_map
     return line
-
-
-def _label(layer_map: Any) -> str:
-    return layer_map if isinstance(layer_map, str) else "-".join(map(str, layer_map))
 
 
 def check(config: Config, preset: str) -> None:
@@ -154,10 +149,10 @@ def _check_one(
                     "(0 for none): share between layers of one window"
                 )
     if described.key_bias == "split":
-        _check_bias(shape, preset, names, described)
+        _check_bias(shape, preset, names)
 
 
-def _check_bias(shape: Shape, preset: str, names: str, described: Description) -> None:
+def _check_bias(shape: Shape, preset: str, names: str) -> None:
     """Keys with a bias that is known of every position."""
     llama = shape["arch"] == "llama"
     if not (shape.get("qkv_bias", False) if llama else shape.get("bias", True)):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.costs.layer_map import owners_in
+from kvbench.models import hf_files
 from kvbench.plan import described, weights_check
 from kvbench.plan.config_types import Config
 from kvbench.plan.file_checks import is_file
@@ -81,6 +82,10 @@ def _check_directory(config: Config, preset: str, folder: str) -> None:
         raise ConfigError(
             f"config key 'benchmarks' has {scored[0]}, but {folder} holds neither "
             f"tokenizer.json nor vocab.json and merges.txt; leave {scored[0]} out, or add these"
+        )
+    if scored and tokenizer and is_file(tokenizer) and hf_files.cut_short(tokenizer):
+        raise ConfigError(
+            f"config key 'pretrained': {tokenizer} is not a whole tokenizer: no JSON object"
         )
 
 

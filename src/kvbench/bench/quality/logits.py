@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def _compare(plain: Tensor, cached: Tensor, targets: Tensor) -> tuple[Tensor, ..
     return *nll, kl, agree
 
 
-def by_depth(found: Sequence[Comparison], depths: Sequence[np.ndarray]) -> dict[str, list]:
+def by_depth(found: Sequence[Comparison], depths: Sequence[np.ndarray]) -> dict[str, list[Any]]:
     """Mean delta NLL and KL over the tokens of all windows, by tokens before them in the window."""
     depth = np.concatenate(depths) // BIN
     delta = np.concatenate([one.nll_cached - one.nll_plain for one in found])

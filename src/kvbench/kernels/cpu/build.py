@@ -10,6 +10,8 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from kvbench.files import Json
+
 SOURCES = Path(__file__).parent / "native"
 
 # No fast-math: the quantiser must round as IEEE says, and NaN must stay NaN.
@@ -104,7 +106,7 @@ def isas_here(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     return [isa for isa in ISAS if isa in ("portable", "avx2", runs[-1])]
 
 
-def build(output: Path, cxx: str | None = None, isas: Collection[str] = tuple(ISAS)) -> dict:
+def build(output: Path, cxx: str | None = None, isas: Collection[str] = tuple(ISAS)) -> Json:
     """Compile the library to `output` and return how: compiler, version, flags, isas, ...
 
     `isas` names the instruction sets; one that the compiler does not know is left out. The file

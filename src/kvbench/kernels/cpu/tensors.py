@@ -24,7 +24,11 @@ def is_dense(x: Tensor) -> bool:
 
 
 def check(
-    name: str, x: Tensor, dtypes: tuple, shape: tuple[int, ...], contiguous: bool = True
+    name: str,
+    x: Tensor,
+    dtypes: tuple[torch.dtype, ...],
+    shape: tuple[int, ...],
+    contiguous: bool = True,
 ) -> None:
     """Raise ValueError for another device, dtype, shape or layout, naming what is allowed."""
     fits = x.is_contiguous() if contiguous else x.stride(-1) == 1

@@ -106,7 +106,7 @@ def _round(figure: Figure | SubFigure) -> None:
 
 def _batch(
     row: SubFigure, batch: int, cells: list[Record], roofs: Record, keys: list[list[Line2D]]
-) -> list[tuple]:
+) -> list[tuple[Any, ...]]:
     """One batch size: the panels and their key. Returns what `settle` needs, per panel."""
     halves: Any = row.subfigures(2, 1, height_ratios=(PANELS, _height(keys)))
     panels, key = halves

@@ -105,7 +105,7 @@ def _line(
             Field(study.names[version], _number(study, version), number(version)[0]),
             _speedup(row, study),
             _milliseconds(cell) if timed else Field(MISSING),
-            _bytes(cell, study, place),
+            _bytes(cell, study),
             _quality(scored.get(version), gates_of(study.gates, preset or "")),
             Field(_word(row) or ("baseline" if timed else MISSING)),
             Field("; ".join(_remarks(row, cell))),
@@ -137,7 +137,7 @@ def _milliseconds(cell: Record) -> Field:
     return Field(spoken(value, low, high), "", value)
 
 
-def _bytes(cell: Record, study: Study, place: Place | None) -> Field:
+def _bytes(cell: Record, study: Study) -> Field:
     kept = cell.get("cache_bytes_per_token")
     if kept is None:
         return Field(MISSING)

@@ -21,14 +21,10 @@ struct Entry {
 const Entry* table() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-#if defined(KVBENCH_AVX2) || defined(KVBENCH_AVX512)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-#if defined(KVBENCH_AVX512)
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
-#endif
+  [[maybe_unused]] const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  [[maybe_unused]] const bool avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
   static const Entry entries[] = {
 #if defined(KVBENCH_AVX512_BF16)

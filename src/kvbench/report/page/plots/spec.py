@@ -87,7 +87,7 @@ def hover(values: Sequence[Row]) -> Json:
     }
 
 
-def stacked(study: Study, values: list[Row], parts: Sequence[str], x: str) -> Any:
+def stacked(values: list[Row], parts: Sequence[str], x: str) -> Any:
     place = {part: n for n, part in enumerate(parts)}
     for value in values:
         value["nth"] = place[value["part"]]
