@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvbench.caches import Cache, Shape, Storage, make
+from kvbench.caches import Cache, ModelConfig, Storage, make
 
 
 class LinearGELU(nn.Linear):
