@@ -72,7 +72,7 @@ class Decoder:
     head: nn.Linear
 
 
-class Config(Shape, Protocol):
+class Config(ModelConfig, Protocol):
     """The part of a model's config that engines read."""
 
     @property
