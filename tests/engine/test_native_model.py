@@ -57,18 +57,24 @@ def native_run(model, choice, cache_name, prompt, n):
     return cache, generate(model, prompt, n, cache)
 
 
+@cache
+def on_torch_tokens(arch, layer_map, batch):
+    """A model, a prompt, and what torch alone generates without a cache and with one of INT8."""
+    plain, prompt = small_model(layer_map, 3, arch=arch), prompts(batch, 5)
+    return plain, prompt, run(plain, "none", prompt, 60), run(plain, "int8", prompt, 40)
+
+
 @pytest.mark.parametrize("arch", [gpt2, llama], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("layer_map", ["own", "pairs"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_native_v1_equals_v0_and_int8_its_reference_token_for_token(choice, arch, layer_map, batch):
-    plain, prompt = small_model(layer_map, 3, arch=arch), prompts(batch, 5)
+    plain, prompt, uncached, coded = on_torch_tokens(arch, layer_map, batch)
     model = packed(plain, choice)
     cache, tokens = native_run(model, choice, "dense", prompt, 60)  # past block_size: slides
     assert isinstance(cache, NativeCache)
     assert torch.equal(tokens, run(model, "none", prompt, 60))
-    assert torch.equal(tokens, run(plain, "none", prompt, 60))
-    quantised = native_run(model, choice, "int8", prompt, 40)[1]
-    assert torch.equal(quantised, run(plain, "int8", prompt, 40))
+    assert torch.equal(tokens, uncached)
+    assert torch.equal(native_run(model, choice, "int8", prompt, 40)[1], coded)
 
 
 def test_int4_rows_are_appended_and_attended_to_natively(choice):

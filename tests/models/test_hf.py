@@ -20,7 +20,7 @@ from kvbench.engine.backend import settle
 from kvbench.engine.generate import generate
 from kvbench.engine.static_step import StaticStep
 from kvbench.files.foreign import FormatError
-from kvbench.models import export, hf_files, hf_parts
+from kvbench.models import export, hf_files, hf_tensors
 from kvbench.models.build import build
 from kvbench.models.hf_config import read_shape, shape_of
 from kvbench.models.weights import random_tensors, save
@@ -88,7 +88,7 @@ def test_parameters_are_counted(family, models):
     shape, model = models[family]
     counted = sum(parameter.numel() for parameter in model.parameters())
     assert sum(costs.n_params(shape, range(shape["n_layer"])).values()) == counted
-    parts = [part for parts in hf_parts.ours(shape).values() for part in parts]
+    parts = [part for parts in hf_tensors.ours(shape).values() for part in parts]
     assert sum(math.prod(part.size) for part in parts) == counted
 
 

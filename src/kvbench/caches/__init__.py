@@ -29,7 +29,7 @@ from kvbench.costs.layout import Layout
 BLOCK = 64  # tokens: reserved capacity is a multiple of this, so that memory grows with T
 
 
-class Shape(Protocol):
+class ModelConfig(Protocol):
     """The part of a model's config that caches and generation read."""
 
     @property
@@ -202,7 +202,7 @@ def _loaded(path: Path) -> ModuleType:
     return module
 
 
-def make(storage: Storage, config: Shape, batch: int, tokens: int, like: Tensor) -> Cache:
+def make(storage: Storage, config: ModelConfig, batch: int, tokens: int, like: Tensor) -> Cache:
     """The cache that stores so (`cache_class`), for a model's shape, with room for `tokens` tokens.
 
     Capacity is `tokens` rounded up to BLOCK and never more than block_size; dtype and device are

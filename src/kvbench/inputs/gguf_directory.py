@@ -21,7 +21,7 @@ from kvbench.inputs.gguf import NORMAL, field, floats, open_gguf
 from kvbench.inputs.gguf_shape import OUR_ORDER, shape_in
 from kvbench.models import export
 from kvbench.models.hf_files import TOKENIZER
-from kvbench.models.hf_parts import ours
+from kvbench.models.hf_tensors import ours
 from kvbench.models.hf_weights import ordered
 from kvbench.models.weights import WeightsError
 from kvbench.shape import Shape

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvbench.caches import Cache, Shape, Storage, make
+from kvbench.caches import Cache, ModelConfig, Storage, make
 
 
 class LinearGELU(nn.Linear):
@@ -72,7 +72,7 @@ class Decoder:
     head: nn.Linear
 
 
-class Config(Shape, Protocol):
+class Config(ModelConfig, Protocol):
     """The part of a model's config that engines read."""
 
     @property

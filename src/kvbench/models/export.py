@@ -24,7 +24,7 @@ from kvbench.files.foreign import FormatError
 from kvbench.models.build import DTYPES, build, config_of
 from kvbench.models.hf_config import DEFAULTS, read_shape, shape_of
 from kvbench.models.hf_files import CONFIG, INDEX, SINGLE
-from kvbench.models.hf_parts import HALVES, THREE, TRANSPOSED, Part, ours
+from kvbench.models.hf_tensors import HALVES, THREE, TRANSPOSED, Part, ours
 from kvbench.models.hf_weights import neighbours
 from kvbench.presets import get_preset
 from kvbench.shape import Shape

@@ -1,4 +1,4 @@
-"""A model's directory as Hugging Face lays it out: its files and the tensors in them.
+"""A model's directory as Hugging Face lays it out: its files and tensors.
 
 config.json; model.safetensors, or model.safetensors.index.json and its shards; a tokenizer.
 Standard library only: what is wrong is said before any job.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kvbench.files import Json
 from kvbench.files.foreign import FormatError, json_object, reading, safetensors_header, unwrapped
-from kvbench.models.hf_parts import ours
+from kvbench.models.hf_tensors import ours
 from kvbench.shape import Shape
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kvbench.costs.forward import head_dim
 from kvbench.files.foreign import reading
 from kvbench.models.hf_files import Stored, problem, tensors
-from kvbench.models.hf_parts import HALVES, THREE, TRANSPOSED, Part, ours
+from kvbench.models.hf_tensors import HALVES, THREE, TRANSPOSED, Part, ours
 from kvbench.models.weights import WeightsError, is_finite
 from kvbench.shape import Shape
 

@@ -1,4 +1,4 @@
-"""Which tensors of Hugging Face's make each of ours: name, size, order of rows. No torch."""
+"""Which of Hugging Face's tensors make each of ours, by shape. Standard library only."""
 
 from __future__ import annotations
 
