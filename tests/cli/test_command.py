@@ -6,12 +6,14 @@ import io
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import forked
 import pytest
+import yaml
 from project import copy, environment
 
 from kvbench.analysis.answers import of_preset
@@ -166,6 +168,11 @@ def test_what_fits_is_the_closed_form(say):
         assert found.sequences == left // (1024 * row)
         assert found.fits == (2 * 1024 * row <= room - weights)
     status, out, _ = say("fit", "--model", "gpt2", "--memory", "400MB", "--batch", "8")
+    settings = shlex.split(out.strip().splitlines()[-1])
+    assert settings[:4] == ["snakemake", "--cores", "1", "capacity"]
+    given = {k: yaml.safe_load(v) for k, v in (s.split("=", 1) for s in settings[5:])}
+    assert given["prompt_length"] + given["capacity"]["T"] == 1024
+    assert resolve(given, load_schema())["capacity"]["budget_mib"] == 381
     lines = {line.split()[0]: line.split() for line in out.splitlines() if "MB  " in line}
     assert status == 0 and lines["dense"][-3] == "no" and lines["int8"][-3] == "no"
     assert lines["int4"][-3] == "yes"

@@ -79,8 +79,21 @@ def fit(
         f"tokens: the longest sequences that {batch} of fit, at most {shape['block_size']:,}, the "
         f"model's context; sequences: how many of {tokens:,} tokens."
     )
-    print("By the closed form; activations come on top: `snakemake --cores 1 capacity` measures.")
+    print("By the closed form; activations come on top. This measures how many sequences fit:")
+    print(confirming(model, dtype, tokens, room))
     return 0
+
+
+def confirming(model: str, dtype: str, tokens: int, room: int) -> str:
+    """The command of the capacity search for sequences of so many tokens in `room` bytes."""
+    generated = min(8, tokens - 1) or 1
+    settings = (
+        f"pretrained={model}",
+        f"dtype={dtype}",
+        f"prompt_length={max(1, tokens - generated)}",
+        f"'capacity={{budget_mib: {max(1, room // 2**20)}, T: {generated}}}'",
+    )
+    return f"  snakemake --cores 1 capacity --config {' '.join(settings)}"
 
 
 def bytes_of(text: str) -> int:
