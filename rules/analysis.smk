@@ -5,6 +5,7 @@ out   results/{study}/verdicts/{preset}.json, results/{study}/controls/{preset}.
       results/{study}/tables/{verdicts,controls,depth,batch,attribution}_{preset}.md and .csv
 """
 
+
 rule verdicts:
     """Compare versions pair by pair: interval, verdict, and share of what the bytes allow."""
     input:
