@@ -87,7 +87,8 @@ def say(capsys):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_word_is_one_line_with_what_is_allowed(say, words, said):
+def test_a_wrong_word_is_one_line_with_what_is_allowed(say, words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where nothing was measured
     status, out, err = say(*words)
     assert status == 2 and out == ""
     assert err.count("\n") == 1 and err.startswith("kvbench: ") and said in err, err
