@@ -23,10 +23,11 @@ def gguf(wildcards):
     return f"resources/raw/{GGUF[wildcards.preset]}"
 
 
-def hub_commit(wildcards):
-    """The repository and the commit of a model of the hub."""
+def hub_file(wildcards):
+    """What fetches a file of a model of the hub: its repository and commit besides."""
     about = hf_files.from_hub(f"resources/models/{wildcards.model}")
-    return {key: about[key] for key in ("repository", "commit")}
+    place = {"repo": about["repository"], "commit": about["commit"], "file": wildcards.file}
+    return {"module": "kvbench.inputs.hub", **place}
 
 
 def ranks(wildcards):

