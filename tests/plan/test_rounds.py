@@ -15,6 +15,7 @@ SCHEMA = load_schema()
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(rounds.ADD, raising=False)
     return tmp_path
 
 
@@ -69,6 +70,14 @@ def test_only_the_command_for_rounds_adds_one(monkeypatch):
     assert rounds.decided(study(half_width=0.02), main=True) == (5, "")
     monkeypatch.setenv(rounds.ADD, "1")
     assert rounds.decided(study(half_width=0.02), main=True)[0] == 6
+
+
+def test_without_it_no_round_is_lost_that_was_measured_or_is_asked_for():
+    config = study(pretrained=["gpt2", "nano"], half_width=0.02)
+    verdicts("gpt2", measured=7, widest=0.01)
+    verdicts("nano", measured=5, widest=0.5)
+    assert rounds.decided(config, main=True) == (7, "")
+    assert rounds.decided(config | {"replicates": 9}, main=True) == (9, "")
 
 
 def test_a_job_reads_what_the_run_has_decided(monkeypatch):

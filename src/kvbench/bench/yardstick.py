@@ -119,7 +119,10 @@ class Within:
 
 
 def wanted(setup: Setup) -> bool:
-    """Whether a cell is read beside: it asks for it, and no GPU, which nothing else uses, runs."""
+    """Whether a cell's yardstick is read: where the cell asks for it, on a CPU.
+
+    A GPU is not shared while a cell has it.
+    """
     return setup.cell.yardstick and setup.device != "cuda"
 
 

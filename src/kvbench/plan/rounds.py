@@ -55,9 +55,8 @@ def decided(config: Config, main: bool) -> tuple[int, str]:
     if not adds_rounds(config):
         return config["replicates"], ""
     if main:
-        rounds, reason = decide(config)
-        if reason and ADD not in os.environ:
-            rounds, reason = rounds - 1, ""
+        adding = ADD in os.environ
+        rounds, reason = decide(config) if adding else (_kept(config), "")
         DECIDED.parent.mkdir(exist_ok=True)
         write_text(DECIDED, json.dumps([rounds, reason]))
         return rounds, reason
@@ -68,6 +67,11 @@ def decided(config: Config, main: bool) -> tuple[int, str]:
 def adds_rounds(config: Config) -> bool:
     """Whether the study asks for further rounds."""
     return any(config["stopping"][key] is not None for key in ("half_width", "minutes"))
+
+
+def _kept(config: Config) -> int:
+    """The rounds that a study asks for, or that any of its presets has been measured in."""
+    return max([config["replicates"], *(found["measured"] for found in _found(config).values())])
 
 
 def _found(config: Config) -> dict[str, Record]:
