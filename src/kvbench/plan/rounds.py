@@ -71,7 +71,8 @@ def adds_rounds(config: Config) -> bool:
 
 def _kept(config: Config) -> int:
     """The rounds that a study asks for, or that any of its presets has been measured in."""
-    return max([config["replicates"], *(found["measured"] for found in _found(config).values())])
+    measured = [int(found["measured"]) for found in _found(config).values()]
+    return max([config["replicates"], *measured])
 
 
 def _found(config: Config) -> dict[str, Record]:
