@@ -77,8 +77,8 @@ void add_tiles(int64_t rows, const char* w, int64_t steps, const typename Panel:
       const int64_t first = first_of<Panel>(t, rows), last = first_of<Panel>(t + 1, rows);
       const auto* at = x + Panel::inputs * (first * steps + (last - first) * s);
       if (s + part >= steps) soon(first, last);
-      add_rows<Panel>(last - first, 1, w, 0, here, at, bytes + bytes * t / tiles, kStep / tiles,
-                      y + first * kPanel);
+      add_rows<Panel>(last - first, 1, w, 0, here, at, Panel::inputs * (last - first),
+                      bytes + bytes * t / tiles, kStep / tiles, y + first * kPanel);
       if (s + part >= steps) done(first, last);
     }
   }
@@ -118,7 +118,7 @@ bool multiply_group(const Weights& w, int64_t rows, const typename Panel::X* x, 
         add_tiles<Panel>(rows, panel, steps, x, y, soon, done);
         continue;
       }
-      add_rows<Panel>(rows, panels, panel, apart, steps, x, kAhead, kStep, y);
+      add_rows<Panel>(rows, panels, panel, apart, steps, x, Panel::inputs * rows, kAhead, kStep, y);
       done(0, rows);
     }
   });

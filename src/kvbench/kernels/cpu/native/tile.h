@@ -88,13 +88,13 @@ inline void transpose(const void* from, int64_t from_row, int64_t rows, int64_t 
       memcpy(b + 4 * (c * to_row + r), a + 4 * (r * from_row + c), 4);
 }
 
-// Rows of x lie step by step in a tile: (steps, M, inputs of a step).
-// y (S, M, kPanel) += M rows of x times some steps of S panels that lie `apart` bytes from each other,
-// fetching `ahead` bytes beyond each meanwhile, `pace` bytes a step. One row of one fp32 panel only adds
-// up what it reads: the processor's own prefetching keeps pace best.
+// y (S, M, kPanel) += M rows of x, whose numbers of a step lie side by side and `next` from those of the
+// one before, times some steps of S panels that lie `apart` bytes from each other, fetching `ahead`
+// bytes beyond each meanwhile, `pace` bytes a step. One row of one fp32 panel only adds up what it
+// reads: the processor's own prefetching keeps pace best.
 template <class Panel, int M, int S>
-void add(const char* w, int64_t apart, int64_t steps, const typename Panel::X* x, int64_t ahead,
-         int64_t pace, float* y) {
+void add(const char* w, int64_t apart, int64_t steps, const typename Panel::X* x, int64_t next,
+         int64_t ahead, int64_t pace, float* y) {
   constexpr bool fetch = M > 1 || S > 1 || Panel::inputs > 1;
   F part[S][M][V] = {};
   for (int64_t s = 0; s < steps; ++s)
@@ -102,7 +102,7 @@ void add(const char* w, int64_t apart, int64_t steps, const typename Panel::X* x
       const char* panel = w + p * apart;
       if (fetch) __builtin_prefetch(panel + ahead + pace * s);
       if (fetch && kStep > 64) __builtin_prefetch(panel + ahead + pace * s + 64);
-      Panel::template step<M>(part[p], panel + kStep * s, x + M * Panel::inputs * s);
+      Panel::template step<M>(part[p], panel + kStep * s, x + next * s);
     }
   for (int p = 0; p < S; ++p)
     for (int m = 0; m < M; ++m)
@@ -121,13 +121,13 @@ template <class Panel> int64_t at_once(int64_t rows, int64_t left) {
 
 template <class Panel, int M = Panel::rows, int S = 1>
 void add_rows(int64_t rows, int64_t panels, const char* w, int64_t apart, int64_t steps,
-              const typename Panel::X* x, int64_t ahead, int64_t pace, float* y) {
-  if (rows == M && panels == S) return add<Panel, M, S>(w, apart, steps, x, ahead, pace, y);
+              const typename Panel::X* x, int64_t next, int64_t ahead, int64_t pace, float* y) {
+  if (rows == M && panels == S) return add<Panel, M, S>(w, apart, steps, x, next, ahead, pace, y);
   if constexpr (2 * S * M * V <= Panel::sums)
     if (rows == M)
-      return add_rows<Panel, M, 2 * S>(rows, panels, w, apart, steps, x, ahead, pace, y);
+      return add_rows<Panel, M, 2 * S>(rows, panels, w, apart, steps, x, next, ahead, pace, y);
   if constexpr (M > 1 && S == 1)
-    add_rows<Panel, M - 1>(rows, panels, w, apart, steps, x, ahead, pace, y);
+    add_rows<Panel, M - 1>(rows, panels, w, apart, steps, x, next, ahead, pace, y);
 }
 
 }  // namespace
