@@ -92,7 +92,11 @@ def _same() -> Iterator[Scenario]:
 
             title = f"identical, 1 row, {name}, {replicates} replicates"
             yield Scenario(title, "false word at most 5 %", once, 0, 0.05, 1000)
-    shapes = {"8 rows": (VERSIONS, (8, 16)), "40 rows": (VERSIONS, tuple(range(8, 18)))}
+    shapes = {
+        "4 rows": (VERSIONS, (8,)),
+        "8 rows": (VERSIONS, (8, 16)),
+        "40 rows": (VERSIONS, tuple(range(8, 18))),
+    }
     for shape, (versions, lengths) in shapes.items():
         for replicates in (3, 5, 8):
             for machine in (Machine("walk"), replace(WORST)):
@@ -109,7 +113,7 @@ def _same() -> Iterator[Scenario]:
 
                 noise = machine.drift + (", outliers" if machine.outliers else "")
                 title = f"identical, {shape}, {noise}, {replicates} replicates"
-                studies = 400 if shape == "8 rows" else 100
+                studies = 100 if shape == "40 rows" else 400
                 yield Scenario(title, "any false word at most 5 %", family, 0, 0.05, studies)
 
 
@@ -125,6 +129,17 @@ def _effects() -> Iterator[Scenario]:
 
             title = f"interval of +5 %, {machine.drift}, {replicates} replicates"
             yield Scenario(title, "holds it 95 %", covered, 0.93, 0.97, 1000)
+    for machine in (Machine(), Machine("walk"), Machine("neighbour")):
+
+        def together(rng: Rng, machine: Machine = machine) -> float:
+            effects = {v: np.log(1.05) * (v != "v1") for v in VERSIONS}
+            rows = judge(study(rng, effects, machine, 3), MARGIN)["rows"]
+            true = [1.05 if row["version"] == "v1" else 1 / 1.05 for row in rows]
+            low, high = ([row[f"speedup_{end}"] for row in rows] for end in ("low", "high"))
+            return float(np.mean([a <= x <= b for a, x, b in zip(low, true, high, strict=True)]))
+
+        title = f"intervals of +5 %, 4 rows, {machine.drift}, 3 replicates"
+        yield Scenario(title, "hold it 95 %", together, 0.93, 1, 400)
 
 
 def _days() -> Iterator[Scenario]:
