@@ -9,8 +9,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +18,7 @@ from triton.runtime.errors import OutOfResources
 from kvbench.caches import layout_of, make
 from kvbench.engine.compile_ahead import FORMATS
 from kvbench.engine.static_view import kernel_rows
-from kvbench.engine.tuning import COMPILERS, replay_us
+from kvbench.engine.tuning import compile_together, replay_us
 from kvbench.job import devices
 from kvbench.kernels.triton.bound import Attention, Launch
 from kvbench.models.gpt2 import Config
@@ -73,8 +71,7 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
         [one.launch(qkv, position, out, setting) for one in attentions] for setting in settings
     ]
     if device == "cuda":
-        with ThreadPoolExecutor(COMPILERS) as pool:
-            list(pool.map(compiled, (launches[0] for launches in found)))
+        compile_together(launches[0] for launches in found)
     times: list[tuple[float, dict[str, Any]]] = []
     for setting, launches in zip(settings, found, strict=True):
 
@@ -94,12 +91,6 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
     )
     moved = heads * (kept.bytes(depth + 1) + kept.row)
     return {"us": us, "setting": fastest, "bytes": moved, "batch_size": batch, "depth": depth}
-
-
-def compiled(launch: Launch) -> None:
-    """Compile a kernel ahead, beside others."""
-    with suppress(OutOfResources):  # met again where it is measured
-        launch.compile()
 
 
 def by_the_wall_us(work: Callable[[], None]) -> float:

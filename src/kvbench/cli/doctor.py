@@ -67,6 +67,7 @@ def has(flags: set[str]) -> dict[str, bool]:
 
 def _processor(flags: set[str]) -> Iterator[tuple[str, str]]:
     from kvbench.bench.meters import machine
+    from kvbench.job.memory import available
 
     facts = machine.facts("cpu")
     yield "processor", f"{facts['cpu_name']}, {facts['affinity']} of {facts['cpu_count']} cores"
@@ -78,16 +79,8 @@ def _processor(flags: set[str]) -> Iterator[tuple[str, str]]:
     )
     if lacks := [name for name, there in found.items() if not there]:
         yield "", f"lacks {', '.join(lacks)}"
-    yield "memory", f"{_memory_gb():.1f} GB free"
-
-
-def _memory_gb() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
-    free = next(line for line in lines if line.startswith("MemAvailable"))
-    return int(free.split()[1]) * 1024 / 1e9
+    free = available() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    yield "memory", f"{free / 1e9:.1f} GB free"
 
 
 def _gpu() -> Iterator[tuple[str, str]]:

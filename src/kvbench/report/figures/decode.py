@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from kvbench.analysis import findings
-from kvbench.analysis.answers import names_of
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, apart
 from kvbench.report.figures import style
 from kvbench.report.footer import footer

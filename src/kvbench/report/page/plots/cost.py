@@ -8,20 +8,19 @@ import altair as alt
 
 from kvbench.analysis.quality import change_words, compression
 from kvbench.analysis.verdict_notes import at
-from kvbench.records.record import Record, Row, measured
+from kvbench.records.record import TIMED, Record, Row, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,
     Plot,
     about,
     chart_of,
-    hover,
     looks,
     most_rows,
     of_batch,
-    rows_of,
     sized,
+    stacked,
 )
-from kvbench.report.page.study import TIMED, Place, Study, milliseconds, place_of, ran
+from kvbench.report.page.study import Place, Study, milliseconds, place_of, ran
 from kvbench.report.page.table import judged_quality
 from kvbench.stats.digits import short, size
 
@@ -153,33 +152,21 @@ def memory(study: Study) -> Plot:
     values: list[Row] = []
     for place in study.places:
         for cell in _weighed(whole, place):
-            for nth, (part, key) in enumerate(MEMORY.items()):
+            for part, key in MEMORY.items():
                 values.append(
                     about(study, cell["version"], place)
                     | {
                         "row": study.names[cell["version"]],
                         "mb": cell[key] / 1e6,
                         "part": part,
-                        "nth": nth,
                         "value": f"{size(cell[key])} of {part}",
                         "interval": f"peak {size(cell['peak_memory_bytes'])}, weights included",
                         "n": f"{size(cell['cache_used_bytes'])} of the cache used, {at(cell)}",
                         "ran": ran(cell),
                     }
                 )
-    parts = alt.Color(
-        "part:N",
-        scale=alt.Scale(domain=list(MEMORY), range=["var(--p0)", "var(--p1)"]),
-        legend=alt.Legend(orient="top", title=None),
-    )
-    base = chart_of(values).transform_filter("datum.place === place")
-    chart = base.mark_bar(height={"band": 0.6}).encode(
-        x=alt.X("mb:Q", stack="zero", title="MB besides the weights"),
-        y=rows_of(values, "row"),
-        color=parts,
-        order=alt.Order("nth:Q"),
-        **hover(values),
-    )
+    chart = stacked(values, tuple(MEMORY), "mb", "MB besides the weights")
+    chart = chart.transform_filter("datum.place === place")
     weights = sorted({cell["baseline_memory_bytes"] for cell in whole})
     span = size(weights[0]) if len(weights) == 1 else f"{size(weights[0])} to {size(weights[-1])}"
     caption = f"Reserved for the cache, and what a step takes beside it; weights take {span} more."
