@@ -124,7 +124,7 @@ for RULE, LINE in ANALYSES.items():
         script:
             "../scripts/analyse.py"
 
-    workflow.get_rule(RULE).docstring = LINE["about"]
+    getattr(rules, RULE).rule.docstring = LINE["about"]  # a rule of a loop has no text of its own
 
 
 rule controls:

@@ -85,11 +85,8 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
             continue  # too large a tile for this device
         times.append((us / LAYERS, asdict(setting)))
     us, fastest = min(times, key=lambda one: one[0])
-    kept, heads = (
-        layout_of(FORMATS[name], config.head_dim, like.itemsize),
-        batch * config.n_head,
-    )
-    moved = heads * (kept.bytes(depth + 1) + kept.row)
+    kept = layout_of(FORMATS[name], config.head_dim, like.itemsize)
+    moved = batch * config.n_head * (kept.bytes(depth + 1) + kept.row)
     return {"us": us, "setting": fastest, "bytes": moved, "batch_size": batch, "depth": depth}
 
 

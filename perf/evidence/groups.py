@@ -118,11 +118,7 @@ def decoding(config: Config, preset: str, version: str, mode: str, batch: int, d
     owner = owners(weight_paths.layer_map(config, version), shape["n_layer"])
     execution, kernel = mode.split("-")
     return cell.replace(
-        pretrained=preset,
-        model_config=shape,
-        layer_owner=owner,
-        execution=execution,
-        kernel=kernel,
+        pretrained=preset, model_config=shape, layer_owner=owner, execution=execution, kernel=kernel
     )
 
 

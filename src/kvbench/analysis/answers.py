@@ -13,11 +13,7 @@ from pathlib import Path
 from kvbench.analysis import tradeoff
 from kvbench.analysis.gates import DEFAULTS, SCORED, gates_of
 from kvbench.analysis.gates import judge as judge_quality
-from kvbench.analysis.quality_answers import (
-    choice_section,
-    quality_section,
-    retrieval_section,
-)
+from kvbench.analysis.quality_answers import choice_section, quality_section, retrieval_section
 from kvbench.analysis.rounds import pairs
 from kvbench.analysis.sentences import (
     MEMORY,

@@ -128,10 +128,7 @@ def _will_run(flags: set[str]) -> Iterator[tuple[str, str]]:
         if found["AVX-512"]:
             isa = next((isa for isa in ("avx512_bf16", "avx512_vnni") if isa in flags), "avx512")
         yield "will run", f"native kernels, compiled by the workflow, {isa} code"
-        yield (
-            "",
-            "a decode step is one native call (execution: step) where its parts allow",
-        )
+        yield ("", "a decode step is one native call (execution: step) where its parts allow")
     else:
         yield "will run", "torch's own operators: there is no compiler for the native kernels"
     slow = not found["bf16"] and not torch.cuda.is_available()

@@ -135,10 +135,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], Json]:
         about = safetensors_header(path, WeightsError).about
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    checked = {
-        "crc32": tensors_crc32,
-        "sha256": tensors_sha256,
-    }  # older files have the latter alone
+    checked = {"crc32": tensors_crc32, "sha256": tensors_sha256}  # old files have this one alone
     first = next((name for name in checked if name in about), None)
     if first and about[first] != checked[first](tensors):
         raise WeightsError(f"{path} is corrupted: not the tensors it was made with; delete it")

@@ -147,11 +147,7 @@ def _compared(
 
 
 def _divergence(
-    cell: Cell,
-    plain: LanguageModel,
-    model: LanguageModel,
-    text: Tokens,
-    spans: list[Span],
+    cell: Cell, plain: LanguageModel, model: LanguageModel, text: Tokens, spans: list[Span]
 ) -> Record:
     """First divergence on prompts that begin windows spread over the text."""
     asked = cell.divergence

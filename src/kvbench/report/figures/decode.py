@@ -84,12 +84,7 @@ def _mark(row: Record) -> str:
 
 
 def _map(
-    axes: Axes,
-    rows: list[Record],
-    batches: list[int],
-    depths: list[int],
-    reach: float,
-    roomy: bool,
+    axes: Axes, rows: list[Record], batches: list[int], depths: list[int], reach: float, roomy: bool
 ) -> AxesImage:
     """One version's squares; without room for numbers the marks alone."""
     ratios = [[math.nan] * len(depths) for _ in batches]

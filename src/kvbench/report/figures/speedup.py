@@ -71,11 +71,7 @@ def _nudged(T: float, steps: float, lengths: list[int]) -> float:
 
 
 def _points(
-    cells: list[Record],
-    baseline: str,
-    version: str,
-    drift: dict[Work, Exponents],
-    level: float,
+    cells: list[Record], baseline: str, version: str, drift: dict[Work, Exponents], level: float
 ) -> list[facets.Point]:
     """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in."""
     points = []

@@ -38,10 +38,7 @@ def asked(study: Study) -> list[tuple[str, str]]:
     if cell is None:
         return [("Study", study.name)]
     models = {f"{c['pretrained']} ({c['weights']} weights)": None for c in every}
-    found = [
-        ("Model", ", ".join(models)),
-        ("Batch", _values(c["batch_size"] for c in every)),
-    ]
+    found = [("Model", ", ".join(models)), ("Batch", _values(c["batch_size"] for c in every))]
     lengths, depths = (sorted({c[axis] for c in every if axis in c}) for axis in ("T", "depth"))
     if lengths:
         prompts = _values(c["prompt_length"] for c in every if "T" in c)

@@ -82,19 +82,13 @@ def tradeoff(study: Study) -> Plot:
     if study.places:
         base = base.transform_filter("datum.place === place")
     x = alt.X(
-        "size:Q",
-        title="cache, % of the dense one",
-        scale=alt.Scale(domain=[0, 108], nice=False),
+        "size:Q", title="cache, % of the dense one", scale=alt.Scale(domain=[0, 108], nice=False)
     )
     y_title = "perplexity, % more"
     y = alt.Y("change:Q", title=y_title, scale=alt.Scale(padding=18))
     _set_labels_apart(values)
     look = looks(study, values)
-    area = alt.Size(
-        "ms:Q",
-        scale=alt.Scale(zero=True, rangeMax=420),
-        legend=None,
-    )
+    area = alt.Size("ms:Q", scale=alt.Scale(zero=True, rangeMax=420), legend=None)
     mark = alt.Shape(
         "beyond:N",
         scale=alt.Scale(domain=[False, True], range=["circle", "triangle-up"]),

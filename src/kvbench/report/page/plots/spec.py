@@ -74,10 +74,7 @@ def looks(study: Study, values: Sequence[Row]) -> Json:
     """A version's colour everywhere; pale where another one was chosen; the tooltip."""
     versions = sorted({value["version"] for value in values}, key=number)
     colours = alt.Scale(domain=versions, range=[study.colour(version) for version in versions])
-    return {
-        "color": alt.Color("version:N", scale=colours, legend=None),
-        **hover(values),
-    }
+    return {"color": alt.Color("version:N", scale=colours, legend=None), **hover(values)}
 
 
 def hover(values: Sequence[Row]) -> Json:

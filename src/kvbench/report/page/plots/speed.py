@@ -22,14 +22,7 @@ from kvbench.report.page.plots.spec import (
     rows_of,
     sized,
 )
-from kvbench.report.page.study import (
-    Place,
-    Study,
-    milliseconds,
-    place_of,
-    place_of_row,
-    ran,
-)
+from kvbench.report.page.study import Place, Study, milliseconds, place_of, place_of_row, ran
 from kvbench.stats.digits import short
 
 ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up
