@@ -13,16 +13,8 @@ from typing import Any
 from kvbench.files import Json
 from kvbench.shape import Shape
 
-AXES = (
-    "T",
-    "depth",
-    "phase",
-    "P",
-    "mode",
-    "delay",
-    "text",
-    "context",
-)  # where a cell lies in its benchmark
+# Where a cell lies in its benchmark.
+AXES = ("T", "depth", "phase", "P", "mode", "delay", "text", "context")
 PHASES = ("prefill", "decode")
 EXECUTIONS = ("auto", "eager", "step", "graph", "compile")  # as a study asks
 KERNELS = ("auto", "native", "triton", "torch")

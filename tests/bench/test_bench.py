@@ -16,6 +16,7 @@ from kvbench.bench import roofline as decode_step
 from kvbench.bench.meters import clock
 from kvbench.bench.meters.peak_memory import CpuPeak, ProfilerPeak, peak_meter
 from kvbench.bench.quality import perplexity
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
@@ -295,8 +296,9 @@ def test_one_forward_scores_as_token_by_token_decoding(version):
         begin = cache.length if setting.use_cache else 0
         steps.append(model(tokens[None, begin : t + 1], cache)[0, -1])
     expected = torch.nn.functional.cross_entropy(torch.stack(steps), tokens[1:], reduction="sum")
-    found = perplexity.window_nll(model, setting.cache, tokens, 1)
-    assert found == pytest.approx(expected.item(), rel=1e-5)
+    logits = cached_logits(model, setting.cache, tokens[None, :-1])[0]
+    found = torch.nn.functional.cross_entropy(logits.float(), tokens[1:], reduction="sum")
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 CONFIG_SHAPE = cell_of("latency", "v1", T=1).model_config

@@ -18,11 +18,12 @@ from kvbench.analysis.sentences import CHOICE, SPEED
 from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
 from kvbench.records.read import MixedRecordsError
+from kvbench.records.record import TIMED
 from kvbench.records.store import write_lines, write_record
 from kvbench.report.page import html, table
 from kvbench.report.page.compared import compare, sentence
 from kvbench.report.page.plots import DRAWN
-from kvbench.report.page.study import TIMED, Study, read_study
+from kvbench.report.page.study import Study, read_study
 from kvbench.stats.digits import spoken
 
 SIZES = [(1400, 900), (390, 844)]

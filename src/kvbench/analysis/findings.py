@@ -24,7 +24,7 @@ OPEN = (INCONCLUSIVE, NOT_SHOWN, IMPLEMENTATIONS)  # words that tell no two cach
 Names = Mapping[str, str]
 
 
-def paragraph(section: Section | None, most: int = FEW) -> str:
+def paragraph(section: Section | None) -> str:
     """The answers of a section in one paragraph: of many, those furthest from no difference."""
     if section is None:
         return "no pair of caches to compare"
@@ -32,7 +32,7 @@ def paragraph(section: Section | None, most: int = FEW) -> str:
     ranked = sorted(
         section.answers,
         key=lambda a: (a.word is None, a.word in OPEN, -abs(math.log(a.value or 1))),
-    )[:most]
+    )[:FEW]
     where = ", ".join(place) if place[0].startswith("batch") else section.about
     where = where[:1].upper() + where[1:]
     return f"{where}: " + joined(

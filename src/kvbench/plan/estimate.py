@@ -71,16 +71,13 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
 def cells_of(config: Config) -> dict[str, Cell]:
     """Path of a measuring job's output -> its cell, for every benchmark of the study."""
     found = {}
-    for benchmark, line in BENCHMARKS.items():
-        study = cells.study_of(config, benchmark)
-        values = (cells.lookup(study, key) for key in line.axes.values())
-        axes = [value if isinstance(value, list) else [value] for value in values]
+    for benchmark in BENCHMARKS:
+        study, places = cells.study_of(config, benchmark), targets.places(config, benchmark)
         replicates = study["replicates"] if targets.sampled(config, benchmark) else 1
-        for preset, place in product(targets.presets_of(config, benchmark), product(*axes)):
-            where = dict(zip(line.axes, place, strict=True))
+        path = targets.record_file(config, benchmark)
+        path = path.replace("<results>", f"results/{config['study']}")
+        for preset, where in product(targets.presets_of(config, benchmark), places):
             cell = cells.make(config, benchmark, preset=preset, **where)
-            path = targets.record_file(config, benchmark)
-            path = path.replace("<results>", f"results/{config['study']}")
             for replicate in range(1, replicates + 1):
                 found[path.format(preset=preset, replicate=replicate, **where)] = cell
     return found

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from kvbench.analysis.answers import names_of
 from kvbench.analysis.findings import kernel_times, roof_shares
 from kvbench.analysis.roofline import (
     COUNTED,
@@ -21,6 +20,7 @@ from kvbench.analysis.roofline import (
     predecessors,
     ratios,
 )
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels

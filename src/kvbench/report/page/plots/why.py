@@ -45,7 +45,7 @@ def phases(study: Study) -> Plot:
             values += _phases(study, cell, place.series)
     if not values:
         return Plot("phases", title, "No model was both timed and instrumented.")
-    chart = stacked(values, PHASES, "ms per generation")
+    chart = stacked(values, PHASES, "ms", "ms per generation")
     chart = chart.transform_filter("datum.series === series")
     caption = (
         "One generation, instrumented: read the shares of one cache, not the difference of two. A "
@@ -102,7 +102,7 @@ def attributed(study: Study) -> Plot:
                 )
     if not values:
         return Plot("attribution", title, "No decode step was measured whole.")
-    chart = stacked(values, tuple(PARTS.values()), "ms per token")
+    chart = stacked(values, tuple(PARTS.values()), "ms", "ms per token")
     chart = chart.transform_filter("datum.place === place")
     caption = (
         f"Floors at this machine's own rates ({short(study.roofs['read_gb_s'])} GB/s, "
