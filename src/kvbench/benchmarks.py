@@ -97,6 +97,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "batch": "roofline.batch_sizes",
             "P": "roofline.P",
         },
+        pooled=True,
         whole_steps=True,
         figures=("roofline",),
         chapter="6 Roofline",
