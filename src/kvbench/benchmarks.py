@@ -93,6 +93,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "batch": "roofline.batch_sizes",
             "P": "roofline.P",
         },
+        pooled=True,
         whole_steps=True,
         figures=("roofline",),
         chapter="6 Roofline",

@@ -273,6 +273,12 @@ def test_a_short_phase_runs_on_until_it_was_watched_long_enough(monkeypatch):
     assert (runs(0), runs(math.inf)) == (CONFIG["num_measure_runs"], decode_step.ENOUGH)
 
 
+def test_a_phase_uses_of_a_run_budget_no_more_than_it_fills(monkeypatch):
+    monkeypatch.setattr(decode_step, "LEAST_MS", 0)
+    budgeted = cell_of("roofline", "v1", phase="prefill", P=20).replace(run_budget_s=100.0)
+    assert len(decode_step.run(budgeted, None)["runs"]) == 1 < budgeted.num_measure_runs
+
+
 def test_windows_score_each_token_once_and_never_a_first_one():
     spans = perplexity.windows(n_tokens=100, context=30, stride=12)
     scored = [token for _, end, first in spans for token in range(first, end)]
@@ -372,6 +378,12 @@ def test_every_timed_sample_has_one_position_in_the_queue():
     assert queue_key("latency", **path, version="v2", T="8") in order
     assert queue_key("dispatch", **path, version="v2", depth="32") in order
     assert queue_key("controls", **path, control="v1-again", T="16") in order
+    point = {**path, "version": "v2", "phase": "decode"}
+    assert queue_key("roofline", **point, P="20") in order
+    assert queue_key("roofline", **point, P="21") not in order  # asked for by name
+    of_points = {key: place for key, place in order.items() if key[0] == "roofline"}
+    rounds = [key[-2] for key in sorted(of_points, key=of_points.get)]
+    assert rounds == sorted(rounds) and set(rounds) == {"1", "2", "3"}
 
 
 @pytest.fixture

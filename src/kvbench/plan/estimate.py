@@ -24,6 +24,7 @@ from kvbench.plan import cells, targets
 from kvbench.plan.config_types import Config
 
 START_S = 2.0  # a process with torch and its weights
+PHASE_S = 0.5  # of a run budget, what a roofline cell uses at most
 TRAIN_S = 0.5  # a step of training nano
 FLOP_S, BYTES_S = 5e10, 1e10  # of one core
 READ = 400  # earlier records looked at, the newest
@@ -58,7 +59,8 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     one = (prefill + steps * step) * FURTHER.get(cell.benchmark, 1.0)
     runs = cell.num_measure_runs
     if cell.run_budget_s is not None:
-        runs = max(1, min(runs, math.ceil(cell.run_budget_s / one)))
+        budget_s = min(cell.run_budget_s, PHASE_S) if cell.phase else cell.run_budget_s
+        runs = max(1, min(runs, math.ceil(budget_s / one)))
     warm = cell.num_warmup_runs * (prefill + min(steps, WARM_TOKENS) * step)
     read = 0.0
     if cell.yardstick and cell.depth:

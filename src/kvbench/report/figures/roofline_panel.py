@@ -127,13 +127,19 @@ def filling(p: Point, colour: Any) -> dict[str, Any]:
     return {"fillstyle": half, "markerfacecolor": colour, "markerfacecoloralt": "white"}
 
 
+def rates(cell: Record, p: Point) -> list[float]:
+    """GFLOP/s at both ends of its time's interval; the point's own where it has none."""
+    ms = kernel_times(cell)
+    if ms.low is None or ms.high is None:
+        return [p.gflop_s]
+    return [p.gflop_s * p.time_ms / end for end in (ms.high, ms.low)]
+
+
 def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float = 8) -> None:
     """One marker per cell: colour is the version, shape the phase, the fill what was counted."""
     for cell in cells:
         p, colour = point(cell, roofs), style.look(cell["version"])[0]
-        ms = kernel_times(cell)
-        if ms.low is not None and ms.high is not None:
-            ends = [p.gflop_s * p.time_ms / end for end in (ms.high, ms.low)]
+        if len(ends := rates(cell, p)) > 1:
             axes.plot([p.intensity] * 2, ends, "_-", color=colour, lw=1.2, markersize=5, zorder=2)
         axes.plot(
             *(p.intensity, p.gflop_s, SHAPES[cell["phase"]]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 
 from kvbench.analysis import attribution
+from kvbench.analysis.findings import roof_share
 from kvbench.analysis.roofline import point
 from kvbench.analysis.verdict_notes import at
 from kvbench.records.record import Record, Row, apart, measured
@@ -121,6 +122,8 @@ def roofline(study: Study) -> Plot:
     values: list[Row] = []
     for cell in cells[:MOST]:
         at = point(cell, roofs)
+        several = cell.get("replicates", 1)
+        timed = f"{several} processes" if several > 1 else "one process or profile"
         values.append(
             about(study, cell["version"], None)
             | {
@@ -129,8 +132,8 @@ def roofline(study: Study) -> Plot:
                 "rate": at.gflop_s,
                 "phase": cell["phase"],
                 "value": f"{cell['phase']}: {short(at.gflop_s)} GFLOP/s, {short(at.gb_s)} GB/s",
-                "interval": f"{100 * at.share:.0f} % of the roof above it, held by {at.bound}",
-                "n": f"batch {cell['batch_size']}, P {cell['P']}, bytes {at.bytes_is}",
+                "interval": f"{roof_share(cell, roofs)} of the roof above it, held by {at.bound}",
+                "n": f"batch {cell['batch_size']}, P {cell['P']}, bytes {at.bytes_is}, {timed}",
                 "ran": ran(cell),
             }
         )
