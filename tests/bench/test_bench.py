@@ -20,7 +20,7 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
-from kvbench.cell import PHASES
+from kvbench.cell import PHASES, steps_a_reading
 from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models import gpt2
@@ -105,7 +105,7 @@ def test_a_yardstick_is_read_in_every_run_and_is_the_same_work_for_every_version
 
 
 def test_readings_within_a_generation_are_in_none_of_its_times(monkeypatch):
-    """A prefill before it, then a step after every fourth; here time passes in them alone."""
+    """A prefill before it, then a step after each of its own; time passes in them alone."""
     read, now_ns = [], 0
 
     def slow(yardstick):
@@ -117,10 +117,15 @@ def test_readings_within_a_generation_are_in_none_of_its_times(monkeypatch):
     monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter_ns=lambda: now_ns))
     monkeypatch.setattr(Yardstick, "__call__", slow)
     record = latency.run(cell_of("latency", "v1", T=14).replace(num_measure_runs=1), None)
-    assert record["yardstick_ms"] == [200.0]
-    assert read == [0, 1] + [0, 1, 1, 1]  # warm, then the run: 13 steps after the prefill
+    assert record["yardstick_ms"] == [14 * 50.0]
+    assert read == [0, 1] + [0] + 13 * [1]  # warm, then the run: 13 steps after the prefill
     assert record["runs"][0]["time_total_ms"] == 0
     assert set(record["runs"][0]["step_ms"]) == {0}
+
+
+@pytest.mark.parametrize(("T", "readings"), [(8, 8), (64, 32), (128, 32), (160, 40), (2000, 500)])
+def test_a_generation_is_read_within_at_least_32_times_or_after_each_step(T, readings):
+    assert T // steps_a_reading(T) == readings
 
 
 def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(samples):

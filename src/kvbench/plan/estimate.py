@@ -17,7 +17,7 @@ from statistics import median
 from types import SimpleNamespace
 
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.cell import Cell
+from kvbench.cell import Cell, steps_a_reading
 from kvbench.costs import forward as costs
 from kvbench.files import Json
 from kvbench.plan import cells, targets
@@ -30,7 +30,7 @@ FLOP_S, BYTES_S = 5e10, 1e10  # of one core
 READ = 400  # earlier records looked at, the newest
 FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
 WARM_TOKENS = 16  # at most, of a warm-up
-READ_STEPS, READ_EVERY = 16, 4  # of a reading between runs, at most; and within a generation
+READ_STEPS = 16  # of a reading between runs, at most
 
 
 def by_shape(cell: Cell | SimpleNamespace) -> float:
@@ -66,7 +66,7 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     if cell.yardstick and cell.depth:
         read = (runs + 1) * min(steps, READ_STEPS) * step
     elif cell.yardstick:
-        read = runs * (prefill + steps // READ_EVERY * step)
+        read = runs * (prefill + steps // steps_a_reading(steps) * step)
     return START_S + warm + runs * one + read + 2 * cell.energy_s
 
 
