@@ -130,10 +130,11 @@ def _batch(
             continue
         axes.set_title(title)
         points = [point(cell, roofs) for cell in shown]
+        ys = [y for cell, p in zip(shown, points, strict=True) for y in rates(cell, p)]
         if axes is whole:
-            log_axes(axes, *limits(points, roofs))
+            log_axes(axes, *limits(points, ys, roofs))
         else:
-            _close_up(axes, shown, points)
+            _close_up(axes, points, ys)
         name_axes(axes, roofs)
         draw_roofs(axes, roofs, names=axes is whole)
         draw_points(axes, shown, roofs, size=8 if axes is whole else 9)
@@ -146,10 +147,9 @@ def _batch(
     return done
 
 
-def _close_up(axes: Any, cells: list[Record], points: list[Any]) -> None:
+def _close_up(axes: Any, points: list[Any], ys: list[float]) -> None:
     """Equal decades around a cluster and its bars, at least a fifth of one to each side."""
     xs = [p.intensity for p in points]
-    ys = [y for cell, p in zip(cells, points, strict=True) for y in rates(cell, p)]
     middle = [(min(v) * max(v)) ** 0.5 for v in (xs, ys)]
     half = [1.25 * (max(v) / min(v)) ** 0.5 for v in (xs, ys)]
     half[0] = max(half[0], half[1] ** 1.6, 1.6)  # wider than high, as the panel is

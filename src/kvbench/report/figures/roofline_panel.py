@@ -51,12 +51,14 @@ def ceilings(roofs: Record) -> list[Roof]:
     return found
 
 
-def limits(points: Sequence[Point], roofs: Record) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top that hold every point, the ridge and room for names."""
+def limits(
+    points: Sequence[Point], ys: Sequence[float], roofs: Record
+) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top that hold points, ends of bars `ys`, ridge and room for names."""
     ridge = roofs["gemm_gflop_s"] / roofs["read_gb_s"]
     left = min(ridge / 30, *(p.intensity / 3 for p in points))
     right = max(ridge * 8, *(p.intensity * 2.5 for p in points))
-    low = min(p.gflop_s for p in points) / 2.5
+    low = min(min(p.gflop_s for p in points) / 2.5, min(ys) / 1.2)
     high = 12 * max([*(c[0] for c in ceilings(roofs)), *(p.gflop_s for p in points)])
     return left, right, min(low, roofs["read_gb_s"] * left * 1.5), high
 
