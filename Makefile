@@ -49,7 +49,7 @@ gpu-kernels: $(DEV)
 
 # COVERAGE=1 says besides which lines of the package no test has run in its own process.
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(if $(COVERAGE),--cov=kvbench --cov-report=term:skip-covered)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov=kvbench --cov-report=term:skip-covered)
 
 # The documentation site, in build/site/site; a dead link fails. Published results are pages of it.
 docs: $(DEV)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from kvbench.bench.setup import ready
 from kvbench.caches import make
 from kvbench.costs import forward as costs
 from kvbench.engine.generate import generate
-from kvbench.models.build import DTYPES
+from kvbench.models.build import DTYPES, config_of
 from kvbench.plan import cells
 from perf.steps import by, cell, study
 from perf.turns import alternate, repeated
@@ -28,9 +27,7 @@ def cache_bytes(settings: dict[str, Any]) -> dict[str, Any]:
         for version in ("v1", "v2", "v3", "v4"):
             one = cell(settings | {"dtype": dtype, "depths": [settings["depths"][0] - 1]}, version)
             shape, batch, tokens = one.model_config, settings["batches"][0], one.depth + 1
-            arch = import_module(f"kvbench.models.{shape['arch']}")
-            sizes = {key: value for key, value in shape.items() if key != "arch"}
-            config = arch.Config(**sizes, owner=tuple(one.layer_owner))
+            config = config_of(shape, one.layer_owner)
             like = torch.empty(0, dtype=DTYPES[dtype])
             cache = make(one.storage, config, batch, tokens, like)
             row = cache.layout(config.head_dim, like.itemsize)

@@ -11,17 +11,8 @@ from kvbench.bench.meters import machine as facts
 from kvbench.cli.doctor import cpu_flags, has
 
 KEPT = (
-    "device_name",
-    "cpu_name",
-    "cpu_count",
-    "cpu_capability",
-    "threads",
-    "governor",
-    "system",
-    "python_version",
-    "pytorch_version",
-    "cuda_version",
-    "commit",
+    *("device_name", "cpu_name", "cpu_count", "cpu_capability", "threads", "governor", "system"),
+    *("python_version", "pytorch_version", "cuda_version", "commit"),
 )
 SECONDS = 0.1  # of each way to read
 

@@ -21,7 +21,7 @@ from kvbench.models.build import build, config_of
 from kvbench.plan.cells import tiny
 from kvbench.presets import PRESETS
 from kvbench.shape import Shape
-from perf.evidence.cells import SHAPES
+from perf.evidence.groups import SHAPES
 
 READ_GB_S = 4330.0  # published/h200-9653dcf/speed.json
 BOUNDARY_US = 0.7  # from one kernel to the next of a captured graph, as they overlap on an H200

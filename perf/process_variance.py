@@ -36,13 +36,8 @@ def time_steps(path: str) -> None:
     from kvbench.plan.cells import make
     from kvbench.plan.config import load_schema, resolve
 
-    given: dict[str, Any] = {
-        "pretrained": None,
-        "model_config": SHAPE,
-        "kernel": "torch",
-        "versions": ["v1"],
-    }
-    given["decode"] = {"depths": [256], "steps": 20}
+    given: dict[str, Any] = {"pretrained": None, "model_config": SHAPE, "kernel": "torch"}
+    given |= {"versions": ["v1"], "decode": {"depths": [256], "steps": 20}}
     config = resolve(given, load_schema())
     cell = make(config, "decode", preset="custom", version="v1", batch="1", depth="256")
     with ready(cell, None) as setup:

@@ -84,7 +84,7 @@ def over_v1(settings: dict[str, Any]) -> dict[str, Any]:
                 samples = alternate(turns, settings["seconds"], v1.device)
                 where = f"batch {batch}, depth {depth}"
                 pairs[where] = samples.pair("v1", "other")
-                bounds[where] = costs.ceiling(*(cost(s, batch, depth) for s in (v1, other)))
+                bounds[where] = cost(v1, batch, depth).bytes / cost(other, batch, depth).bytes
                 disturbed |= set(samples.disturbed_by)
         return {
             "pairs": pairs,

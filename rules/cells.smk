@@ -12,7 +12,8 @@ def measuring_code(benchmark, *modules, script="measure.py"):
     """The code of a measuring job: its benchmark, its version's cache, its preset's architecture."""
     line = BENCHMARKS[benchmark]
     modules = [f"kvbench.bench.{line.module or benchmark}", *modules, *KERNEL_CODE]
-    modules += [POOLING] if line.pooled and not targets.sampled(config, benchmark) else []
+    pools = script == "measure.py" and line.pooled and not targets.sampled(config, benchmark)
+    modules += [POOLING] if pools else []
     stored = {own_caches.source(cache_module(version)) for version in VERSIONS}
     if "{peer}" in line.path:
         stored = {f"kvbench.peers.{about['module']}" for about in PEERS.values()}

@@ -175,7 +175,7 @@ def measuring_threads(wildcards):
     """
     if workflow.non_local_exec:
         return config["threads"]
-    return cells.measuring_threads(config, workflow.cores)
+    return resources.measuring_threads(config, workflow.cores)
 
 
 # What a measuring job claims. Memory and time are worked out for who looks at them: a cluster, a limit.

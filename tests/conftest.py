@@ -7,8 +7,10 @@ import fcntl
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
+import interpreter
 import pytest
 import torch
 from fake_gpu import Driver
@@ -26,12 +28,19 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+    interpreter.remember_builtins()
 os.environ["KVBENCH_TUNE"] = "0"  # compiling every choice of settings takes long
+LONGEST = ("perf", "workflow", "kernels", "report", "engine", "bench")  # folders, the slowest first
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a module whose DEVICE is cuda are GPU tests too; without CUDA those are skipped."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a module whose DEVICE is cuda are GPU tests too; without CUDA those are skipped.
+
+    Of several processes none may be left with the longest files when the others have ended.
+    """
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        items.sort(key=lambda item: [folder not in item.path.parts for folder in LONGEST])
     for item in items:
         if getattr(getattr(item, "module", None), "DEVICE", None) == "cuda":
             item.add_marker(pytest.mark.gpu)
@@ -49,6 +58,21 @@ def registry():
         if table != kept:
             table.clear()
             table.update(kept)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def locks(tmp_path_factory):
+    """Locks of devices, which lie in TMPDIR, for this process's tests alone: none waits for others.
+
+    What Inductor has compiled stays where later runs find it.
+    """
+    folder = str(tmp_path_factory.mktemp("tmp"))
+    compiled = Path(tempfile.gettempdir(), f"kvbench-{os.getuid()}-inductor")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr("tempfile.tempdir", folder)
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+        yield
 
 
 @pytest.fixture(scope="session")

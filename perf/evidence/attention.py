@@ -9,8 +9,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +18,7 @@ from triton.runtime.errors import OutOfResources
 from kvbench.caches import layout_of, make
 from kvbench.engine.compile_ahead import FORMATS
 from kvbench.engine.static_view import kernel_rows
-from kvbench.engine.tuning import COMPILERS, replay_us
+from kvbench.engine.tuning import compile_together, replay_us
 from kvbench.job import devices
 from kvbench.kernels.triton.bound import Attention, Launch
 from kvbench.models.gpt2 import Config
@@ -73,8 +71,7 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
         [one.launch(qkv, position, out, setting) for one in attentions] for setting in settings
     ]
     if device == "cuda":
-        with ThreadPoolExecutor(COMPILERS) as pool:
-            list(pool.map(compiled, (launches[0] for launches in found)))
+        compile_together(launches[0] for launches in found)
     times: list[tuple[float, dict[str, Any]]] = []
     for setting, launches in zip(settings, found, strict=True):
 
@@ -88,18 +85,9 @@ def measured(name: str, config: Config, batch: int, depth: int, device: str) -> 
             continue  # too large a tile for this device
         times.append((us / LAYERS, asdict(setting)))
     us, fastest = min(times, key=lambda one: one[0])
-    kept, heads = (
-        layout_of(FORMATS[name], config.head_dim, like.itemsize),
-        batch * config.n_head,
-    )
-    moved = heads * (kept.bytes(depth + 1) + kept.row)
+    kept = layout_of(FORMATS[name], config.head_dim, like.itemsize)
+    moved = batch * config.n_head * (kept.bytes(depth + 1) + kept.row)
     return {"us": us, "setting": fastest, "bytes": moved, "batch_size": batch, "depth": depth}
-
-
-def compiled(launch: Launch) -> None:
-    """Compile a kernel ahead, beside others."""
-    with suppress(OutOfResources):  # met again where it is measured
-        launch.compile()
 
 
 def by_the_wall_us(work: Callable[[], None]) -> float:

@@ -20,9 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from kvbench.bench.roofline import phase_of
 from kvbench.bench.setup import ready
 from kvbench.cell import Cell
-from kvbench.plan.config import load_schema, resolve
 from kvbench.presets import get_preset
-from perf.evidence import cells
+from perf.evidence import groups
 
 LAYERS, SMALL_LAYERS = (2, 4), (1, 2)
 VERSIONS = ("v1", "v2", "v4", "v5")
@@ -36,14 +35,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file")
     parser.add_argument("--small", action="store_true")
     given = parser.parse_args(arguments)
-    study = {key: cells.STUDY[key] for key in cells.STUDY if not (given.small and key == "device")}
-    config = resolve(study, load_schema())
-    asked = [(v, batch, cells.GRAPH) for batch in BATCHES for v in VERSIONS]
+    config = groups.study(given.small)
+    asked = [(v, batch, groups.GRAPH) for batch in BATCHES for v in VERSIONS]
     rows = []
-    for version, batch, mode in asked[:1] if given.small else [*asked, ("v1", 1, cells.SDPA)]:
-        cell = cells.decoding(config, "gpt2", version, mode, batch, 128)
+    for version, batch, mode in asked[:1] if given.small else [*asked, ("v1", 1, groups.SDPA)]:
+        cell = groups.decoding(config, "gpt2", version, mode, batch, 128)
         if given.small:
-            rows.append(counted(cells.small(cell), mode, version, SMALL_LAYERS))
+            rows.append(counted(groups.small(cell), mode, version, SMALL_LAYERS))
         else:
             rows.append(counted(cell, mode, version, LAYERS))
         print({key: value for key, value in rows[-1].items() if key != "kernels"}, flush=True)

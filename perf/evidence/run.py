@@ -1,7 +1,7 @@
 """Runs the steps of the GPU evidence, one after the other. Standard library only.
 
-A step that fails or is out of time ends no other. What is done is kept in state.json of the output
-folder, so that another call goes on with what was not.
+A step that fails or is out of time ends no other. state.json of the output folder has each step's
+status, rc and seconds, so that another call goes on with what was not done.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ SLOW = 10  # a rehearsal's limits are this much longer: a CPU interprets, and ot
 ARCHIVE_BYTES = 15 << 20
 # An idle driver unloads between processes: one keeps it loaded until its standard input closes.
 AWAKE = "import sys, torch; torch.zeros(1, device='cuda'); sys.stdin.read()"
-
-State = dict[str, dict[str, Any]]  # step -> status, rc, seconds
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -69,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     out = Path(given.output).resolve()
     (out / "logs").mkdir(parents=True, exist_ok=True)
-    state: State = _read(out / "state.json")
+    kept = out / "state.json"
+    state: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     todo = [s for s in wanted if given.again or state.get(s.name, {}).get("status") != "done"]
     ends = began + given.budget - ENDING_S
     try:
@@ -83,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for step in todo:
                     wait(step, ends)
                     state[step.name] = one(step, out, env, ends, given.rehearse)
-                    _write(out / "state.json", state)
+                    kept.write_text(json.dumps(state, indent=1) + "\n")
                     print(line(step.name, state[step.name], out), flush=True)
             conclude(out, env)
     finally:
@@ -112,8 +111,8 @@ def install(folder: Path, site: str) -> str:
     wheels = sorted(map(str, folder.glob("*.whl")))
     if not wheels:
         raise ValueError(f"--wheels is {folder}, which holds no .whl file")
-    how = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--target", site]
-    command = [sys.executable, "-m", "pip", "install", *how, *wheels]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    command += ["--no-compile", "--target", site, *wheels]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or "nothing").splitlines()[-1]
@@ -164,8 +163,7 @@ def one(step: Step, out: Path, env: dict[str, str], ends: float, small: bool) ->
         return {"status": "no time", "rc": None, "seconds": 0.0}
     _forget(out / "cells.jsonl", step.name)
     values = {"out": str(out), "scratch": str(scratch()), "small": "--small" if small else ""}
-    most = step.limit_s * (SLOW if small else 1)
-    began, limit = time.monotonic(), min(most, left)
+    began, limit = time.monotonic(), min(step.limit_s * (SLOW if small else 1), left)
 
     def start(name: str, arguments: Sequence[str], *before: str) -> subprocess.Popen[bytes]:
         filled = [argument.format(**values) for argument in arguments]
@@ -249,11 +247,3 @@ def pack(out: Path, archive: Path) -> None:
     size = archive.stat().st_size
     much = f", more than {ARCHIVE_BYTES >> 20} MiB" if size > ARCHIVE_BYTES else ""
     print(f"{archive}: {size / 1e6:.1f} MB{much}", flush=True)
-
-
-def _read(path: Path) -> State:
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _write(path: Path, state: State) -> None:
-    path.write_text(json.dumps(state, indent=1) + "\n")

@@ -20,8 +20,7 @@ from kvbench.cell import Cell
 from kvbench.engine.fused_step import FusedStep, Settings
 from kvbench.engine.tuning import compile_all
 from kvbench.models.build import build
-from kvbench.plan.config import load_schema, resolve
-from perf.evidence import cells
+from perf.evidence import groups
 from perf.steps import random_weights
 
 SHALLOW = 1001  # tokens, at most, of a cache that is only compiled for
@@ -43,10 +42,10 @@ SHAPES = [
     Shape("gpt2-xl", "v1", 1, 33),
     *(Shape("gpt2", version, 64, 1001) for version in ("v5", "v4")),
     *(Shape("gpt2", version, 1, 1001) for version in ("v2", "v5", "v4")),
-    *(Shape("qwen3-0.6b", version, 16, cells.DEEP + 1) for version in ("v1", "v2")),
+    *(Shape("qwen3-0.6b", version, 16, groups.DEEP + 1) for version in ("v1", "v2")),
     Shape("qwen3-0.6b", "v1", 1, 129),
     *(Shape("gpt2", version, 64, 1001) for version in ("k8v4", "fp8")),
-    *(Shape("gpt2", version, 16, 1001) for version in cells.FORMATS),
+    *(Shape("gpt2", version, 16, 1001) for version in groups.FORMATS),
     *(Shape("gpt2", version, 1, 160) for version in ("v1", "v2")),
 ]
 
@@ -59,19 +58,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true")
     given = parser.parse_args(arguments)
     os.environ.pop("KVBENCH_TUNE", None)  # here they are measured
-    study = {key: cells.STUDY[key] for key in cells.STUDY if not (given.small and key == "device")}
-    config = resolve(study, load_schema())
+    config = groups.study(given.small)
     for shape in SHAPES[:1] if given.small else SHAPES:
         began = time.monotonic()
-        cell = cells.decoding(
-            config, shape.preset, shape.version, cells.GRAPH, shape.batch, shape.tokens - 1
+        cell = groups.decoding(
+            config, shape.preset, shape.version, groups.GRAPH, shape.batch, shape.tokens - 1
         )
         path = random_weights(given.weights, shape.preset)
         if given.small:
-            cell, path = cells.small(cell), None
+            cell, path = groups.small(cell), None
         source = compiled(cell, path) if given.compile else settled(cell, path)
         seconds = time.monotonic() - began
-        print(f"{cells.name_of(cell)}: settings {source}, {seconds:.1f} s", flush=True)
+        print(f"{groups.name_of(cell)}: settings {source}, {seconds:.1f} s", flush=True)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -11,57 +11,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean, median
-from typing import Any
+from statistics import median
 from xml.etree import ElementTree
 
-from kvbench.analysis.bounds import cost_inputs
-from kvbench.costs.forward import Cost, ceiling, forward
 from kvbench.ncu import parse
 from kvbench.stats.paired import compare, interval
 from perf import report
-from perf.evidence.run import lines
+from perf.evidence.found import (
+    Evidence,
+    baseline,
+    cost_of,
+    device_ms,
+    joules,
+    over,
+    share,
+    span,
+    step_ms,
+    token_ms,
+)
 
-Record = dict[str, Any]
 Lines = Iterator[str]
 FAILED = 25  # names of failed tests that are listed
 KERNELS = 8  # of a profiled step, the longest
-
-
-class Evidence:
-    """What a folder holds; whatever is not there is empty."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = self._json("state.json") or {}
-        self.facts = self._json("facts.json")
-        self.launches = self._json("launches.json") or []
-        self.lines = lines(folder / "cells.jsonl")
-
-    def _json(self, name: str) -> Any:
-        path = self.folder / name
-        return json.loads(path.read_text()) if path.exists() else None
-
-    @property
-    def read_gb_s(self) -> float | None:
-        """The read bandwidth that shares are of: the machine's, or what the rows saw."""
-        if self.facts:
-            return self.facts["roofs"]["read_gb_s"]
-        samples = [
-            s for row in report.read(self.folder / "speed.json") for s in row.get("samples", [])
-        ]
-        return max((max(sample["read_gb_s"]) for sample in samples), default=None)
-
-    def cells(self, group: str) -> dict[str, dict[str, Record]]:
-        """The measured records of a group: name -> step (a process) -> record, in step order."""
-        found: dict[str, dict[str, Record]] = {}
-        for line in sorted(self.lines, key=lambda line: line["step"]):
-            record = line.get("record", {})
-            if line["group"] == group and record and "error" not in record:
-                found.setdefault(line["name"], {})[line["step"]] = record
-        return dict(sorted(found.items()))
 
 
 def summary(folder: Path) -> str:
@@ -138,17 +111,17 @@ def decoding(found: Evidence, group: str) -> Lines:
         record = next(iter(blocks.values()))
         if "phase" in record:
             continue
-        cost = _cost(record, record["depth"])
-        step = interval([_times(one) for one in blocks.values()])
-        line = f"- {name}: {_span(step.point, step.low, step.high)}, {cost.bytes / 1e6:.4g} MB"
-        line += _share(found, cost, step.point)
+        cost = cost_of(record, record["depth"])
+        step = interval([step_ms(one) for one in blocks.values()])
+        line = f"- {name}: {span(step.point, step.low, step.high)}, {cost.bytes / 1e6:.4g} MB"
+        line += share(found, cost, step.point)
         base = cells.get(name.replace(f" {record['version']} ", " v1 "), {})
         if record["version"] != "v1" and base:
-            most = ceiling(_cost(next(iter(base.values())), record["depth"]), cost)
-            line += _over(base, blocks, _times, "v1") + f" of at most {most:.2f}"
+            most = cost_of(next(iter(base.values())), record["depth"]).bytes / cost.bytes
+            line += over(base, blocks, step_ms, "v1") + f" of at most {most:.2f}"
         ours = cells.get(name.replace(" graph-torch ", " graph-triton "), {})
         if ours is not blocks:
-            line += _over(ours, blocks, _times, "graph-triton")
+            line += over(ours, blocks, step_ms, "graph-triton")
         yield line
 
 
@@ -157,18 +130,14 @@ def prefill(found: Evidence) -> Lines:
     cells = {n: b for n, b in found.cells("decode").items() if "phase" in next(iter(b.values()))}
     for name, blocks in cells.items():
         version = next(iter(blocks.values()))["version"]
-        step = interval([_device_ms(one) for one in blocks.values()])
-        line = f"- {name}: {_span(step.point, step.low, step.high)}"
+        step = interval([device_ms(one) for one in blocks.values()])
+        line = f"- {name}: {span(step.point, step.low, step.high)}"
         base = cells.get(name.replace(f" {version} ", " v1 "), {})
         if base is not blocks and (both := [b for b in blocks if b in base]):
-            a, b = ([_device_ms(side[block]) for block in both] for side in (blocks, base))
+            a, b = ([device_ms(side[block]) for block in both] for side in (blocks, base))
             ratio = compare(a, b)
-            line += f"; over v1's {_span(ratio.ratio, ratio.low, ratio.high)}"
+            line += f"; over v1's {span(ratio.ratio, ratio.low, ratio.high)}"
         yield line
-
-
-def _device_ms(record: Record) -> list[float]:
-    return [run["device_ms"] for run in record["runs"]]
 
 
 def generations(found: Evidence, group: str, than: str) -> Lines:
@@ -176,40 +145,21 @@ def generations(found: Evidence, group: str, than: str) -> Lines:
     cells = found.cells(group)
     for name, blocks in cells.items():
         record = next(iter(blocks.values()))
-        step = interval([_tpots(one) for one in blocks.values()])
-        cost = _cost(record, record["prompt_length"] + record["T"] // 2)
-        line = f"- {name}: {_span(step.point, step.low, step.high)}"
-        line += _share(found, cost, step.point)
+        step = interval([token_ms(one) for one in blocks.values()])
+        cost = cost_of(record, record["prompt_length"] + record["T"] // 2)
+        line = f"- {name}: {span(step.point, step.low, step.high)}"
+        line += share(found, cost, step.point)
         line += f", TTFT {median(one['ttft_ms_median'] for one in blocks.values()):.2f}"
         for key in ("compile_s", "capture_s"):
             line += f", {key} {record[key]:.1f}" if key in record else ""
-        base = _base(cells, record, than, group)
+        base = baseline(cells, record, than, group)
         if base is not blocks:
-            line += _over(base, blocks, _tpots, than)
-        line += _joules(blocks)
+            line += over(base, blocks, token_ms, than)
+        line += joules(blocks)
         if "tokens_equal" in record:
             at = record["first_difference"]
             line += ", tokens equal" if at is None else f", tokens differ from {at} on"
         yield line
-
-
-def _joules(blocks: dict[str, Record]) -> str:
-    """Energy of a decoded token, where a counter read it."""
-    joules_of = [one.get("energy", {}).get("decode_j_per_token") for one in blocks.values()]
-    each = [[joules] for joules in joules_of if joules is not None and joules > 0]
-    if not each:
-        return ""
-    found = interval(each)
-    return f", {_span(found.point, found.low, found.high)} J a token"
-
-
-def _base(
-    cells: dict[str, dict[str, Record]], record: Record, than: str, group: str
-) -> dict[str, Record]:
-    """The cells to hold a generation against: the same version's, or v1's beside other runners."""
-    version = "v1" if group == "peers" else record["version"]
-    like = f"{record['pretrained']} {version} {than} "
-    return next((blocks for name, blocks in cells.items() if name.startswith(like)), {})
 
 
 def attention(found: Evidence) -> Lines:
@@ -219,7 +169,7 @@ def attention(found: Evidence) -> Lines:
         its = [line for line in measured if line["name"] == name]
         us, first = interval([[line["us"]] for line in its]), its[0]
         line = f"- {name}, batch {first['batch_size']}, depth {first['depth']}: "
-        line += f"{_span(us.point, us.low, us.high)}, {first['bytes'] / 1e6:.4g} MB"
+        line += f"{span(us.point, us.low, us.high)}, {first['bytes'] / 1e6:.4g} MB"
         if found.read_gb_s:
             least = first["bytes"] / found.read_gb_s / 1e3
             line += f", share of the read bandwidth {least / us.point:.3f}"
@@ -283,43 +233,6 @@ def missing(found: Evidence) -> Lines:
         why = line.get("error") or record.get("error")
         if why:
             yield f"- {line['name']} ({line['step']}): {why} {record.get('error_detail', '')}"
-
-
-def _cost(record: Record, depth: int) -> Cost:
-    return forward(**cost_inputs(record), depth=depth, T=1)
-
-
-def _times(record: Record) -> list[float]:
-    return [run["tpot_ms"] for run in record["runs"]]
-
-
-def _tpots(record: Record) -> list[float]:
-    """Each run's mean decode step, with the pick of a token where it is apart from the step."""
-    return [
-        fmean(run["step_ms"][1:]) + run["sampling_ms"] / len(run["step_ms"])
-        for run in record["runs"]
-    ]
-
-
-def _over(
-    base: dict[str, Record], blocks: dict[str, Record], times: Callable[..., Any], name: str
-) -> str:
-    """The ratio of times, `name`'s over these, in the processes that measured both."""
-    both = [block for block in base if block in blocks]
-    if not both:
-        return ""
-    ratio = compare([times(base[b]) for b in both], [times(blocks[b]) for b in both])
-    return f"; {name} over it {_span(ratio.ratio, ratio.low, ratio.high)}"
-
-
-def _share(found: Evidence, cost: Cost, ms: float) -> str:
-    if not found.read_gb_s:
-        return ""
-    return f", share of the floor {cost.bytes / found.read_gb_s / 1e6 / ms:.3f}"
-
-
-def _span(point: float, low: float | None, high: float | None) -> str:
-    return f"{point:.4g}" + ("" if low is None else f" [{low:.4g}, {high:.4g}]")
 
 
 if __name__ == "__main__":

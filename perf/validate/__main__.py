@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from perf.validate.scenarios import scenarios, simulate
+from perf.validate.scenario import simulate
+from perf.validate.scenarios import scenarios
 
 
 def main() -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -13,49 +11,15 @@ from kvbench.analysis import regression, scaling
 from kvbench.analysis.verdicts import judge
 from kvbench.stats.decisions import FASTER, SLOWER, verdicts
 from kvbench.stats.paired import from_log_ratios
-from kvbench.stats.stopping import ALPHA, FIRST, next_round
+from kvbench.stats.stopping import ALPHA, FIRST, decide, half_width_of
 from kvbench.stats.windows import block_bootstrap_mean, document_mean
-from perf.validate.machines import Machine, decode_cells, plain, study
+from perf.validate.machines import Machine, Record, decode_cells, plain, study
+from perf.validate.scenario import Rng, Scenario
 
-Record = dict[str, Any]
-Rng = np.random.Generator
 MARGIN = 0.02
 VERSIONS = ("v0", "v1", "v2", "v3", "v4")
 WORST = Machine("neighbour", outliers=True)
 DEPTHS = (16, 64, 128, 192, 256)
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """`once(rng)` gives one study's share (or None: nothing to count); their mean is the rate."""
-
-    name: str
-    promised: str
-    once: Callable[[Rng], float | None]
-    low: float  # the rate is to lie from low
-    high: float  # to high
-    studies: int = 400
-
-
-@dataclass(frozen=True)
-class Found:
-    """A rate and its standard error over the studies that counted."""
-
-    rate: float
-    error: float
-    studies: int
-
-
-def simulate(scenario: Scenario, seed: int, share: float = 1.0) -> Found:
-    """The mean over `share` of the scenario's studies, each with a generator of its own."""
-    n = max(2, round(share * scenario.studies))
-    rngs = (np.random.default_rng([seed, number]) for number in range(n))
-    shares = [found for rng in rngs if (found := scenario.once(rng)) is not None]
-    if not shares:
-        raise ValueError(f"{scenario.name}: none of {n} studies counted")
-    count, total = len(shares), sum(shares)
-    near = (total + 2) / (count + 4)  # Agresti and Coull 1998: no rate is known without error
-    return Found(total / count, float(np.sqrt(near * (1 - near) / (count + 4))), count)
 
 
 def scenarios() -> Iterator[Scenario]:
@@ -92,10 +56,14 @@ def _same() -> Iterator[Scenario]:
 
             title = f"identical, 1 row, {name}, {replicates} replicates"
             yield Scenario(title, "false word at most 5 %", once, 0, 0.05, 1000)
-    shapes = {"8 rows": (VERSIONS, (8, 16)), "40 rows": (VERSIONS, tuple(range(8, 18)))}
+    shapes = {
+        "4 rows": (VERSIONS, (8,)),
+        "8 rows": (VERSIONS, (8, 16)),
+        "40 rows": (VERSIONS, tuple(range(8, 18))),
+    }
     for shape, (versions, lengths) in shapes.items():
         for replicates in (3, 5, 8):
-            for machine in (Machine("walk"), replace(WORST)):
+            for machine in (Machine("walk"), WORST):
 
                 def family(
                     rng: Rng,
@@ -109,7 +77,7 @@ def _same() -> Iterator[Scenario]:
 
                 noise = machine.drift + (", outliers" if machine.outliers else "")
                 title = f"identical, {shape}, {noise}, {replicates} replicates"
-                studies = 400 if shape == "8 rows" else 100
+                studies = 100 if shape == "40 rows" else 400
                 yield Scenario(title, "any false word at most 5 %", family, 0, 0.05, studies)
 
 
@@ -125,6 +93,17 @@ def _effects() -> Iterator[Scenario]:
 
             title = f"interval of +5 %, {machine.drift}, {replicates} replicates"
             yield Scenario(title, "holds it 95 %", covered, 0.93, 0.97, 1000)
+    for machine in (Machine(), Machine("walk"), Machine("neighbour")):
+
+        def together(rng: Rng, machine: Machine = machine) -> float:
+            effects = {v: np.log(1.05) * (v != "v1") for v in VERSIONS}
+            rows = judge(study(rng, effects, machine, 3), MARGIN)["rows"]
+            true = [1.05 if row["version"] == "v1" else 1 / 1.05 for row in rows]
+            low, high = ([row[f"speedup_{end}"] for row in rows] for end in ("low", "high"))
+            return float(np.mean([a <= x <= b for a, x, b in zip(low, true, high, strict=True)]))
+
+        title = f"intervals of +5 %, 4 rows, {machine.drift}, 3 replicates"
+        yield Scenario(title, "hold it 95 %", together, 0.93, 1, 400)
 
 
 def _days() -> Iterator[Scenario]:
@@ -277,7 +256,7 @@ def _stopped() -> Iterator[Scenario]:
                 logs = rng.normal(0, sd, (rows, 40))
                 for n in range(FIRST, 41):
                     found = [from_log_ratios(row[:n], MARGIN, 0.95) for row in logs.tolist()]
-                    if not next_round(found, 0.02).another:
+                    if not decide(n, max(map(half_width_of, found)), 0.02).another:
                         break
                 return float(any(v.word in (FASTER, SLOWER) for v in verdicts(found, ALPHA)))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvbench import versions
 from kvbench.files import Json
+from kvbench.records.names import names_of
+from kvbench.records.record import TIMED
 from kvbench.report.frames import Frame, Results, read_results
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["LoadedModel", "check_cache", "compare", "load", "read_results", "verdicts"]
 
 PLACES = ("batch_size", "T", "depth")
-TIMED = ("latency_vs_T", "decode")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def compare(
     from kvbench.analysis.verdicts import judge
 
     cells = _timed(frame)
-    names = answers.names_of(cells)
+    names = names_of(cells)
     a, b = (_among(names, name) for name in (version, baseline))
     if a == b:
         raise ValueError(f"{version!r} and {baseline!r} are one version: name two")
@@ -177,14 +178,13 @@ def verdicts(frame: Frame, margin: float = 0.02) -> Frame:
     `speedup_low` and `speedup_high`, the word `verdict`, and the columns of docs/method.md. Raises
     ValueError for a frame of several models: select one.
     """
-    from kvbench.analysis import answers
     from kvbench.analysis.verdicts import judge
 
     cells = _timed(frame)
     models = list(dict.fromkeys(cell["pretrained"] for cell in cells))
     if len(models) > 1:
         raise ValueError(f"verdicts are of one model; there are: {', '.join(models)}")
-    record, names = judge(cells, margin), answers.names_of(cells)
+    record, names = judge(cells, margin), names_of(cells)
     found = Frame(record["rows"])
     for place, key in enumerate(("version", "baseline")):
         found.insert(place, ("cache", "against")[place], [names[v] for v in found[key]])

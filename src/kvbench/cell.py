@@ -13,16 +13,8 @@ from typing import Any
 from kvbench.files import Json
 from kvbench.shape import Shape
 
-AXES = (
-    "T",
-    "depth",
-    "phase",
-    "P",
-    "mode",
-    "delay",
-    "text",
-    "context",
-)  # where a cell lies in its benchmark
+# Where a cell lies in its benchmark.
+AXES = ("T", "depth", "phase", "P", "mode", "delay", "text", "context")
 PHASES = ("prefill", "decode")
 EXECUTIONS = ("auto", "eager", "step", "graph", "compile")  # as a study asks
 KERNELS = ("auto", "native", "triton", "torch")
@@ -154,3 +146,11 @@ class Cell:
 
 def _default(field: Any) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def steps_a_reading(T: int) -> int:
+    """Steps of a generation of T tokens from one reading of the yardstick within it to the next.
+
+    Four, fewer where that left less than 32 readings: a machine's pace changes within a second.
+    """
+    return min(4, max(1, T // 32))

@@ -32,10 +32,8 @@ PRESETS: dict[str, Shape] = {
 
 HUB_PRESETS = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")  # names on the model hub, same shape
 GGUF = {"smollm2": "SmolLM2-135M-Instruct.Q4_1.gguf"}  # preset -> its file in resources/raw
-TOKENIZERS = {
-    "nano": "gpt2-8k",
-    "smollm2": "smollm2",
-}  # every other preset reads GPT-2's full vocabulary
+# Every other preset reads GPT-2's full vocabulary.
+TOKENIZERS = {"nano": "gpt2-8k", "smollm2": "smollm2"}
 
 
 def get_preset(preset: str) -> Shape:

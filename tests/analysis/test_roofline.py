@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
-from kvbench.analysis import datasheet
+from kvbench.analysis import datasheet, roofline_table
 from kvbench.analysis.roofline import plausible, point, predecessors, ratios
 from kvbench.bench import roofline_counted
 from kvbench.cli import profile as program
@@ -98,7 +98,7 @@ def test_each_number_of_an_export_says_whether_it_was_counted(lacking, flop_is, 
     record = placed("v1", flop_ratio=1.1, bytes_ratio=1.2)
     if lacking:
         record["counted"][lacking] = None
-    row = tables.roofline({**record, "roofs": ROOFS})
+    row = roofline_table.row({**record, "roofs": ROOFS})
     assert (row["gflop_is"], row["mb_is"]) == (flop_is, bytes_is)
     for key, kind, unit, of in (("flop", flop_is, 1e9, "gflop"), ("bytes", bytes_is, 1e6, "mb")):
         off = {"flop": 1.1, "bytes": 1.2}[key] if kind == "counted" else 1
@@ -121,10 +121,10 @@ def test_the_share_of_tensor_cores_and_packed_fp16_stand_apart():
     record["counted"]["core_flop_by"] = {"fp32": 1_000, "fp16": 500}
     at = point(record, ROOFS)
     assert (at.flop, at.tensor) == (4_000, 0.75)  # bfloat16: packed fp16 is not the model's work
-    row = tables.roofline({**record, "roofs": ROOFS})
+    row = roofline_table.row({**record, "roofs": ROOFS})
     assert (row["tensor_percent"], row["packed_fp16_gflop"]) == (75, 5e-7)
     record["counted"]["core_flop_by"] = {"fp32": 1_500}  # not asked for
-    assert tables.roofline({**record, "roofs": ROOFS})["packed_fp16_gflop"] is None
+    assert roofline_table.row({**record, "roofs": ROOFS})["packed_fp16_gflop"] is None
 
 
 def test_a_study_of_one_phase_draws_that_phase_alone(tmp_path):
@@ -153,7 +153,7 @@ def test_a_point_above_its_roof_is_an_error():
     assert point(fast, ROOFS).impossible and not point(made_up(), ROOFS).impossible
     record = placed("v1")
     record["counted"]["time_ns"] = 10
-    assert tables.roofline({**record, "roofs": ROOFS})["error"] == "above its roof"
+    assert roofline_table.row({**record, "roofs": ROOFS})["error"] == "above its roof"
 
 
 def test_an_arrow_is_one_optimisation():

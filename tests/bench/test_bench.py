@@ -16,10 +16,11 @@ from kvbench.bench import roofline as decode_step
 from kvbench.bench.meters import clock
 from kvbench.bench.meters.peak_memory import CpuPeak, ProfilerPeak, peak_meter
 from kvbench.bench.quality import perplexity
+from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.setup import ready
 from kvbench.bench.yardstick import Yardstick
 from kvbench.caches import make
-from kvbench.cell import PHASES
+from kvbench.cell import PHASES, steps_a_reading
 from kvbench.files.placeholder import NotMeasuredError
 from kvbench.job.measure import out_of_memory_is_a_result
 from kvbench.models import gpt2
@@ -104,7 +105,7 @@ def test_a_yardstick_is_read_in_every_run_and_is_the_same_work_for_every_version
 
 
 def test_readings_within_a_generation_are_in_none_of_its_times(monkeypatch):
-    """A prefill before it, then a step after every fourth; here time passes in them alone."""
+    """A prefill before it, then a step after each of its own; time passes in them alone."""
     read, now_ns = [], 0
 
     def slow(yardstick):
@@ -116,10 +117,15 @@ def test_readings_within_a_generation_are_in_none_of_its_times(monkeypatch):
     monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter_ns=lambda: now_ns))
     monkeypatch.setattr(Yardstick, "__call__", slow)
     record = latency.run(cell_of("latency", "v1", T=14).replace(num_measure_runs=1), None)
-    assert record["yardstick_ms"] == [200.0]
-    assert read == [0, 1] + [0, 1, 1, 1]  # warm, then the run: 13 steps after the prefill
+    assert record["yardstick_ms"] == [14 * 50.0]
+    assert read == [0, 1] + [0] + 13 * [1]  # warm, then the run: 13 steps after the prefill
     assert record["runs"][0]["time_total_ms"] == 0
     assert set(record["runs"][0]["step_ms"]) == {0}
+
+
+@pytest.mark.parametrize(("T", "readings"), [(8, 8), (64, 32), (128, 32), (160, 40), (2000, 500)])
+def test_a_generation_is_read_within_at_least_32_times_or_after_each_step(T, readings):
+    assert T // steps_a_reading(T) == readings
 
 
 def test_the_backend_of_torch_s_attention_is_recorded_and_is_never_cudnn_s(samples):
@@ -272,6 +278,12 @@ def test_a_short_phase_runs_on_until_it_was_watched_long_enough(monkeypatch):
     assert (runs(0), runs(math.inf)) == (CONFIG["num_measure_runs"], decode_step.ENOUGH)
 
 
+def test_a_phase_uses_of_a_run_budget_no_more_than_it_fills(monkeypatch):
+    monkeypatch.setattr(decode_step, "LEAST_MS", 0)
+    budgeted = cell_of("roofline", "v1", phase="prefill", P=20).replace(run_budget_s=100.0)
+    assert len(decode_step.run(budgeted, None)["runs"]) == 1 < budgeted.num_measure_runs
+
+
 def test_windows_score_each_token_once_and_never_a_first_one():
     spans = perplexity.windows(n_tokens=100, context=30, stride=12)
     scored = [token for _, end, first in spans for token in range(first, end)]
@@ -295,8 +307,9 @@ def test_one_forward_scores_as_token_by_token_decoding(version):
         begin = cache.length if setting.use_cache else 0
         steps.append(model(tokens[None, begin : t + 1], cache)[0, -1])
     expected = torch.nn.functional.cross_entropy(torch.stack(steps), tokens[1:], reduction="sum")
-    found = perplexity.window_nll(model, setting.cache, tokens, 1)
-    assert found == pytest.approx(expected.item(), rel=1e-5)
+    logits = cached_logits(model, setting.cache, tokens[None, :-1])[0]
+    found = torch.nn.functional.cross_entropy(logits.float(), tokens[1:], reduction="sum")
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 CONFIG_SHAPE = cell_of("latency", "v1", T=1).model_config
@@ -370,6 +383,12 @@ def test_every_timed_sample_has_one_position_in_the_queue():
     assert queue_key("latency", **path, version="v2", T="8") in order
     assert queue_key("dispatch", **path, version="v2", depth="32") in order
     assert queue_key("controls", **path, control="v1-again", T="16") in order
+    point = {**path, "version": "v2", "phase": "decode"}
+    assert queue_key("roofline", **point, P="20") in order
+    assert queue_key("roofline", **point, P="21") not in order  # asked for by name
+    of_points = {key: place for key, place in order.items() if key[0] == "roofline"}
+    rounds = [key[-2] for key in sorted(of_points, key=of_points.get)]
+    assert rounds == sorted(rounds) and set(rounds) == {"1", "2", "3"}
 
 
 @pytest.fixture

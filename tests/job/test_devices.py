@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import fake_gpu
@@ -34,8 +36,16 @@ def run(folder, n_cells, *settings):
 
 
 def test_four_devices_measure_eight_cells_one_at_a_time_each(tmp_path, monkeypatch):
+    """The first cells take their time until each device has one, however slowly they start."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    measured = run(toy(tmp_path), 8, "device=cuda")
+    folder, until = toy(tmp_path), time.monotonic() + 120
+    (folder / "hold").touch()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(run, folder, 8, "device=cuda")
+        while len([*folder.glob("tmp/kvbench-*.lock")]) < 4 and time.monotonic() < until:
+            time.sleep(0.05)
+        (folder / "hold").unlink()
+    measured = running.result()
     assert {device for *_, device in measured} == {"0", "1", "2", "3"}
     together = [(a, b) for i, a in enumerate(measured) for b in measured[:i] if overlap(a, b)]
     assert together, "the devices measured one after another"

@@ -1,5 +1,6 @@
 """Weights files: seeded, foreign, borrowed, refused."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -202,5 +203,28 @@ def test_equal_weights_are_equal_files_that_say_where_they_come_from(file, tmp_p
     weights.save(again, weights.read(file), seed=1, source="random")
     assert again.read_bytes() == file.read_bytes()
     about = safetensors_header(again).about
-    assert len(about.pop("sha256")) == 64 and about.pop("crc32") > 0
+    assert len(about.pop("sha256")) == 64 and about.pop("sums") > 0
     assert about == {"source": "random", "seed": 1}
+
+
+@pytest.mark.parametrize("at", [0, 3, 8 * weights.WORDS - 1, 8 * weights.WORDS + 5, -1])
+def test_sums_see_every_byte_that_changes(at):
+    data = torch.arange(8 * weights.WORDS + 77).to(torch.uint8)
+    before = weights.tensors_sums({"w": data})
+    data[at] += 1
+    assert weights.tensors_sums({"w": data}) != before
+    swapped = torch.cat([torch.zeros(8 * weights.WORDS), torch.ones(8 * weights.WORDS)])
+    halves = [swapped, swapped.flip(0)]
+    assert len({weights.tensors_sums({"w": half.to(torch.uint8)}) for half in halves}) == 2
+
+
+@pytest.mark.parametrize("key", ["crc32", "sha256"])
+def test_files_with_older_sums_are_checked_by_them(file, tmp_path, key):
+    tensors = weights.read(file)
+    old = tmp_path / "old.safetensors"
+    about = {key: getattr(weights, f"tensors_{key}")(tensors)}
+    save_file(tensors, old, {"kvbench": json.dumps(about)})
+    assert weights.read(old).keys() == tensors.keys()
+    save_file(tensors, old, {"kvbench": json.dumps({key: 1})})
+    with pytest.raises(weights.WeightsError, match="corrupted"):
+        weights.read(old)

@@ -14,7 +14,7 @@ import pytest
 from kvbench.costs import forward as costs
 from kvbench.ncu import runner
 from perf.evidence import run, summary
-from perf.evidence.cells import SHAPES
+from perf.evidence.groups import SHAPES
 from perf.evidence.steps import Step, steps
 
 TESTS = Path(__file__).parents[1]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from perf.validate.machines import Machine, decode_cells, study
-from perf.validate.scenarios import Scenario, scenarios, simulate
+from perf.validate.scenario import Scenario, simulate
+from perf.validate.scenarios import scenarios
 
 
 def test_a_study_has_the_effects_and_the_drift_put_in():

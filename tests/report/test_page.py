@@ -7,6 +7,7 @@ import subprocess
 import sys
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ from kvbench.analysis.sentences import CHOICE, SPEED
 from kvbench.cli.main import main
 from kvbench.plan.code_inputs import reachable
 from kvbench.records.read import MixedRecordsError
+from kvbench.records.record import TIMED
 from kvbench.records.store import write_lines, write_record
 from kvbench.report.page import html, table
 from kvbench.report.page.compared import compare, sentence
 from kvbench.report.page.plots import DRAWN
-from kvbench.report.page.study import TIMED, Study, read_study
+from kvbench.report.page.study import Study, read_study
 from kvbench.stats.digits import spoken
 
 SIZES = [(1400, 900), (390, 844)]
@@ -99,6 +101,21 @@ STUDIES = {
 }
 
 
+@cache
+def known(name):
+    """A study of STUDIES, made once."""
+    return STUDIES[name]()
+
+
+RENDERED = {}  # by the study's id
+
+
+def rendered(made):
+    """The page of a study, which stays as it is, rendered once."""
+    _, page = RENDERED.setdefault(id(made), (made, cache(lambda: html.render(made))))
+    return page()
+
+
 @pytest.fixture(scope="module")
 def browser_():
     """The distribution's browser, without a window and without a network."""
@@ -118,7 +135,7 @@ def shown(browser_, tmp_path):
 
     def show(made, width=1400, height=900, ready=True, **options):
         file = tmp_path / "report.html"
-        file.write_text(made if isinstance(made, str) else html.render(made), encoding="utf-8")
+        file.write_text(made if isinstance(made, str) else rendered(made), encoding="utf-8")
         context = browser_.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         tab = context.new_page()
@@ -157,7 +174,7 @@ def test_the_answers_are_in_sight(shown, width, height):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_a_page(shown, name):
-    tab = shown(STUDIES[name]())
+    tab = shown(known(name))
     for width, height in SIZES:
         tab.set_viewport_size({"width": width, "height": height})
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
@@ -172,7 +189,7 @@ def test_every_study_has_a_page(shown, name):
 
 @pytest.mark.parametrize("name", ["whole", "depth", "one process", "out of memory"])
 def test_each_sentence_is_that_of_its_record(shown, name):
-    made = STUDIES[name]()
+    made = known(name)
     tab = shown(made)
     found = tab.locator(".sentence").all_text_contents()
     answers = [answer for section in made.sections for answer in section.answers]
@@ -220,7 +237,7 @@ def test_the_table_shows_the_place_that_is_chosen(shown):
 
 
 def test_time_is_drawn_over_what_the_place_is_of(shown):
-    tab = shown(both())
+    tab = shown(known("lengths and depths"))
     for place, ticks in (("gpt2|1|T8", ["8", "16"]), ("gpt2|16|depth512", ["32", "512"])):
         tab.select_option("#place", place)
         tab.wait_for_function("p => document.documentElement.dataset.shown === p", arg=place)
@@ -290,7 +307,7 @@ def test_the_keyboard_explains_a_row_and_a_pointer_a_mark(shown):
 
 
 def test_a_mark_of_retrieval_says_how_many_items_and_against_what(shown):
-    tab = shown(STUDIES["formats"]())
+    tab = shown(known("formats"))
     assert tab.locator("#plot-retrieval .mark-symbol path").count() == 16  # 8 caches, 2 lengths
     mark = tab.locator("#plot-retrieval .mark-symbol path").first
     mark.scroll_into_view_if_needed()
@@ -352,7 +369,7 @@ def test_a_large_study_stays_within_its_size():
 
 
 def test_the_page_is_made_from_gathered_cells_without_their_samples(tmp_path):
-    made = both()
+    made = known("lengths and depths")
     kinds = {}
     for path, record in made.cells:
         kinds.setdefault(path.split("/")[2], []).append({"cell": path, **record})
@@ -411,7 +428,7 @@ def test_caches_from_outside_have_a_place_a_name_and_a_colour(shown):
     assert list(made.names.items())[-1] == ("mine", "mine")
     colours = [made.colour(version) for version in made.names]
     assert len(set(colours)) == len(colours) == 5
-    many = STUDIES["formats"]()
+    many = known("formats")
     assert len({many.colour(version) for version in many.names}) == len(many.names) == 8
     tab = shown(made)
     assert tab.locator("#table tbody:not([hidden]) .name").all_inner_texts()[-1] == "mine"

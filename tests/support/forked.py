@@ -8,11 +8,12 @@ import atexit
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from functools import cache, partial
+from functools import cache, partial, partialmethod
 from pathlib import Path
 
 from kvbench.job import fork_server
@@ -20,37 +21,59 @@ from kvbench.job import fork_server
 SUPPORT = str(Path(__file__).parent)
 IMPORTED = ("imported", "smart_open", "requests", "jsonschema", "msgspec", "typer")
 IMPORTED += ("pandas", "scipy.stats", "torch")  # of commands that show, compare and check
+IMPORTED += ("matplotlib.pyplot", "altair")  # of scripts that draw
+OWN_PROCESS = (".measure.py", ".measure_roofs.py", ".build_kernels.py", ".profile_phase.py")
 
 
-def python(module, *words, folder, env, timeout=600):
-    """`python -m module words` in a folder and environment; a completed process with its output."""
+def python(module, *words, folder, env, scripts=True, timeout=600):
+    """`python -m module words` in a folder and environment; a completed process with its output.
+
+    `scripts`: scripts that Snakemake starts are forks too, but for those that measure.
+    """
     server = _server()
     if server is None:
         command = [sys.executable, "-m", module, *words]
         return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-    own = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
-    request = fork_server.request(main, (module, [module, *words], own + _path(), server))
-    request |= {"environ": env, "folder": str(folder), "path": [SUPPORT, *sys.path]}
+    job = module, [module, *words], [str(folder)], scripts
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(timeout)
-            connection.connect("\0" + server)
-            fork_server.send(connection, request, [out.fileno(), err.fileno()])
-            status = connection.recv(4)
+        code = _fork(job, folder, env, [out.fileno(), err.fileno()], timeout)
         said = [file.seek(0) or file.read().decode() for file in (out, err)]
-    assert status, f"{module} was killed: {said}"
-    return subprocess.CompletedProcess(words, int.from_bytes(status, "little"), *said)
+    assert code is not None, f"{module} was killed: {said}"
+    return subprocess.CompletedProcess(words, code, *said)
+
+
+def _fork(job, folder, env, outputs, timeout=None):
+    """The exit status of a fork that does a job; None where it was killed."""
+    what, argv, own, scripts = job
+    own += filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
+    request = fork_server.request(main, (what, argv, own, scripts, _server(), _path()))
+    request |= {"environ": env, "folder": str(folder), "path": [SUPPORT, *sys.path]}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(timeout)
+        connection.connect("\0" + _server())
+        fork_server.send(connection, request, outputs)
+        status = connection.recv(4)
+    return int.from_bytes(status, "little") if status else None
 
 
 def main(job):
-    """In the fork: what `python -m` does."""
-    module, sys.argv[:], sys.path[:], server = job
-    globals()["_server"] = lambda: server
+    """In the fork: what `python -m` does, or `python` with a script."""
+    what, sys.argv[:], own, scripts, server, path = job
+    globals().update(_server=lambda: server, _path=lambda: path)
+    sys.path[:] = own + path
+    tempfile.tempdir = None  # the server's own: what Snakemake gives its jobs holds their locks
     subprocess.run = partial(_run, subprocess.run)  # as the command line calls Snakemake
+    if scripts:
+        from snakemake.script import PythonScript
+
+        PythonScript._execute_cmd = partialmethod(_script, PythonScript._execute_cmd)
     for name in [name for name in sys.modules if name.partition(".")[0] == "kvbench"]:
         del sys.modules[name]
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if what.endswith(".py"):
+            runpy.run_path(what, run_name="__main__")
+        else:
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # a fork ends without
 
@@ -64,6 +87,18 @@ def _run(really, command, **how):
         print(done.stdout, end="", flush=True)
         print(done.stderr, end="", file=sys.stderr, flush=True)
     return done
+
+
+def _script(self, really, command, fname, **how):
+    """A script's process, of Snakemake: a fork, unless it measures or has an environment."""
+    if self.conda_env or self.container_img or fname.endswith(OWN_PROCESS):
+        return really(self, command, fname=fname, **how)
+    env = dict(os.environ) | {"TMPDIR": self.resources.tmpdir, "OMP_NUM_THREADS": str(self.threads)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    code = _fork((fname, [fname], [os.path.dirname(fname)], False), os.getcwd(), env, [1, 2])
+    if code != 0:
+        raise subprocess.CalledProcessError(-signal.SIGKILL if code is None else code, fname)
 
 
 @cache

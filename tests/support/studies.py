@@ -8,7 +8,8 @@ from kvbench.analysis.gates import DEFAULTS, SCORED
 from kvbench.analysis.gates import judge as judge_quality
 from kvbench.analysis.verdicts import judge
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.report.page.study import TIMED, Study
+from kvbench.records.record import TIMED
+from kvbench.report.page.study import Study
 
 PUBLISHED = Path(__file__).parents[2] / "published/cpu-amd-epyc-avx2"
 BENCHMARK = {record_name(name): name for name in reversed(BENCHMARKS)}

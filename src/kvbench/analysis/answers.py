@@ -13,11 +13,7 @@ from pathlib import Path
 from kvbench.analysis import tradeoff
 from kvbench.analysis.gates import DEFAULTS, SCORED, gates_of
 from kvbench.analysis.gates import judge as judge_quality
-from kvbench.analysis.quality_answers import (
-    choice_section,
-    quality_section,
-    retrieval_section,
-)
+from kvbench.analysis.quality_answers import choice_section, quality_section, retrieval_section
 from kvbench.analysis.rounds import pairs
 from kvbench.analysis.sentences import (
     MEMORY,
@@ -30,7 +26,7 @@ from kvbench.analysis.sentences import (
 )
 from kvbench.analysis.verdict_notes import at
 from kvbench.analysis.verdicts import judge
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.read import each_cell
 from kvbench.records.record import TIMED, Record, by, measured
 from kvbench.records.store import RecordError, read_record
@@ -149,11 +145,6 @@ def of_preset(cells: Sequence[Record], preset: str, *benchmarks: str) -> list[Re
         for cell in cells
         if cell["pretrained"] == preset and cell["benchmark_name"] in benchmarks
     ]
-
-
-def names_of(cells: Sequence[Record]) -> dict[str, str]:
-    """What each version among the cells is called."""
-    return cache_names({cell["version"]: cell for cell in cells})
 
 
 def speed(record: Record, names: Mapping[str, str]) -> list[Answer]:

@@ -25,11 +25,11 @@ def cost_inputs(record: Record) -> Record:
     }
 
 
-def step_cost(record: Record, depth: int, reread: bool = False) -> Cost:
+def step_cost(record: Record, depth: int) -> Cost:
     """The lower bounds of one step over `depth` cached tokens; without a cache, of all anew."""
     inputs = cost_inputs(record)
     cached = depth if inputs["row_bytes"] else 0
-    return forward(**inputs, depth=cached, T=depth + 1 - cached, reread=reread)
+    return forward(**inputs, depth=cached, T=depth + 1 - cached, reread=False)
 
 
 def cell_costs(cell: Record) -> dict[str, Cost]:

@@ -190,7 +190,7 @@ def _work(cell: Record) -> Work:
 
 def where(cell: Record) -> str:
     """A cell in words: `v2 at batch 1, T 8`."""
-    length = f"T {cell['T']}" if "T" in cell else f"depth {cell['depth']}"
+    length = ", ".join(f"{k} {cell[k]}" for k in ("T", "depth", "phase", "P") if k in cell)
     return f"{cell['version']} at batch {cell['batch_size']}, {length}"
 
 

@@ -13,12 +13,7 @@ from typing import Any
 import numpy as np
 
 from kvbench.records.record import Record
-from kvbench.stats.windows import (
-    FEWEST_DOCUMENTS,
-    WindowMean,
-    block_bootstrap_mean,
-    document_mean,
-)
+from kvbench.stats.windows import FEWEST_DOCUMENTS, WindowMean, block_bootstrap_mean, document_mean
 
 DRAWN, RESAMPLES = 200, 400  # texts drawn, and resamples of the interval of each
 ROUNDING = 1e-12  # by which values that were moved to the margin may miss it

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kvbench.analysis import roofline
 from kvbench.analysis.answers import Section
+from kvbench.analysis.drift import compare_cells
+from kvbench.analysis.rounds import UnpairedError
 from kvbench.analysis.sentences import NOT_SHOWN
 from kvbench.analysis.verdict_notes import at
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
@@ -24,7 +26,7 @@ OPEN = (INCONCLUSIVE, NOT_SHOWN, IMPLEMENTATIONS)  # words that tell no two cach
 Names = Mapping[str, str]
 
 
-def paragraph(section: Section | None, most: int = FEW) -> str:
+def paragraph(section: Section | None) -> str:
     """The answers of a section in one paragraph: of many, those furthest from no difference."""
     if section is None:
         return "no pair of caches to compare"
@@ -32,7 +34,7 @@ def paragraph(section: Section | None, most: int = FEW) -> str:
     ranked = sorted(
         section.answers,
         key=lambda a: (a.word is None, a.word in OPEN, -abs(math.log(a.value or 1))),
-    )[:most]
+    )[:FEW]
     where = ", ".join(place) if place[0].startswith("batch") else section.about
     where = where[:1].upper() + where[1:]
     return f"{where}: " + joined(
@@ -134,7 +136,12 @@ def over_runs(times_ms: Sequence[float]) -> Interval:
 
 
 def kernel_times(cell: Record) -> Interval:
-    """The kernel time of a roofline cell over its runs; one sample where a profiler gave it."""
+    """The kernel time of a roofline cell over its processes; one sample where a profiler gave it.
+
+    An older record holds the runs of one process: theirs.
+    """
+    if "time_ms_interval" in cell:
+        return Interval(**cell["time_ms_interval"])
     at = roofline.point(cell, {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
     runs = [run["device_ms"] for run in cell.get("runs", [])]
     if len(runs) < 2 or roofline.COUNTED in (at.flop_is, at.bytes_is):
@@ -142,16 +149,40 @@ def kernel_times(cell: Record) -> Interval:
     return over_runs(runs)
 
 
+def time_change(before: Record, after: Record) -> float | None:
+    """The second cell's kernel time over the first's; None where nothing tells them apart.
+
+    Of processes it is over the rounds that both ran in, by the clock; in older records intervals
+    that overlap do not tell. One sample of each is their ratio.
+    """
+    if "processes" in before and "processes" in after:
+        try:
+            found = compare_cells(after, before, {})
+        except UnpairedError:
+            return None
+        told = found.low is None or found.high is None or not found.low <= 1 <= found.high
+        return found.ratio if told else None
+    a, b = map(kernel_times, (before, after))
+    (low, high), (new_low, new_high) = (
+        (one.low or one.point, one.high or one.point) for one in (a, b)
+    )
+    overlap = low < high and new_low < new_high and new_low <= high and low <= new_high
+    return None if overlap else b.point / a.point
+
+
+def roof_share(cell: Record, roofs: Record) -> str:
+    """The share of its roof with the interval of its time, in per cent: `83 [81, 86] %`."""
+    here, found = roofline.point(cell, roofs), kernel_times(cell)
+    whole = 100 * here.share * here.time_ms
+    low, high = (None if ms is None else whole / ms for ms in (found.high, found.low))
+    return f"{spoken(100 * here.share, low, high)} %"
+
+
 def roof_shares(cells: Sequence[Record], roofs: Record, names: Names) -> str:
     """Which share of its roof a step with each cache reaches; of the prefill without a decode."""
     cached = [c for c in cells if c["phase"] == "decode" and c["use_cache"]]
     shown = cached or [c for c in cells if c["phase"] == "decode"] or list(cells)
-    said = []
-    for cell in shown:
-        here, found = roofline.point(cell, roofs), kernel_times(cell)
-        whole = 100 * here.share * here.time_ms
-        low, high = (None if ms is None else whole / ms for ms in (found.high, found.low))
-        said.append(f"{spoken(100 * here.share, low, high)} % with {names[cell['version']]}")
+    said = [f"{roof_share(cell, roofs)} with {names[cell['version']]}" for cell in shown]
     kind = "a decode step" if shown[0]["phase"] == "decode" else "a prefill"
     bounds = sorted({roofline.point(cell, roofs).bound for cell in shown})
     where = f"Batch {shown[0]['batch_size']}, {' or '.join(bounds)} bound"

@@ -15,7 +15,7 @@ from kvbench.analysis.gates import (
     judge,
 )
 from kvbench.analysis.table import Table
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, Row
 from kvbench.stats.digits import short, spoken
 
@@ -58,7 +58,7 @@ def notes(record: Record, records: Sequence[Record]) -> list[str]:
     """What a reader must know beside the words."""
     if not record["rows"]:
         return ["No gate was judged: nothing was measured that the key `quality` has a margin for."]
-    names = cache_names({cell["version"]: cell for cell in records})
+    names = names_of(records)
     text = [
         f"{PASS}: the whole {100 * LEVEL:.0f} % interval is within the margin; {FAIL}: all of it "
         f"is beyond; else {INCONCLUSIVE}, which more text or items would settle. v1: the same "

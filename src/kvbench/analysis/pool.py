@@ -29,13 +29,16 @@ def pool(samples: list[Record]) -> Record:
     metadata = {key: value for key, value in first.items() if key not in OF_A_PROCESS}
     timed = timing_key(first)
     processes = [[run[timed] for run in sample["runs"]] for sample in samples]
-    found = {f"{timed}_median": median(map(median, processes))}
+    cell_time = "time_ms" if "P" in first else timed
+    found = {f"{cell_time}_median": median(map(median, processes))}
     if "T" in first:
         found |= _generation(samples, processes)
+    if "P" in first:
+        found |= _phase(samples)
     return {
         **metadata,
         **found,
-        f"{timed}_interval": asdict(interval(processes)),
+        f"{cell_time}_interval": asdict(interval(processes)),
         **_energy(samples),
         "replicates": len(samples),
         "disturbed": sum(sample["machine_state"]["disturbed"] for sample in samples),
@@ -79,6 +82,16 @@ def _generation(samples: list[Record], totals: list[list[float]]) -> Record:
             fmean(steps) for steps in zip(*(_steps(sample) for sample in samples), strict=True)
         ],
     }
+
+
+def _phase(samples: list[Record]) -> Record:
+    """What a roofline's phase has besides its time by the device's clock."""
+    walls = [median(run["wall_ms"] for run in sample["runs"]) for sample in samples]
+    traffic = [
+        sample["dram_bytes_measured"] for sample in samples if "dram_bytes_measured" in sample
+    ]
+    counted = {"dram_bytes_measured": round(median(traffic))} if traffic else {}
+    return {"wall_ms_median": median(walls), **counted}
 
 
 def _over(samples: list[Record], key: str) -> float | None:

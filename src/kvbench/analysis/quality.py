@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kvbench.analysis import gate_table
 from kvbench.costs.forward import head_dim, kept_bytes
 from kvbench.costs.layout import equal_rows
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.record import Row, measured
 from kvbench.stats.digits import short, spoken
 from kvbench.stats.order import TAIL as PERCENTILES
@@ -197,7 +197,7 @@ def _limits(cells: Sequence[Row]) -> list[str]:
             f"{short(kl['mean'], 2)}, at most {short(kl['max'], 2)}, flips {short(flips, 2)} %, "
             f"RMS dp {short(dp, 2)} %. What is no larger says nothing."
         )
-    names = cache_names({cell["version"]: cell for cell in cells})
+    names = names_of(cells)
     moved = [
         f"{names[c['version']]} {'no number' if kl is None else short(kl, 2)}"
         for c in cells

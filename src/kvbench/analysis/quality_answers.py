@@ -17,7 +17,7 @@ from kvbench.analysis.sentences import (
     with_gate,
 )
 from kvbench.analysis.tradeoff import UNBEATEN, words
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, is_error, measured
 from kvbench.stats.digits import short
 
@@ -52,7 +52,7 @@ def choice_section(record: Record) -> Section | None:
 
 def quality_section(cells: Sequence[Record], gates: Record | None = None) -> Section | None:
     """What reading K and V through each cache does to perplexity, against v1; its gates' word."""
-    names = cache_names({cell["version"]: cell for cell in cells})
+    names = names_of(cells)
     kept = [c for c in cells if is_error(c) or c["version"] not in (c["against"], "v0")]
     answers = [with_gate(quality_sentence(cell, names), gates) for cell in kept]
     scored = measured(cells)
@@ -71,7 +71,7 @@ def quality_section(cells: Sequence[Record], gates: Record | None = None) -> Sec
 
 def retrieval_section(cells: Sequence[Record], gates: Record | None = None) -> Section | None:
     """Which items that v1 answers each cache loses, where v1 was measured."""
-    names = cache_names({cell["version"]: cell for cell in cells})
+    names = names_of(cells)
     scored = measured(cells)
     reference = reference_of(scored)
     others = [cell for cell in scored if cell["version"] not in (REFERENCE, "v0")]

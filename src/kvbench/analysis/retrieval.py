@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvbench.analysis.table import Table
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, Row, is_error, measured
 from kvbench.stats.digits import short, spoken
 from kvbench.stats.flips import mcnemar, share_interval
@@ -162,7 +162,7 @@ def notes(records: Sequence[Record]) -> list[str]:
     cells = measured(records)
     if not cells:
         return []
-    first, names = cells[0], cache_names({cell["version"]: cell for cell in cells})
+    first, names = cells[0], names_of(cells)
     said = [
         f"{first['items']} items of each task and length, the same for every version; right: the "
         f"answer is likelier than each of {first['candidates'] - 1} distractors. Where v1 answers "

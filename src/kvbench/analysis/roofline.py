@@ -15,7 +15,9 @@ from kvbench.records.record import Record
 COUNTED, MODELLED = "counted", "modelled"  # by the device; by the cost model
 PLAUSIBLE = (0.9, 1.3)  # counted over modelled; outside, one of the two is wrong or worth a look
 WAITING = 1.5  # wall over kernel time from which a phase waits for something else than its kernels
-SLACK = 1.05  # share of its roof above which a point is an error: of the roof, bytes or FLOP
+# Share of its roof above which a point is an error: of the roof, bytes or FLOP. Where its time has
+# an interval over processes, all of that lies above.
+SLACK = 1.05
 IDLE = 0.1  # share of both roofs below which neither explains the time
 
 
@@ -33,6 +35,7 @@ class Point:
     tensor: float | None = None  # share of the FLOP that tensor cores did, where counted
     flop_is: str = MODELLED
     bytes_is: str = MODELLED
+    longest_ms: float | None = None  # the upper end of the time's interval over processes
 
     @property
     def intensity(self) -> float:
@@ -62,7 +65,7 @@ class Point:
     @property
     def impossible(self) -> bool:
         """Whether the point lies above its roof, further than the noise of either."""
-        return self.share > SLACK
+        return self.share * self.time_ms / (self.longest_ms or self.time_ms) > SLACK
 
     @property
     def bound(self) -> str:
@@ -94,7 +97,8 @@ def point(cell: Record, roofs: Record) -> Point:
     counted, time_ms = flop_is == bytes_is == COUNTED, cell["time_ms_median"]
     if COUNTED in (flop_is, bytes_is):
         time_ms = seen["time_ns"] / 1e6
-    return Point(flop, bytes_, time_ms, wall, counted, *roof, tensor, flop_is, bytes_is)
+    longest = (cell.get("time_ms_interval") or {}).get("high")
+    return Point(flop, bytes_, time_ms, wall, counted, *roof, tensor, flop_is, bytes_is, longest)
 
 
 def companion(cell: Record, roofs: Record) -> Point:

@@ -14,7 +14,7 @@ from kvbench.analysis.gates import FAIL, INCONCLUSIVE, NOT_SENSITIVE, PASS, REFE
 from kvbench.analysis.implementations import implementations
 from kvbench.analysis.quality import MULTIPLIED
 from kvbench.analysis.table import Table
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.record import SHARED, Record, Row, by, measured
 from kvbench.stats.digits import size, spoken
 from kvbench.stats.paired import interval
@@ -153,7 +153,7 @@ def judge(records: Sequence[Record]) -> Record:
     return {
         "benchmark_name": "tradeoff",
         **{key: first.get(key) for key in SHARED},
-        "names": cache_names({cell["version"]: cell for cell in records if "cache" in cell}),
+        "names": names_of(records),
         "place": cells.place,
         "timed": "decode" if cells.stepped else "generation",
         "axes": axes,

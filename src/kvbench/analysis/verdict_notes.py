@@ -21,7 +21,7 @@ def notes(record: Record) -> list[str]:
     lines = [
         "speedup: the baseline's time over the version's, above 1 is faster, with its paired "
         f"{percent:.4g} % interval over processes, adjusted for all rows; "
-        f"equivalent: within {100 * record['margin']:.3g} %.",
+        f"equivalent: within {100 * record['margin']:.3g} %."
     ]
     if any(row.get("clock_speedup") for row in record["rows"]):
         lines.append(

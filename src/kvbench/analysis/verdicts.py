@@ -34,6 +34,7 @@ from kvbench.stats.decisions import (
     smallest_detectable,
     verdicts,
 )
+from kvbench.stats.moderated import moderated
 from kvbench.stats.paired import Comparison
 
 ALPHA = 0.05  # of all words other than inconclusive, at most this share is expected to be wrong
@@ -63,16 +64,18 @@ def judge(
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
+        found: list[tuple[Record, Comparison]] = []
         for version, baseline in wanted(list(of)):
             row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             elif comparison := _compared(row, of[version], of[baseline], drift, margin):
-                compared.append((row, comparison))
+                found.append((row, comparison))
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
                 unlike += [row] if implementations(of[version], of[baseline]) else []
             rows.append(row)
+        compared += moderated_rows(found)
     level = attach_verdicts(compared, margin, alpha)
     for row in unlike:
         row["verdict"] = IMPLEMENTATIONS
@@ -122,20 +125,22 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
     rows, compared, drift = [], [], exponents(cells)
     for where, here in by_place(measured(cells)):
         of = {cell["version"]: cell for cell in here}
+        found: list[tuple[Record, Comparison]] = []
         for control in (name for name in of if name != "v1" and "v1" in of):
             row = {"control": control, **where, "delay": of[control]["delay"]}
             row["expected"] = SLOWER if row["delay"] else "no difference"
             if comparison := _compared(row, of[control], of["v1"], drift, margin):
-                compared.append((row, comparison))
+                found.append((row, comparison))
             rows.append(row)
+        compared += moderated_rows(found)
     level = attach_verdicts(compared, margin)
     for row in rows:
         none_shown = "speedup" in row and row["verdict"] not in (FASTER, SLOWER)
         good = row["verdict"] == SLOWER if row["expected"] == SLOWER else none_shown
         row["as_expected"] = "yes" if good else "no"
     same = [comparison for row, comparison in compared if not row["delay"]]
-    found = {"detectable": _detectable(same, cells), "log_ratios": [c.log_ratios for c in same]}
-    return _record("controls", cells, rows, level, margin) | found
+    shown = {"detectable": _detectable(same, cells), "log_ratios": [c.log_ratios for c in same]}
+    return _record("controls", cells, rows, level, margin) | shown
 
 
 def _compared(
@@ -207,6 +212,12 @@ def _detectable(
         "replicates_to_halve": wanted,
         "minutes_to_halve": more,
     }
+
+
+def moderated_rows(found: Sequence[tuple[Record, Comparison]]) -> list[tuple[Record, Comparison]]:
+    """The rows of one place, whose comparisons tell one another how far processes scatter."""
+    rows, compared = zip(*found, strict=True) if found else ((), ())
+    return list(zip(rows, moderated(compared), strict=True))
 
 
 def attach_verdicts(

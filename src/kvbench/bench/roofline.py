@@ -22,7 +22,8 @@ from kvbench.cell import Cell
 from kvbench.costs import forward as costs
 from kvbench.records.record import Record
 
-# Machine noise outlasts a short step: it is repeated for so long, at most so often.
+# Machine noise outlasts a short step: it is repeated for so long, at most so often. Of a run budget
+# no more is used: a cell's interval is over its processes.
 LEAST_MS, ENOUGH = 500.0, 30
 # Between two marks on a GPU: a lone step's would hold the latency of its launch as well.
 BETWEEN_MS, MOST_BETWEEN = 5.0, 50
@@ -84,13 +85,13 @@ def step_over(setup: Setup, cache: Cache, tokens: Tensor) -> Callable[[], Any]:
 
 
 def run(cell: Cell, weights: str | None = None, kernels: str | None = None) -> Record:
-    """One roofline cell: the phase's time, beside its analytic FLOP and compulsory bytes."""
+    """One process's sample of a roofline cell: its time, beside analytic FLOP and least bytes."""
     with ready(cell, weights, kernels) as setup:
         once = phase_of(setup, cell.phase, cell.P)
         for _ in range(max(1, cell.num_warmup_runs)):
             once()
         setup.begin()
-        runs = [timed(setup, once) for _ in setup.measured_runs()]
+        runs = [timed(setup, once) for _ in setup.measured_runs(LEAST_MS / 1e3)]
         while len(runs) < ENOUGH and sum(run["wall_ms"] for run in runs) < LEAST_MS:
             runs.append(timed(setup, once))
         times = [run["device_ms"] for run in runs]

@@ -5,6 +5,7 @@ A `Cell` is what a measuring job is given: flags, shape and settings.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,9 +77,13 @@ class Setup:
             return greedy
         return Sampler(self.cell.temperature, self.cell.top_k, self.cell.seed)
 
-    def measured_runs(self) -> Iterator[int]:
-        """Counts the measured runs: `num_measure_runs`, fewer where `run_budget_s` is over."""
+    def measured_runs(self, enough_s: float = math.inf) -> Iterator[int]:
+        """Counts the measured runs: `num_measure_runs`, fewer where `run_budget_s` is over.
+
+        Of a budget no more than `enough_s` is used.
+        """
         began, budget = time.perf_counter(), self.cell.run_budget_s
+        budget = None if budget is None else min(budget, enough_s)
         for number in range(self.cell.num_measure_runs):
             if number and budget is not None and time.perf_counter() - began >= budget:
                 return

@@ -80,12 +80,7 @@ def one_run(setup: Setup, library: str | None = None) -> Record:
 
 @torch.inference_mode()
 def first_and_last(
-    model: LanguageModel,
-    prompt: Tensor,
-    n: int,
-    cache: Cache,
-    pick: Pick,
-    mark: Callable[[], None],
+    model: LanguageModel, prompt: Tensor, n: int, cache: Cache, pick: Pick, mark: Callable[[], None]
 ) -> None:
     """The first and the last step of `generate` without a cache; the tokens between are zeros.
 

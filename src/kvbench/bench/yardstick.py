@@ -22,12 +22,12 @@ from torch import Tensor
 from kvbench.bench.meters.clock import CpuClock
 from kvbench.bench.setup import Setup
 from kvbench.caches import Cache, causal_sdpa
+from kvbench.cell import steps_a_reading
 from kvbench.engine.fast_cache import with_native_attention
 from kvbench.records.record import Record
 
 Run = Record
 STEPS = 16  # of a reading between runs, at most: a longer one tells no more of the machine's pace
-EVERY = 4  # steps of a generation from one reading within it to the next
 
 
 class OneLayer:
@@ -94,13 +94,14 @@ class Yardstick:
 
 
 class Within:
-    """A reading in parts: a prefill before a generation, a step after every `EVERY`th of its own.
+    """A reading in parts: a prefill before a generation, a step after every few of its own.
 
     Each part is taken off the generation's clock; `total_ms()` is their sum since `begin()`.
     """
 
     def __init__(self, setup: Setup) -> None:
         self._prefill, self._step = Yardstick(setup, 0, True), Yardstick(setup, 1, False)
+        self._every = steps_a_reading(setup.cell.T)
         self._steps, self._parts_ms = 0, [self._prefill(), self._step()]  # warm
 
     def begin(self) -> None:
@@ -110,7 +111,7 @@ class Within:
     def after_step(self, clock: CpuClock) -> None:
         """A step of the generation that `clock` times has ended."""
         self._steps += 1
-        if self._steps % EVERY == 0:
+        if self._steps % self._every == 0:
             self._parts_ms.append(clock.aside(self._step))
 
     def total_ms(self) -> float:

@@ -23,9 +23,8 @@ from typing import Any
 from kvbench.analysis import regression
 from kvbench.analysis.rounds import UnpairedError
 from kvbench.files import Json, write_text
-from kvbench.plan import targets
+from kvbench.plan import estimate, targets
 from kvbench.plan.config import ConfigError, check_written, load_schema, resolve
-from kvbench.plan.config_types import Config
 from kvbench.records.provenance import PROJECT
 from kvbench.records.read import MixedRecordsError, each_cell
 from kvbench.records.store import write_record
@@ -64,11 +63,13 @@ def measure_against(
         sides = {NOW: (PROJECT, folder / NOW), BEFORE: (code, folder / BEFORE)}
         for _, where in sides.values():
             _prepare(where, given)
+        samples = estimate.cells_of(config)
         for number in range(1, rounds + 1):
-            files = _samples(config, number)
+            files = [path for path in samples if path.endswith(f"/r{number}.json")]
             for side in (NOW, BEFORE) if number % 2 else (BEFORE, NOW):
                 _snakemake(*sides[side], cores, files)
-        cells = _cells(config)
+        results = f"results/{config['study']}"
+        cells = [path.replace("<results>", results) for path in targets.every_cell(config)]
         for project, where in sides.values():
             _snakemake(project, where, cores, cells)
     read = {side: each_cell([str(folder / side / path) for path in cells]) for side in sides}
@@ -132,25 +133,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _samples(config: Config, number: int) -> list[str]:
-    """The samples of one round."""
-    pattern = targets.record_file(config, "latency").replace("{replicate}", str(number))
-    cells = [path.removesuffix(".json") for path in _cells(config)]
-    head, tail = pattern.split(targets.cell_path("latency"))
-    head = head.replace("<results>", f"results/{config['study']}")
-    inside = f"results/{config['study']}/"
-    return [f"{head}{cell.removeprefix(inside)}{tail}" for cell in cells]
-
-
-def _cells(config: Config) -> list[str]:
-    """The study's latency cells."""
-    return [
-        path.replace("<results>", f"results/{config['study']}").format(preset=preset)
-        for preset in config["pretrained"]
-        for path in targets.cell_paths(config, "latency")
-    ]
 
 
 def _snakemake(project: Path, where: Path, cores: int, files: Sequence[str]) -> None:

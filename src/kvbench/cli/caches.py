@@ -62,9 +62,7 @@ class KVCache(Cache):
 '''
 
 
-def new_cache(
-    name: Annotated[str, typer.Argument(help="its name, as in: my-cache")],
-) -> int:
+def new_cache(name: Annotated[str, typer.Argument(help="its name, as in: my-cache")]) -> int:
     """Write a file with a cache to begin with, and say how it is checked and measured."""
     stem = name.removesuffix(".py").replace("-", "_")
     if not stem.isidentifier() or keyword.iskeyword(stem):

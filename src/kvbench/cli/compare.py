@@ -13,8 +13,7 @@ from kvbench.cli.errors import Failed, Refusal, unknown
 from kvbench.records.record import Record, Row
 
 Share = Annotated[
-    str | None,
-    typer.Option("--fail-over", help="exit 1 where it is slower by more than this: 5%"),
+    str | None, typer.Option("--fail-over", help="exit 1 where it is slower by more than this: 5%")
 ]
 
 

@@ -67,6 +67,7 @@ def has(flags: set[str]) -> dict[str, bool]:
 
 def _processor(flags: set[str]) -> Iterator[tuple[str, str]]:
     from kvbench.bench.meters import machine
+    from kvbench.job.memory import available
 
     facts = machine.facts("cpu")
     yield "processor", f"{facts['cpu_name']}, {facts['affinity']} of {facts['cpu_count']} cores"
@@ -78,16 +79,8 @@ def _processor(flags: set[str]) -> Iterator[tuple[str, str]]:
     )
     if lacks := [name for name, there in found.items() if not there]:
         yield "", f"lacks {', '.join(lacks)}"
-    yield "memory", f"{_memory_gb():.1f} GB free"
-
-
-def _memory_gb() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / 1e9
-    free = next(line for line in lines if line.startswith("MemAvailable"))
-    return int(free.split()[1]) * 1024 / 1e9
+    free = available() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    yield "memory", f"{free / 1e9:.1f} GB free"
 
 
 def _gpu() -> Iterator[tuple[str, str]]:
@@ -135,10 +128,7 @@ def _will_run(flags: set[str]) -> Iterator[tuple[str, str]]:
         if found["AVX-512"]:
             isa = next((isa for isa in ("avx512_bf16", "avx512_vnni") if isa in flags), "avx512")
         yield "will run", f"native kernels, compiled by the workflow, {isa} code"
-        yield (
-            "",
-            "a decode step is one native call (execution: step) where its parts allow",
-        )
+        yield ("", "a decode step is one native call (execution: step) where its parts allow")
     else:
         yield "will run", "torch's own operators: there is no compiler for the native kernels"
     slow = not found["bf16"] and not torch.cuda.is_available()

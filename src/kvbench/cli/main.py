@@ -10,18 +10,7 @@ from collections.abc import Callable, Sequence
 import typer
 from typer.exceptions import Exit, TyperException
 
-from kvbench.cli import (
-    caches,
-    compare,
-    doctor,
-    fit,
-    listing,
-    page,
-    publish,
-    records,
-    run,
-    show,
-)
+from kvbench.cli import caches, compare, doctor, fit, listing, page, publish, records, run, show
 from kvbench.cli.errors import Refusal
 
 app = typer.Typer(
@@ -77,10 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a file that cannot be read, or is not what it should be
+    except (OSError, ValueError) as error:  # a file that cannot be read, or is another than it says
         return _say(f"{type(error).__name__}: {error}", 1)
 
 

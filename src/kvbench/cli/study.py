@@ -55,11 +55,7 @@ class Asked:
 
 
 def overrides(
-    asked: Asked,
-    models: list[str],
-    tokens: list[int],
-    depths: list[int],
-    more: Json,
+    asked: Asked, models: list[str], tokens: list[int], depths: list[int], more: Json
 ) -> Json:
     """The configuration keys that the command line sets; `more` are those given one to one."""
     found: Json = {key: value for key, value in more.items() if value not in (None, [])}
@@ -108,9 +104,8 @@ def compose(asked: Asked, files: list[str], set_here: Json, study: str | None) -
 def alone(set_here: Json) -> Json:
     """The benchmarks of a run without a study: speed, memory, and quality of trained weights."""
     real = trained(set_here.get("pretrained", ["gpt2"]))
-    asked = (
-        ["decode"] if "decode" in set_here else ["latency", "vram"]
-    )  # a depth is filled, not run
+    # A depth is filled, not run.
+    asked = ["decode"] if "decode" in set_here else ["latency", "vram"]
     found: Json = {"benchmarks": [*asked, *(["perplexity"] if real else [])]}
     if real:
         found["perplexity"] = {"presets": real}

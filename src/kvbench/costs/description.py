@@ -10,15 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kvbench.costs.part import (
-    CODEBOOK,
-    PART_KEYS,
-    DescriptionError,
-    Part,
-    count,
-    one_of,
-    read_part,
-)
+from kvbench.costs.part import CODEBOOK, PART_KEYS, DescriptionError, Part, count, one_of, read_part
 from kvbench.files import Json
 
 KEYS = (

@@ -176,11 +176,6 @@ def stepper(
     return step
 
 
-def ceiling(baseline: Cost, version: Cost) -> float:
-    """The largest speed-up bytes allow: baseline bytes over the version's, at one bandwidth."""
-    return baseline.bytes / version.bytes
-
-
 def generation(
     shape: Shape,
     owner: Sequence[int],

@@ -20,12 +20,7 @@ from torch import Tensor
 from kvbench.caches import Cache
 from kvbench.engine.static_view import kernel_rows
 from kvbench.kernels.triton import bound
-from kvbench.kernels.triton.bound import (
-    Attention,
-    Launch,
-    RowSetting,
-    RowsSetting,
-)
+from kvbench.kernels.triton.bound import Attention, Launch, RowSetting, RowsSetting
 from kvbench.models.base import LanguageModel, Layer, LinearGELU
 
 Settings = dict[str, Any]  # site -> AttentionSetting, RowSetting or RowsSetting

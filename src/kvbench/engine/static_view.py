@@ -80,7 +80,7 @@ class StaticView:
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """Attention of q (B, nh, 1, head_dim) over the rows up to the position."""
-        return self._attend[layer](q, self.position)
+        return self._attend[layer](q)
 
     def advance(self, T: int) -> None:
         """The step moves the position, where it does."""
@@ -88,9 +88,8 @@ class StaticView:
     def _bind(self, cache: Cache, layer: int, heads: int) -> Bound:
         k, v, k_scale, v_scale = rows_of(cache, layer)
         grouped, ring = heads != k.size(1), cache.rings.get(layer)
-        visible, mask = (
-            x[:, : k.size(2)] for x in (self.visible, self._mask)
-        )  # of a full ring, all
+        # Of a full ring, all.
+        visible, mask = (x[:, : k.size(2)] for x in (self.visible, self._mask))
 
         def store(new_k: Tensor, new_v: Tensor, position: Tensor) -> None:
             if ring:
@@ -104,7 +103,7 @@ class StaticView:
                     _bytes(stored).index_copy_(2, position, _bytes(codes))
                     scales.index_copy_(2, position, scale)
 
-        def attend(q: Tensor, position: Tensor) -> Tensor:
+        def attend(q: Tensor) -> Tensor:
             if k_scale is None and v_scale is None and q.dtype == k.dtype == v.dtype:
                 return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped)
             out, n = torch.empty_like(q), k.size(2)
@@ -118,4 +117,4 @@ def _bytes(codes: Tensor) -> Tensor:
     return codes.view(torch.uint8) if codes.dtype in reference.FP8 else codes
 
 
-Bound = tuple[Callable[[Tensor, Tensor, Tensor], None], Callable[[Tensor, Tensor], Tensor]]
+Bound = tuple[Callable[[Tensor, Tensor, Tensor], None], Callable[[Tensor], Tensor]]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -115,12 +115,18 @@ def compile_all(build: Callable[[Settings], FusedStep], step: FusedStep) -> None
             except ValueError:
                 continue
 
+    compile_together(launches.values())
+
+
+def compile_together(launches: Iterable[bound.Launch]) -> None:
+    """Compile kernels, several at once; one that is too large is met again where it is measured."""
+
     def one(launch: bound.Launch) -> None:
-        with suppress(OutOfResources):  # met again, and passed over, where it is measured
+        with suppress(OutOfResources):
             launch.compile()
 
     with ThreadPoolExecutor(COMPILERS) as pool:
-        list(pool.map(one, launches.values()))
+        list(pool.map(one, launches))
 
 
 def replay_us(step: Callable[[], Any]) -> float:
@@ -141,13 +147,12 @@ def replay_us(step: Callable[[], Any]) -> float:
     return 1e3 * statistics.median(timed(replays) for _ in range(BLOCKS))
 
 
-def capture(work: Callable[[], Any], warmups: int = 1) -> torch.cuda.CUDAGraph:
+def capture(work: Callable[[], Any]) -> torch.cuda.CUDAGraph:
     """A graph of `work`, which first runs on a side stream, where kernels compile and settle."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side), torch.inference_mode():
-        for _ in range(warmups):
-            work()
+        work()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph), torch.inference_mode():

@@ -69,10 +69,8 @@ def tensors(reader: gguf.GGUFReader, shape: Shape) -> dict[str, Tensor]:
 
     Raises WeightsError for a model of another kind or shape than `shape`.
     """
-    asked, found = (
-        dict(shape),
-        {ours: field(reader, f"llama.{theirs}") for ours, theirs in KEYS.items()},
-    )
+    asked = dict(shape)
+    found = {ours: field(reader, f"llama.{theirs}") for ours, theirs in KEYS.items()}
     wrong = [f"{key} {found[key]} for {asked.get(key)}" for key in KEYS if found[key] != asked[key]]
     names = {tensor.name: tensor for tensor in reader.tensors}
     if wrong or "output.weight" in names:

@@ -178,36 +178,16 @@ def _owners(keys: Keys, L: int, windows: list[int]) -> list[int] | None:
 
 
 def _gpt2(keys: Keys) -> Given:
-    width, heads = keys.size("n_embd"), keys.size("n_head")
-    if width % heads:
-        keys.refuse("n_embd", width, f"multiples of n_head, {heads}")
-    shape: Given = {
-        "arch": "gpt2",
-        "n_layer": keys.layers("n_layer"),
-        "n_head": heads,
-        "n_embd": width,
-        "block_size": keys.size("n_positions", keys.given.get("n_ctx")),
-        "vocab_size": keys.size("vocab_size"),
-    }
-    return shape | _of_gpt2(
-        keys, "activation_function", "layer_norm_epsilon", keys.size("n_inner", 4 * width)
-    )
+    shape = _sizes(keys, "n_layer", "n_head", "n_embd", "n_positions")
+    inner = keys.size("n_inner", 4 * shape["n_embd"])
+    return shape | _of_gpt2(keys, shape, "activation_function", "layer_norm_epsilon", inner)
 
 
 def _gpt_neox(keys: Keys) -> Given:
-    width, heads = keys.size("hidden_size"), keys.size("num_attention_heads")
-    if width % heads:
-        keys.refuse("hidden_size", width, f"multiples of num_attention_heads, {heads}")
+    heads, width = "num_attention_heads", "hidden_size"
+    shape = _sizes(keys, "num_hidden_layers", heads, width, "max_position_embeddings")
     if not keys.flag("attention_bias"):
         keys.refuse("attention_bias", False, "true")
-    shape: Given = {
-        "arch": "gpt2",
-        "n_layer": keys.layers("num_hidden_layers"),
-        "n_head": heads,
-        "n_embd": width,
-        "block_size": keys.size("max_position_embeddings"),
-        "vocab_size": keys.size("vocab_size"),
-    }
     rope = rope_of(keys)
     rope["rope_share"] = rope.get("rope_share", 1.0)
     if rope["rope_scaling"] is None:
@@ -215,16 +195,31 @@ def _gpt_neox(keys: Keys) -> Given:
     if keys.flag("use_parallel_residual"):
         rope["parallel"] = True
     inner = keys.size("intermediate_size")
-    return shape | _of_gpt2(keys, "hidden_act", "layer_norm_eps", inner) | rope
+    return shape | _of_gpt2(keys, shape, "hidden_act", "layer_norm_eps", inner) | rope
 
 
-def _of_gpt2(keys: Keys, activation: str, eps: str, inner: int) -> Given:
+def _sizes(keys: Keys, layers: str, heads: str, width: str, positions: str) -> Given:
+    """The sizes of a GPT-2, by their names in its family."""
+    d, n_head = keys.size(width), keys.size(heads)
+    if d % n_head:
+        keys.refuse(width, d, f"multiples of {heads}, {n_head}")
+    return {
+        "arch": "gpt2",
+        "n_layer": keys.layers(layers),
+        "n_head": n_head,
+        "n_embd": d,
+        "block_size": keys.size(positions, keys.given.get("n_ctx")),
+        "vocab_size": keys.size("vocab_size"),
+    }
+
+
+def _of_gpt2(keys: Keys, shape: Given, activation: str, eps: str, inner: int) -> Given:
     """What differs from GPT-2 as published."""
-    named, found = keys.activation(activation), Given()
+    named = keys.activation(activation)
     if named == "silu":
         keys.refuse(activation, keys.given[activation], "gelu, gelu_new, gelu_pytorch_tanh")
-    width = keys.size("n_embd", keys.given.get("hidden_size"))
-    usual = {"activation": "gelu_new", "norm_eps": 1e-5, "n_inner": 4 * width, "tied": True}
+    usual = {"activation": "gelu_new", "norm_eps": 1e-5, "tied": True}
+    usual["n_inner"] = 4 * shape["n_embd"]
     found = {
         "activation": named,
         "norm_eps": keys.number(eps),

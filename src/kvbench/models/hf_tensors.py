@@ -52,14 +52,11 @@ def _llama(shape: Shape) -> Named:
         rows = {x: n for x, n in heads.items() if x == "q" or owner[i] == i}
         for form, further in (("weight", [d]), ("bias", [])):
             if form == "weight" or shape.get("qkv_bias"):
+                names = {x: f"{their}self_attn.{x}_proj.{form}" for x in rows}
                 yield (
                     f"{our}attn.c_attn.{form}",
                     [
-                        Part(
-                            f"{their}self_attn.{x}_proj.{form}",
-                            [n * hs, *further],
-                            HALVES * (x != "v"),
-                        )
+                        Part(names[x], [n * hs, *further], HALVES * (x != "v"))
                         for x, n in rows.items()
                     ],
                 )

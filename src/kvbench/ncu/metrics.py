@@ -58,24 +58,22 @@ WANTED = {
     "tensor_flop": "sm__ops_path_tensor_*.sum, as `python -m kvbench.ncu metrics` names them",
 }
 _SASS = "{prefix}__sass_thread_inst_executed_op_{op}_pred_on.sum"
+_SASS_COUNTERS = [
+    _SASS.format(prefix=prefix, op=op)
+    for prefix in ("smsp", "sm")
+    for tables in _FAMILIES.values()
+    for op in tables[0] | tables[1]
+]
 _TENSOR_OPS = re.compile(
     r"sm__ops_path_tensor(?:_op_(?P<op>[a-z0-9]+))?(?:_src_(?P<src>[a-z0-9_]+?))?"
     r"(?:_dst_(?P<dst>[a-z0-9_]+?))?(?:_sparsity_(?P<sparsity>on|off))?\.sum"
 )
 
 _DIMENSIONS = {
-    "gpu__time_duration.sum": TIME,
+    _TIME: TIME,
     _DRAM_RATE: BYTE_RATE,
     _CLOCK: RATE,
     **dict.fromkeys(_CYCLES_FROM, CYCLES),
-    **{
-        _SASS.format(prefix=prefix, op=op) + _PER_CYCLE: PER_CYCLE
-        for prefix in ("smsp", "sm")
-        for tables in _FAMILIES.values()
-        for table in tables
-        for op in table
-    },
-    _CYCLES: CYCLES,
     _RATE: RATE,
     _TENSOR_INST: COUNT,
     **{
@@ -84,13 +82,8 @@ _DIMENSIONS = {
         for option in options
         for name in option
     },
-    **{
-        _SASS.format(prefix=prefix, op=op): COUNT
-        for prefix in ("smsp", "sm")
-        for tables in _FAMILIES.values()
-        for table in tables
-        for op in table
-    },
+    **dict.fromkeys(_SASS_COUNTERS, COUNT),
+    **{f"{name}{_PER_CYCLE}": PER_CYCLE for name in _SASS_COUNTERS},
 }
 
 
@@ -125,7 +118,7 @@ def _sum_of(counters: dict[str, int]) -> Option:
 def time_options() -> tuple[Option, ...]:
     """Kernel time: the counter, the same under its label, or elapsed cycles over their rate."""
     return (
-        Option("gpu__time_duration.sum", (("gpu__time_duration.sum", 1.0),)),
+        Option(_TIME, ((_TIME, 1.0),)),
         Option(f"the label {DURATION}", ((DURATION, 1.0),)),
         Option(f"{_CYCLES} / {_RATE}", ((_CYCLES, 1e9),), over=_RATE),
     )

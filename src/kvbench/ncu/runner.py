@@ -28,14 +28,8 @@ FOLDERS = (
 DRIVER = Path("/proc/driver/nvidia/params")
 CLOSE = (0.98, 1.02)  # counted over true FLOP of a product whose size is known
 _OPTIONS = (
-    *(
-        "--config-file",
-        "off",
-        "--target-processes",
-        "application-only",
-        "--profile-from-start",
-        "off",
-    ),
+    *("--config-file", "off", "--target-processes", "application-only"),
+    *("--profile-from-start", "off"),
     *("--replay-mode", "application", "--cache-control", "none", "--clock-control", "none"),
     *("--graph-profiling", "node", "--force-overwrite"),
 )

@@ -15,7 +15,14 @@ from kvbench.job.devices import on_cuda
 from kvbench.kernels.cpu.build import has_compiler
 from kvbench.peers import PEERS
 from kvbench.plan.config_types import Config
-from kvbench.plan.study import WEIGHT_KINDS, for_preset, revision_of, shape_of, weights_source
+from kvbench.plan.study import (
+    WEIGHT_KINDS,
+    for_preset,
+    revision_of,
+    roofline_study,
+    shape_of,
+    weights_source,
+)
 from kvbench.plan.weight_paths import layer_map
 from kvbench.shape import Shape
 
@@ -124,6 +131,7 @@ def study_of(config: Config, benchmark: str) -> Config:
         "executions": execution_study,
         "decode": decode_study,
         "dispatch": dispatch_study,
+        "roofline": roofline_study,
     }
     return studies[benchmark](config) if benchmark in studies else config
 
@@ -236,13 +244,3 @@ def tiny(shape: Shape) -> Shape:
     if "n_inner" in shape:
         small["n_inner"] = 4 * small["n_embd"]
     return small
-
-
-def measuring_threads(config: Config, cores: int) -> int:
-    """The cores a measuring job claims, of a run's `cores`.
-
-    All of them, so that no two overlap; with several CUDA devices, the share of one device, so that
-    as many run at once as there are devices.
-    """
-    several = len(config["devices"]) if on_cuda(config["device"]) else 1
-    return max(1, cores // several)

@@ -17,13 +17,7 @@ from kvbench.plan.config_types import Config
 from kvbench.plan.file_checks import check_caches, check_log_file, is_file
 from kvbench.plan.model_checks import check_models, check_sharing
 from kvbench.plan.refusal import ConfigError
-from kvbench.plan.study import (
-    for_preset,
-    quality_presets,
-    shape_of,
-    tokenizer_for,
-    uses_cuda,
-)
+from kvbench.plan.study import for_preset, quality_presets, shape_of, tokenizer_for, uses_cuda
 
 MOST_SAMPLES = 200_000  # timed processes of one study: an hour of planning, months of measuring
 PROBE_TOKENS = 20  # of the shortest probe of the perplexity benchmark

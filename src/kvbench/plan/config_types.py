@@ -125,6 +125,7 @@ class Roofline(TypedDict):
     csv_dir: str | None
     batch_sizes: list[int]
     phases: list[str]
+    replicates: int | None
 
 
 class Model(TypedDict):

@@ -111,11 +111,7 @@ def check(config: Config, preset: str) -> None:
 
 
 def _check_one(
-    config: Config,
-    preset: str,
-    shape: Shape,
-    version: str,
-    described: Description,
+    config: Config, preset: str, shape: Shape, version: str, described: Description
 ) -> None:
     size = head_dim(shape)
     names = f"config key 'versions' names {version}, "

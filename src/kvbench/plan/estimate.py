@@ -17,19 +17,20 @@ from statistics import median
 from types import SimpleNamespace
 
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.cell import Cell
+from kvbench.cell import Cell, steps_a_reading
 from kvbench.costs import forward as costs
 from kvbench.files import Json
 from kvbench.plan import cells, targets
 from kvbench.plan.config_types import Config
 
 START_S = 2.0  # a process with torch and its weights
+PHASE_S = 0.5  # of a run budget, what a roofline cell uses at most
 TRAIN_S = 0.5  # a step of training nano
 FLOP_S, BYTES_S = 5e10, 1e10  # of one core
 READ = 400  # earlier records looked at, the newest
 FURTHER = {"vram": 1.0, "phase": 2.0, "roofline": 3.0}  # runs of these for each one asked for
 WARM_TOKENS = 16  # at most, of a warm-up
-READ_STEPS, READ_EVERY = 16, 4  # of a reading between runs, at most; and within a generation
+READ_STEPS = 16  # of a reading between runs, at most
 
 
 def by_shape(cell: Cell | SimpleNamespace) -> float:
@@ -58,29 +59,27 @@ def by_shape(cell: Cell | SimpleNamespace) -> float:
     one = (prefill + steps * step) * FURTHER.get(cell.benchmark, 1.0)
     runs = cell.num_measure_runs
     if cell.run_budget_s is not None:
-        runs = max(1, min(runs, math.ceil(cell.run_budget_s / one)))
+        budget_s = min(cell.run_budget_s, PHASE_S) if cell.phase else cell.run_budget_s
+        runs = max(1, min(runs, math.ceil(budget_s / one)))
     warm = cell.num_warmup_runs * (prefill + min(steps, WARM_TOKENS) * step)
     read = 0.0
     if cell.yardstick and cell.depth:
         read = (runs + 1) * min(steps, READ_STEPS) * step
     elif cell.yardstick:
-        read = runs * (prefill + steps // READ_EVERY * step)
+        read = runs * (prefill + steps // steps_a_reading(steps) * step)
     return START_S + warm + runs * one + read + 2 * cell.energy_s
 
 
 def cells_of(config: Config) -> dict[str, Cell]:
     """Path of a measuring job's output -> its cell, for every benchmark of the study."""
     found = {}
-    for benchmark, line in BENCHMARKS.items():
-        study = cells.study_of(config, benchmark)
-        values = (cells.lookup(study, key) for key in line.axes.values())
-        axes = [value if isinstance(value, list) else [value] for value in values]
+    for benchmark in BENCHMARKS:
+        study, places = cells.study_of(config, benchmark), targets.places(config, benchmark)
         replicates = study["replicates"] if targets.sampled(config, benchmark) else 1
-        for preset, place in product(targets.presets_of(config, benchmark), product(*axes)):
-            where = dict(zip(line.axes, place, strict=True))
+        path = targets.record_file(config, benchmark)
+        path = path.replace("<results>", f"results/{config['study']}")
+        for preset, where in product(targets.presets_of(config, benchmark), places):
             cell = cells.make(config, benchmark, preset=preset, **where)
-            path = targets.record_file(config, benchmark)
-            path = path.replace("<results>", f"results/{config['study']}")
             for replicate in range(1, replicates + 1):
                 found[path.format(preset=preset, replicate=replicate, **where)] = cell
     return found

@@ -27,6 +27,16 @@ def gpus(config: Config) -> int:
     return int(uses_cuda(config))
 
 
+def measuring_threads(config: Config, cores: int) -> int:
+    """The cores a measuring job claims, of a run's `cores`.
+
+    All of them, so that no two overlap; with several CUDA devices, the share of one device, so that
+    as many run at once as there are devices.
+    """
+    several = len(config["devices"]) if uses_cuda(config) else 1
+    return max(1, cores // several)
+
+
 def slurm_extra(config: Config) -> str:
     """Further options of sbatch: a job timed on the CPU has its node to itself."""
     return "" if uses_cuda(config) else "--exclusive"

@@ -76,6 +76,13 @@ def roofline_source(config: Config) -> str:
     return "ncu" if has_cuda_driver() and config["device"] != "cpu" and runner.find() else "model"
 
 
+def roofline_study(config: Config) -> Config:
+    """The configuration of benchmark `roofline`: its replicates, one where a profiler counts."""
+    timed = roofline_source(config) == "model"
+    own = config["roofline"]["replicates"] or config["replicates"]
+    return config | {"replicates": own if timed else 1}
+
+
 def quality_presets(config: Config) -> list[str]:
     """The presets whose perplexity means something: those with real weights."""
     wanted: Iterable[str] = dict.fromkeys([*config["pretrained"], *config["perplexity"]["presets"]])

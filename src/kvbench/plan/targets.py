@@ -6,8 +6,9 @@ serves every preset.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
+from typing import Any
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.plan.cells import lookup, study_of
@@ -36,6 +37,7 @@ DERIVED_TABLES = {
     "gates": ["perplexity", "retrieval"],
 }
 TIMED = ("latency", "decode")
+FORMS = {"figures": ("svg", "png"), "tables": ("md", "csv")}
 
 
 def figures() -> dict[str, list[str]]:
@@ -61,14 +63,18 @@ def cell_path(benchmark: str) -> str:
     return f"{benchmark}/{{preset}}/{BENCHMARKS[benchmark].path}"
 
 
+def places(config: Config, benchmark: str) -> list[dict[str, Any]]:
+    """The wildcards of every cell of one benchmark but for its preset."""
+    axes, study = BENCHMARKS[benchmark].axes, study_of(config, benchmark)
+    values = (lookup(study, key) for key in axes.values())
+    every = product(*(value if isinstance(value, list) else [value] for value in values))
+    return [dict(zip(axes, place, strict=True)) for place in every]
+
+
 def cell_paths(config: Config, benchmark: str) -> list[str]:
     """Every cell of one benchmark, of any preset."""
-    line, study = BENCHMARKS[benchmark], study_of(config, benchmark)
-    values = (lookup(study, key) for key in line.axes.values())
-    every = product(*(value if isinstance(value, list) else [value] for value in values))
     path = f"<results>/{cell_path(benchmark)}.json"
-    places = (dict(zip(line.axes, place, strict=True)) for place in every)
-    return [path.format(preset="{preset}", **place) for place in places]
+    return [path.format(preset="{preset}", **place) for place in places(config, benchmark)]
 
 
 def presets_of(config: Config, benchmark: str) -> list[str]:
@@ -133,13 +139,8 @@ def own_roofs(config: Config) -> list[str]:
 
 def page_records(config: Config) -> list[str]:
     """What the page is made from: the study's cells, the verdicts on them, and the roofs."""
-    cells = [
-        path.format(preset=preset)
-        for benchmark in BENCHMARKS
-        for preset in presets_of(config, benchmark)
-        for path in gathered(benchmark)
-    ]
-    timed = {"latency", "decode"} & set(config["benchmarks"])
+    cells = _gathered_in(config, BENCHMARKS)
+    timed = set(TIMED) & set(config["benchmarks"])
     judged = [VERDICTS.format(preset=preset) for preset in config["pretrained"] if timed]
     scored = [preset for b in DERIVED_TABLES["gates"] for preset in presets_of(config, b)]
     gates = [GATES.format(preset=preset) for preset in dict.fromkeys(scored)]
@@ -149,9 +150,14 @@ def page_records(config: Config) -> list[str]:
 
 def compared_cells(config: Config) -> list[str]:
     """The cells that are compared with another study's."""
+    return _gathered_in(config, (*TIMED, "vram"))
+
+
+def _gathered_in(config: Config, benchmarks: Iterable[str]) -> list[str]:
+    """The gathered cells of every preset that these benchmarks measure in a study."""
     return [
         path.format(preset=preset)
-        for benchmark in ("latency", "decode", "vram")
+        for benchmark in benchmarks
         for preset in presets_of(config, benchmark)
         for path in gathered(benchmark)
     ]
@@ -167,6 +173,11 @@ def every_cell(config: Config) -> list[str]:
     ]
 
 
+def files_of(kind: str, name: str, preset: str) -> list[str]:
+    """Both forms of a preset's figure or table; kind: figures, tables."""
+    return [f"<results>/{kind}/{name}_{preset}.{form}" for form in FORMS[kind]]
+
+
 def every_figure(config: Config, benchmark: str | None = None) -> list[str]:
     """SVG and PNG of every figure that draws `benchmark` alone (default: all figures).
 
@@ -174,38 +185,35 @@ def every_figure(config: Config, benchmark: str | None = None) -> list[str]:
     is made where it is asked for by name.
     """
     return [
-        f"<results>/figures/{figure}_{preset}.{form}"
+        file
         for figure, drawn in FIGURES.items()
         if benchmark is None or drawn == [benchmark]
         for preset in presets_of(config, drawn[0])
         if all(preset in presets_of(config, other) for other in drawn)
-        for form in ("svg", "png")
+        for file in files_of("figures", figure, preset)
     ]
 
 
 def every_table(config: Config, benchmark: str | None = None) -> list[str]:
     """Markdown and CSV of every table of `benchmark` (default: any)."""
     tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
-    shown = {t: read for t, read in tables.items() if benchmark is None or benchmark in read}
-    both = joined_presets(config) if benchmark is None else []
-    return [
-        f"<results>/tables/tradeoff_{preset}.{form}" for preset in both for form in ("md", "csv")
-    ] + [
-        f"<results>/tables/{name}_{preset}.{form}"
-        for name, benchmarks in shown.items()
-        for preset in dict.fromkeys(p for b in benchmarks for p in presets_of(config, b))
-        for form in ("md", "csv")
+    shown = [("tradeoff", preset) for preset in joined_presets(config) if benchmark is None]
+    shown += [
+        (name, preset)
+        for name, read in tables.items()
+        if benchmark is None or benchmark in read
+        for preset in dict.fromkeys(p for b in read for p in presets_of(config, b))
     ]
+    return [file for name, preset in shown for file in files_of("tables", name, preset)]
 
 
 def of_every_preset(config: Config, *kinds: str, name: str) -> list[str]:
     """Both forms of a figure or table for each preset that is timed; kinds: figures, tables."""
-    forms = {"figures": ("svg", "png"), "tables": ("md", "csv")}
     return [
-        f"<results>/{kind}/{name}_{preset}.{form}"
+        file
         for preset in config["pretrained"]
         for kind in kinds
-        for form in forms[kind]
+        for file in files_of(kind, name, preset)
     ]
 
 
@@ -235,13 +243,12 @@ def log_file(config: Config, benchmark: str) -> str:
 
 def offered(config: Config) -> Iterator[str]:
     """The paths that come near a misspelt target: figures, tables, and this study's cells."""
-    study = f"results/{config['study']}"
-    kinds = (
-        ("figures", FIGURES, ("svg", "png")),
-        ("tables", (*TABLES, *DERIVED_TABLES, "tradeoff"), ("md", "csv")),
-    )
-    for folder, names, forms in kinds:
-        for name, preset, form in product(names, known_presets(config), forms):
-            yield f"{study}/{folder}/{name}_{preset}.{form}"
-    yield PAGE.replace("<results>", study)
-    yield from (path.replace("<results>", study) for path in every_cell(config))
+    names = {"figures": FIGURES, "tables": (*TABLES, *DERIVED_TABLES, "tradeoff")}
+    shown = [
+        file
+        for kind in FORMS
+        for name, preset in product(names[kind], known_presets(config))
+        for file in files_of(kind, name, preset)
+    ]
+    for path in (*shown, PAGE, *every_cell(config)):
+        yield path.replace("<results>", f"results/{config['study']}")

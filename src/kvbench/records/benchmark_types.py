@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct
 
-from kvbench.records.timed_types import Decode, Latency
+from kvbench.records.timed_types import Decode, Latency, Phase, Roofline
 from kvbench.records.types import (
     Amount,
     Count,
@@ -15,8 +15,6 @@ from kvbench.records.types import (
     Positive,
     doc,
 )
-
-Phase = Literal["prefill", "decode"]
 
 
 class Memory(Measured, frozen=True, kw_only=True):
@@ -191,20 +189,6 @@ class Retrieval(Measured, frozen=True, kw_only=True):
         Maybe[list[Scores]],
         doc("a few items again, after what the cache had stored of them was reversed"),
     ] = UNSET
-
-
-class Roofline(Measured, frozen=True, kw_only=True):
-    phase: Annotated[Phase, doc("the phase under the roof")]
-    P: Annotated[Positive, doc("tokens of the prefill, or depth of the decode step")]
-    time_ms_median: Annotated[Amount, doc("of the phase")]
-    source: Annotated[Literal["model", "ncu", "csv"], doc("where FLOP and bytes come from")]
-    flop: Annotated[Count, doc("modelled")]
-    bytes: Annotated[Amount, doc("modelled, compulsory: the next three")]
-    weight_bytes: Annotated[Amount, doc("weights read")]
-    kv_read_bytes: Annotated[Amount, doc("cache read")]
-    kv_write_bytes: Annotated[Amount, doc("cache written")]
-    intensity: Annotated[Amount, doc("FLOP per byte")]
-    bytes_are: Annotated[str, doc("what `bytes` is, in words")]
 
 
 class Capacity(Measured, frozen=True, kw_only=True):

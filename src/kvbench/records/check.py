@@ -8,7 +8,7 @@ import msgspec
 
 from kvbench.records.benchmark_types import TYPES
 from kvbench.records.record import timing_key
-from kvbench.records.timed_types import Pooled
+from kvbench.records.timed_types import Pooled, Roofline
 from kvbench.records.types import Failed, Measured, Record
 
 
@@ -26,9 +26,9 @@ def check_record(record: Any, name: str) -> Record:
         raise SchemaError(
             f"{name}, {where}: {why[:200]}; docs/records.md says what is allowed"
         ) from None
-    if isinstance(found, Pooled):
-        key = timing_key(record)
-        if any(key not in run for process in record["processes"] for run in process["runs"]):
+    processes = record.get("processes", []) if isinstance(found, Pooled | Roofline) else []
+    for key in (timing_key(record), "wall_ms" if "P" in record else "step_ms"):
+        if any(key not in run for process in processes for run in process["runs"]):
             raise SchemaError(f"{name}, processes: a run has no {key!r}")
     return found
 

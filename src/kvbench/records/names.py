@@ -7,7 +7,7 @@ were fitted to that: `int8`, `dense-shared`, `int8-shared-calibrated`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 FITTED = {"shared": "trained"}  # a weights variant -> its word, where that is another
@@ -39,3 +39,8 @@ def cache_names(lines: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         names[version] = f"{name}-{version}" if seen[name] else name
         seen[name] += 1
     return names
+
+
+def names_of(cells: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What each version among records of cells is called; of records without a cache, nothing."""
+    return cache_names({cell["version"]: cell for cell in cells if "cache" in cell})

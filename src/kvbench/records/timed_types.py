@@ -1,4 +1,4 @@
-"""The types of records that are timed in several processes: latency, decode and dispatch."""
+"""The types of records that are timed in several processes: latency, decode, dispatch, roofline."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from kvbench.records.types import (
     Positive,
     doc,
 )
+
+Phase = Literal["prefill", "decode"]
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -47,9 +49,11 @@ class ProcessEnergy(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    step_ms: list[Amount]
+    step_ms: Maybe[list[Amount]] = UNSET
     time_total_ms: Maybe[Amount] = UNSET
     tpot_ms: Maybe[Amount] = UNSET
+    device_ms: Maybe[Amount] = UNSET
+    wall_ms: Maybe[Amount] = UNSET
 
 
 class Partner(Struct, frozen=True, kw_only=True):
@@ -75,7 +79,8 @@ class Process(Struct, frozen=True, kw_only=True):
         Meta(min_length=1),
         doc(
             "each run: `step_ms` each forward, with the whole in `time_total_ms` or the median "
-            "step in `tpot_ms`"
+            "step in `tpot_ms`; of a roofline cell `device_ms`, the phase by the device's clock, "
+            "and `wall_ms`"
         ),
     ]
     energy: Annotated[
@@ -141,3 +146,36 @@ class Decode(Pooled, frozen=True, kw_only=True):
     steps: Annotated[Positive, doc("decode steps of one run, all at that depth")]
     tpot_ms_median: Annotated[Amount, doc("one step, median over processes of each one's median")]
     tpot_ms_interval: Annotated[Interval, doc("of the median, over processes")]
+
+
+class Roofline(Measured, frozen=True, kw_only=True):
+    phase: Annotated[Phase, doc("the phase under the roof")]
+    P: Annotated[Positive, doc("tokens of the prefill, or depth of the decode step")]
+    time_ms_median: Annotated[
+        Amount,
+        doc("of the phase; where it was timed, median over processes of each one's median"),
+    ]
+    time_ms_interval: Annotated[Maybe[Interval], doc("of the median, over processes")] = UNSET
+    wall_ms_median: Annotated[
+        Maybe[Amount], doc("likewise by the wall's clock, from an idle device until it is idle")
+    ] = UNSET
+    replicates: Annotated[
+        Maybe[Positive],
+        doc(
+            "processes; with the next two, where the phase was timed: not of a profile, nor of "
+            "older records, which hold the `runs` of one process"
+        ),
+    ] = UNSET
+    disturbed: Annotated[Maybe[Count], doc("how many of them were disturbed")] = UNSET
+    processes: Annotated[
+        Maybe[Annotated[list[Process], Meta(min_length=1)]],
+        doc("every process with its raw samples, none dropped"),
+    ] = UNSET
+    source: Annotated[Literal["model", "ncu", "csv"], doc("where FLOP and bytes come from")]
+    flop: Annotated[Count, doc("modelled")]
+    bytes: Annotated[Amount, doc("modelled, compulsory: the next three")]
+    weight_bytes: Annotated[Amount, doc("weights read")]
+    kv_read_bytes: Annotated[Amount, doc("cache read")]
+    kv_write_bytes: Annotated[Amount, doc("cache written")]
+    intensity: Annotated[Amount, doc("FLOP per byte")]
+    bytes_are: Annotated[str, doc("what `bytes` is, in words")]

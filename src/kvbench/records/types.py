@@ -173,8 +173,7 @@ class Measured(Record, frozen=True, kw_only=True):
     cuda_version: Annotated[Maybe[str | None], doc("CUDA of torch")] = UNSET
     libraries: Annotated[dict[str, str | None], doc("versions of further libraries")]
     commit: Annotated[
-        str | None,
-        doc("commit of the source tree, `-dirty` with local changes; null outside git"),
+        str | None, doc("commit of the source tree, `-dirty` with local changes; null outside git")
     ]
     layer_owner: Annotated[list[Count], doc("the layer whose K/V each layer reads")]
     cache_bytes_per_token: Annotated[
@@ -185,8 +184,7 @@ class Measured(Record, frozen=True, kw_only=True):
         ),
     ] = UNSET
     cache_layout: Annotated[
-        Maybe[CacheLayout],
-        doc("bytes of a token's K and V in one head, and when they change"),
+        Maybe[CacheLayout], doc("bytes of a token's K and V in one head, and when they change")
     ] = UNSET
     execution: Annotated[str, doc("what really ran: eager, step, graph or compile")]
     kernel: Annotated[str, doc("kernels in use: torch, native or triton")]
@@ -230,8 +228,7 @@ class Measured(Record, frozen=True, kw_only=True):
         ),
     ] = UNSET
     tune_s: Annotated[
-        Maybe[Amount],
-        doc("seconds that choosing these settings took, before anything was timed"),
+        Maybe[Amount], doc("seconds that choosing these settings took, before anything was timed")
     ] = UNSET
     machine_state: Annotated[
         Maybe[MachineState],

@@ -15,7 +15,7 @@ import pandas as pd
 from kvbench.analysis import retrieval
 from kvbench.analysis.regression import read_lines
 from kvbench.benchmarks import BENCHMARKS, record_name
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.read import each_cell
 from kvbench.records.record import Record, by, is_error, readings_ms, timing_key
 from kvbench.report.tables import ROWS, rows
@@ -133,7 +133,7 @@ def _records(path: Path) -> Iterator[Record]:
 
 def _frame(cells: Iterable[Record], found: list[Record]) -> Frame:
     frame = Frame(found)
-    names = cache_names({cell["version"]: cell for cell in cells})
+    names = names_of(cells)
     frame.insert(0, "cache", [names[version] for version in frame["version"]])
     for name in set(WHOLE) & set(frame):  # whole numbers, also where some rows have none
         frame[name] = frame[name].astype("Int64")

@@ -8,8 +8,7 @@ from textwrap import fill
 
 import pandas as pd
 
-from kvbench.analysis import quality
-from kvbench.analysis.roofline import plausible, point, ratios
+from kvbench.analysis import quality, roofline_table
 from kvbench.analysis.table import Table
 from kvbench.cell import PHASES
 from kvbench.files import write_text
@@ -76,54 +75,6 @@ def phase(cell: Row) -> Row:
     return {"T": cell["T"], **spent, "instrumented_ratio": cell["instrumented_ratio"]}
 
 
-def roofline(cell: Row) -> Row:
-    """FLOP, bytes, time and the rates they make; where a profiler counted, the model's ratio.
-
-    A ratio outside 0.9-1.3 is marked. Shares need the roofs, in `cell["roofs"]`.
-    """
-    at = point(cell, cell.get("roofs") or {"gemm_gflop_s": 1.0, "read_gb_s": 1.0})
-    under = {"roof_percent": 100 * at.share, "bound": at.bound} if cell.get("roofs") else {}
-    if under:
-        under |= {"error": "above its roof"} if at.impossible else {}
-        under |= {"bandwidth_percent": 100 * at.gb_s / at.roof_gb_s}
-        under |= {"compute_percent": 100 * at.gflop_s / at.roof_gflop_s}
-    row = {
-        "phase": cell["phase"],
-        "P": cell["P"],
-        "time_ms": at.time_ms,
-        "gflop_per_s": at.gflop_s,
-        "gb_per_s": at.gb_s,
-        "flop_per_byte": at.intensity,
-        **under,
-        "gflop": at.flop / 1e9,
-        "gflop_is": at.flop_is,
-        "mb": at.bytes / 1e6,
-        "mb_is": at.bytes_is,
-        "wall_ms": at.wall_ms,
-        "source": cell["source"],
-    }
-    for name, ratio in (ratios(cell) or {}).items():
-        row[f"{name}_modelled"] = cell[name]
-        row[f"{name}_ratio"] = ratio
-        row[f"{name}_doubt"] = "" if plausible(ratio) else "outside 0.9-1.3"
-    if at.tensor is not None:
-        row["tensor_percent"] = 100 * at.tensor
-        packed = cell["counted"].get("core_flop_by", {}).get("fp16")
-        row["packed_fp16_gflop"] = None if packed is None else packed / 1e9
-    if traffic := cell.get("dram_bytes_measured"):
-        row |= {"dram_mb_measured": traffic / 1e6, "dram_ratio": traffic / cell["bytes"]}
-    return row
-
-
-def roofline_notes(_: Sequence[Row]) -> list[str]:
-    """What a reader must know beside the shares."""
-    return [
-        "Each cell is the median of one process's runs, or one profile: nothing tells the spread "
-        "between processes, so that no share has an interval. Whether one version is faster than "
-        "another is for the verdicts to say."
-    ]
-
-
 def decode(cell: Row) -> Row:
     """Time per output token at one depth, with its interval."""
     low, high = (cell["tpot_ms_interval"][end] for end in ("low", "high"))
@@ -164,10 +115,11 @@ ROWS: dict[str, Callable[[Row], Row]] = {
     "vram": vram,
     "phase": phase,
     "perplexity": quality.row,
-    "roofline": roofline,
+    "roofline": roofline_table.row,
 }
-READABLE = {"perplexity": quality.readable}  # where Markdown shows other columns than the CSV
-NOTES = {"perplexity": quality.notes, "energy": energy_notes, "roofline": roofline_notes}
+# Where Markdown shows other columns than the CSV, or in another order.
+READABLE = {"perplexity": quality.readable, "roofline": roofline_table.readable}
+NOTES = {"perplexity": quality.notes, "energy": energy_notes, "roofline": roofline_table.notes}
 
 
 def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:
@@ -185,7 +137,7 @@ def table(records: list[Row], kind: str, columns: Sequence[str] = ()) -> Table:
         rows(cells, row_of, roofs),
         NOTES.get(kind, lambda _: [])(cells),
         cells,
-        shown=rows(cells, READABLE[kind]) if kind in READABLE else None,
+        shown=rows(cells, READABLE[kind], roofs) if kind in READABLE else None,
     )
 
 

@@ -1,9 +1,8 @@
-"""Statistics of the measurements: what one process saw, how versions compare, lines over depth.
+"""Statistics of the measurements: how versions compare, lines over depth.
 
-Import from the modules: a measuring job that needs `samples` then depends on (and is re-run by a
-change to) nothing else here.
+Import from the modules: a job then depends on (and is re-run by a change to) nothing else here.
 
-samples     one process: summary numbers of its raw samples
+samples     numbers that a function is given, checked
 paired      one cell, and two versions of it compared block by block
 decisions   the words: faster, slower, equivalent, inconclusive; what a machine could have seen
 lines       TPOT over depth: slope, intercept, break-even

@@ -163,14 +163,7 @@ def from_log_ratios(
         raise ValueError(f"lost is {lost}; {n} blocks have {n - 1} degrees of freedom")
     residual = float(np.square(logs - logs.mean()).sum()) / freedom
     error = float(np.sqrt(residual / n + variance))
-    return _by_t(float(logs.mean()), error, freedom, n, raw, margin, level)
-
-
-def from_error(
-    log_ratio: float, error: float, freedom: float, replicates: int, margin: float, level: float
-) -> Comparison:
-    """The comparison of processes that were not paired, from its log ratio and standard error."""
-    return _by_t(log_ratio, error, freedom, replicates, (), margin, level)
+    return from_error(float(logs.mean()), error, freedom, n, margin, level, raw)
 
 
 def at(c: Comparison, margin: float, level: float) -> Comparison:
@@ -178,20 +171,20 @@ def at(c: Comparison, margin: float, level: float) -> Comparison:
     if c.error is None or c.freedom is None:
         return replace(c, margin=margin, level=level)
     mean = math.log(c.ratio)
-    return _by_t(mean, c.error, c.freedom, c.replicates, c.log_ratios, margin, level)
+    return from_error(mean, c.error, c.freedom, c.replicates, margin, level, c.log_ratios)
 
 
-def _by_t(
+def from_error(
     mean: float,
     error: float,
     freedom: float,
     replicates: int,
-    logs: tuple[float, ...],
     margin: float,
     level: float,
+    logs: tuple[float, ...] = (),
 ) -> Comparison:
-    """A comparison whose log ratio has this mean and standard error."""
-    half = -float(special.stdtrit(freedom, (1 - level) / 2)) * error
+    """A comparison whose log ratio has this mean and standard error; `logs` are those of pairs."""
+    half = t_critical(level, freedom) * error
     distance = abs(mean)
     to_edge = math.log1p(margin) - distance
     p = special.stdtr(freedom, [-_in_errors(distance, error), -_in_errors(to_edge, error)])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from kvbench.stats.moderated import fit
 from kvbench.stats.paired import ONE_BLOCK, Comparison, check_share, from_error, log_medians
 
 Processes = Mapping[int, Sequence[float]]  # replicate -> the samples of its process
@@ -116,24 +117,7 @@ def _moderated(variances: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, 
     positive = variances > 0
     if positive.sum() < FEWEST:
         return variances, freedom
-    own, half = variances[positive], freedom[positive] / 2
-    logs = np.log(own) - special.digamma(half) + np.log(half)
-    beyond = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
-    if beyond <= 0:  # they differ by no more than chance: one variance for all
-        return np.full_like(variances, np.exp(logs.mean())), np.full_like(freedom, MOST_FREEDOM)
-    lent = 2 * _trigamma_inverse(beyond)
-    common = float(np.exp(logs.mean() + special.digamma(lent / 2) - np.log(lent / 2)))
+    common, lent = fit(variances[positive], freedom[positive])
+    lent = min(lent, MOST_FREEDOM)
     total = freedom + lent
     return (lent * common + freedom * variances) / total, np.minimum(total, MOST_FREEDOM)
-
-
-def _trigamma_inverse(y: float) -> float:
-    """x with trigamma(x) = y, by Newton's method on 1 / trigamma, which is nearly a line."""
-    x = 0.5 + 1 / y
-    for _ in range(50):
-        value = float(special.polygamma(1, x))
-        step = value * (1 - value / y) / float(special.polygamma(2, x))
-        x += step
-        if abs(step) < 1e-9 * x:
-            break
-    return x

@@ -18,7 +18,6 @@ A time budget looks at no result, and costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvbench.stats.paired import Comparison, at
@@ -33,20 +32,6 @@ class Next:
 
     another: bool
     reason: str
-
-
-def next_round(
-    comparisons: Sequence[Comparison],
-    half_width: float,
-    minutes_a_round: float = 0.0,
-    minutes_left: float = math.inf,
-) -> Next:
-    """Whether a study of these comparisons goes on, as `decide` says. ValueError without one."""
-    if not comparisons:
-        raise ValueError("no comparison: nothing tells when enough is measured")
-    fewest = min(c.replicates for c in comparisons)
-    widest = max(map(half_width_of, comparisons))
-    return decide(fewest, widest, half_width, minutes_a_round, minutes_left)
 
 
 def decide(

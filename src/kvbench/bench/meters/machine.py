@@ -88,7 +88,7 @@ def throttling(device: str, cores: Path = CORES, quota: Path = QUOTA) -> dict[st
     """
     found = {
         "thermal": _sum(cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")),
-        "quota": _stat(quota, "nr_throttled"),
+        "quota": _throttled_periods(quota),
     }
     if device == "cuda":
         try:
@@ -109,10 +109,7 @@ def since(before: dict[str, int | None], after: dict[str, int | None]) -> dict[s
 
 def boot_id() -> str | None:
     """What names the machine's run since it was started; None where the system tells none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
+    return _read("/proc/sys/kernel/random/boot_id")
 
 
 def _sum(paths: Iterable[Path]) -> int | None:
@@ -120,9 +117,9 @@ def _sum(paths: Iterable[Path]) -> int | None:
     return sum(counts) if counts else None
 
 
-def _stat(path: Path, key: str) -> int | None:
-    lines = dict(line.split() for line in (_read(str(path)) or "").splitlines())
-    return int(lines[key]) if key in lines else None
+def _throttled_periods(quota: Path) -> int | None:
+    lines = dict(line.split() for line in (_read(quota) or "").splitlines())
+    return int(lines["nr_throttled"]) if "nr_throttled" in lines else None
 
 
 def _switches() -> int:
@@ -190,7 +187,7 @@ def _version(name: str) -> str | None:
         return getattr(sys.modules.get(name), "__version__", None)
 
 
-def _read(path: str) -> str | None:
+def _read(path: str | Path) -> str | None:
     try:
         return Path(path).read_text().strip()
     except OSError:

@@ -13,7 +13,6 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from kvbench.bench.quality import probes
 from kvbench.bench.quality.divergence import first_divergence
@@ -22,7 +21,6 @@ from kvbench.bench.quality.one_forward import cached_logits
 from kvbench.bench.quality.paired import pair
 from kvbench.bench.quality.sensitivity import Readings
 from kvbench.bench.setup import ready
-from kvbench.caches import Storage
 from kvbench.cell import Cell
 from kvbench.inputs.tokens import Tokens, load_tokens
 from kvbench.models.base import LanguageModel
@@ -55,12 +53,6 @@ def evenly(found: list[Span], most: int | None) -> list[Span]:
     """At most `most` of the windows, spread evenly over the text; None is all of them."""
     n = min(most or len(found), len(found))
     return [found[i * len(found) // n] for i in range(n)]
-
-
-def window_nll(model: LanguageModel, storage: Storage, tokens: Tensor, scored: int) -> float:
-    """Summed negative log-likelihood, in nats, of tokens[scored:] of one window (T,)."""
-    logits = cached_logits(model, storage, tokens[None, :-1])[0, scored - 1 :]
-    return F.cross_entropy(logits.float(), tokens[scored:], reduction="sum").item()
 
 
 def run(cell: Cell, weights: str | None, tokens: str, reference: str | None = None) -> Record:
@@ -155,11 +147,7 @@ def _compared(
 
 
 def _divergence(
-    cell: Cell,
-    plain: LanguageModel,
-    model: LanguageModel,
-    text: Tokens,
-    spans: list[Span],
+    cell: Cell, plain: LanguageModel, model: LanguageModel, text: Tokens, spans: list[Span]
 ) -> Record:
     """First divergence on prompts that begin windows spread over the text."""
     asked = cell.divergence

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kvbench.analysis import attribution, findings
-from kvbench.analysis.answers import names_of
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, by
 from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
@@ -75,9 +75,8 @@ def _bars(axes: Axes, rows: list[Record]) -> None:
                 axes.bar(x, height, bottom=bottom, color=colour, width=0.7)
                 bottom += height
         if row["tpot_ms_low"] is not None:
-            ends = [row["tpot_ms"] - row["tpot_ms_low"], row["tpot_ms_high"] - row["tpot_ms"]]
-            heights = [[max(0.0, end)] for end in ends]
-            axes.errorbar([x], [row["tpot_ms"]], yerr=heights, color="black", capsize=2.5)
+            ends = (row["tpot_ms_low"], row["tpot_ms_high"])
+            style.interval(axes, (x, row["tpot_ms"]), "y", ends, color="black")
         else:
             axes.plot([x], [row["tpot_ms"]], "o", color="black", markerfacecolor="white")
     low, high = axes.get_ylim()

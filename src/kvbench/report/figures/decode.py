@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from kvbench.analysis import findings
-from kvbench.analysis.answers import names_of
 from kvbench.analysis.verdicts import IMPLEMENTATIONS
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, apart
 from kvbench.report.figures import style
 from kvbench.report.footer import footer
@@ -84,12 +84,7 @@ def _mark(row: Record) -> str:
 
 
 def _map(
-    axes: Axes,
-    rows: list[Record],
-    batches: list[int],
-    depths: list[int],
-    reach: float,
-    roomy: bool,
+    axes: Axes, rows: list[Record], batches: list[int], depths: list[int], reach: float, roomy: bool
 ) -> AxesImage:
     """One version's squares; without room for numbers the marks alone."""
     ratios = [[math.nan] * len(depths) for _ in batches]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kvbench.analysis import findings
-from kvbench.analysis.answers import names_of
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, measured
 from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kvbench.analysis import findings
-from kvbench.analysis.answers import names_of
 from kvbench.analysis.runners import execution_rows, step_interval, ways
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import scales, style
 from kvbench.report.footer import footer
@@ -68,16 +68,9 @@ def _way(axes: Axes, mode: str, cells: list[Record], versions: list[str], nudge:
     for version, cell in whole.items():
         x, found = versions.index(version) + nudge, step_interval(cell)
         low, high = (found.point if end is None else end for end in (found.low, found.high))
-        axes.errorbar(
-            [x],
-            [found.point],
-            yerr=[[found.point - low], [high - found.point]],
-            color=colour,
-            marker=marker,
-            markersize=6,
-            markerfacecolor="white" if found.low is None else colour,
-            capsize=2.5,
-        )
+        fill = "white" if found.low is None else colour
+        look = {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": fill}
+        style.interval(axes, (x, found.point), "y", (low, high), **look)
         axes.annotate(
             f"{found.point:.3g}",
             (x, min(high, scales.ROOM * found.point)),

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from kvbench.report.figures import style
 
 MANY = 4  # more places than these stand two abreast, in smaller panels
+LEGEND = 2.0  # inches, right of the panels
 DENSE = 16  # more points than these are a line and its band, not markers and their bars
 Point = tuple[float, float, float, float]  # x, value and the ends of its interval; nan for none
 
@@ -21,13 +22,8 @@ def many(places: int) -> bool:
     return places > MANY
 
 
-def grid(
-    places: int, panels: int, width: float, height: float, margin: float = 2.0
-) -> tuple[Figure, list[list[Axes]]]:
-    """A figure and, for each place, its panels in a row; `width` and `height` in inches, of one.
-
-    `margin` is the width right of the panels, for a legend.
-    """
+def grid(places: int, panels: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A figure and, for each place, its panels in a row; `width` and `height` in inches, of one."""
     across = 2 if many(places) else 1
     if across > 1:
         width, height = 0.8 * width, 0.65 * height
@@ -36,7 +32,7 @@ def grid(
         down,
         across * panels,
         squeeze=False,
-        figsize=(margin + width * across * panels, height * down),
+        figsize=(LEGEND + width * across * panels, height * down),
     )
     cut = [list(line[k * panels : (k + 1) * panels]) for line in lines for k in range(across)]
     for unused in cut[places:]:

@@ -7,7 +7,7 @@ from math import nan
 from matplotlib.figure import Figure
 
 from kvbench.analysis import findings
-from kvbench.analysis.answers import names_of
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, by, is_error, measured
 from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer

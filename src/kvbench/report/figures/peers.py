@@ -73,16 +73,9 @@ def _panel(axes: Axes, cells: list[Record], runners: dict[str, str]) -> None:
         times.append(middle)
         ours = "peer_library" not in cell
         colour, marker = style.look(cell["version"]) if ours else (PEER, "o")
-        axes.errorbar(
-            [middle],
-            [y],
-            xerr=[[max(0.0, middle - low)], [max(0.0, high - middle)]],
-            color=colour,
-            marker=marker,
-            markersize=6,
-            markerfacecolor="white" if ends["low"] is None else colour,
-            capsize=2.5,
-        )
+        fill = "white" if ends["low"] is None else colour
+        look = {"color": colour, "marker": marker, "markersize": 6, "markerfacecolor": fill}
+        style.interval(axes, (middle, y), "x", (low, high), **look)
         said = f"{middle:.3g}" + ("" if cell.get("tokens_equal", True) else " (other tokens)")
         axes.annotate(said, (high, y), xytext=(6, 0), textcoords="offset points", va="center")
         if cell["version"] == "v1":

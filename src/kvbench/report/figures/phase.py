@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kvbench.analysis import findings
-from kvbench.analysis.answers import names_of
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer
@@ -98,8 +98,7 @@ def _bars(axes: Axes, cells: list[Record], named: dict[str, str]) -> None:
         found = findings.over_runs([run["total"] for run in cell["runs"]])
         low, high = (end if x is None else x for x in (found.low, found.high))
         if high > low:
-            bar = [[max(0.0, end - low)], [max(0.0, high - end)]]
-            axes.errorbar([end], [name], xerr=bar, color="black", capsize=2.5, linewidth=1)
+            style.interval(axes, (end, name), "x", (low, high), color="black", linewidth=1)
         reached.append(max(end, high))
     scales.fit(axes, "x", [0.0, *ends], "ms of one generation")
     axes.set_xlim(0, min(1.04 * max(reached), scales.ROOM * max(ends)))

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kvbench.analysis import findings, retrieval
-from kvbench.analysis.answers import names_of
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, measured
 from kvbench.report.figures import facets, scales, style
 from kvbench.report.footer import footer

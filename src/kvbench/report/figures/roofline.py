@@ -9,8 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from kvbench.analysis.answers import names_of
-from kvbench.analysis.findings import kernel_times, roof_shares
+from kvbench.analysis.findings import kernel_times, roof_share, roof_shares
 from kvbench.analysis.roofline import (
     COUNTED,
     MODELLED,
@@ -21,6 +20,7 @@ from kvbench.analysis.roofline import (
     predecessors,
     ratios,
 )
+from kvbench.records.names import names_of
 from kvbench.records.record import Record, by, measured
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_counters import draw_kernels, draw_levels
@@ -29,7 +29,6 @@ from kvbench.report.figures.roofline_labels import (
     draw_arrows,
     draw_shares,
     settle,
-    share,
 )
 from kvbench.report.figures.roofline_panel import (
     SHAPES,
@@ -39,6 +38,7 @@ from kvbench.report.figures.roofline_panel import (
     limits,
     log_axes,
     name_axes,
+    rates,
 )
 from kvbench.report.footer import footer
 from kvbench.report.selection import evenly_spaced, shown_of
@@ -130,10 +130,11 @@ def _batch(
             continue
         axes.set_title(title)
         points = [point(cell, roofs) for cell in shown]
+        ys = [y for cell, p in zip(shown, points, strict=True) for y in rates(cell, p)]
         if axes is whole:
-            log_axes(axes, *limits(points, roofs))
+            log_axes(axes, *limits(points, ys, roofs))
         else:
-            _close_up(axes, points)
+            _close_up(axes, points, ys)
         name_axes(axes, roofs)
         draw_roofs(axes, roofs, names=axes is whole)
         draw_points(axes, shown, roofs, size=8 if axes is whole else 9)
@@ -146,9 +147,9 @@ def _batch(
     return done
 
 
-def _close_up(axes: Any, points: list[Any]) -> None:
-    """Equal decades around a cluster, at least a fifth of one to each side."""
-    xs, ys = [p.intensity for p in points], [p.gflop_s for p in points]
+def _close_up(axes: Any, points: list[Any], ys: list[float]) -> None:
+    """Equal decades around a cluster and its bars, at least a fifth of one to each side."""
+    xs = [p.intensity for p in points]
     middle = [(min(v) * max(v)) ** 0.5 for v in (xs, ys)]
     half = [1.25 * (max(v) / min(v)) ** 0.5 for v in (xs, ys)]
     half[0] = max(half[0], half[1] ** 1.6, 1.6)  # wider than high, as the panel is
@@ -169,7 +170,7 @@ def _keys(cells: list[Record], roofs: Record, phases: list[str]) -> list[list[Li
                 handles.append(Line2D([], [], ls="", label=f"{version} {phase}: out of memory"))
                 continue
             p, colour = point(mine[version], roofs), style.look(version)[0]
-            text = f"{named[version]}: {share(mine[version], roofs)}, {p.bound}"
+            text = f"{named[version]}: {roof_share(mine[version], roofs)}, {p.bound}"
             if p.impossible:
                 text += ", above it: an error"
             found = ratios(mine[version]) or {}
@@ -240,6 +241,8 @@ def _foot(cells: list[Record], roofs: Record) -> list[str]:
 
 def _bars(cells: list[Record]) -> list[str]:
     """What the vertical bars are, and how many points have none."""
-    lacking = sum(kernel_times(cell).low is None for cell in cells)
-    said = ["bars: 95 % intervals over the runs of one process"] if lacking < len(cells) else []
+    with_bar = [cell for cell in cells if kernel_times(cell).low is not None]
+    over = {"processes" if "processes" in c else "the runs of one process" for c in with_bar}
+    lacking = len(cells) - len(with_bar)
+    said = [f"bars: 95 % intervals over {' or '.join(sorted(over))}"] if over else []
     return said + ([f"no bar: one sample, no interval ({lacking})"] if lacking else [])

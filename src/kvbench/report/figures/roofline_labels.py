@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
-from kvbench.analysis.findings import kernel_times
+from kvbench.analysis.findings import time_change
 from kvbench.analysis.roofline import Point, point, predecessors
 from kvbench.records.record import Record
 from kvbench.report.figures import style
 from kvbench.report.figures.roofline_panel import SHAPES, WRONG
-from kvbench.stats.digits import spoken
 
 LONG = 4.0  # factor of intensity from which an arrow has room for a label
 SIDES = [  # offsets in points and alignments, the nearest first
@@ -23,14 +22,6 @@ SIDES = [  # offsets in points and alignments, the nearest first
     for far in (1, 2)
     for sign, up in ((1, 0), (-1, 0), (0, 13), (0, -13), (1, 11), (-1, 11), (1, -11), (-1, -11))
 ]
-
-
-def share(cell: Record, roofs: Record) -> str:
-    """The share of its roof with its interval over the runs, in per cent: `83 [81, 86] %`."""
-    here, found = point(cell, roofs), kernel_times(cell)
-    whole = 100 * here.share * here.time_ms
-    low, high = (None if ms is None else whole / ms for ms in (found.high, found.low))
-    return f"{spoken(100 * here.share, low, high)} %"
 
 
 def draw_shares(axes: Axes, cells: Sequence[Record], roofs: Record) -> list[Any]:
@@ -94,16 +85,10 @@ def _label(axes: Axes, text: str, at: tuple[float, float], colour: str) -> Any:
 def change(before: Record, after: Record, roofs: Record) -> str:
     """What a step does to bytes and time: `bytes -46 %, time x0.51`; large changes as factors.
 
-    A time whose interval overlaps the other's is not distinguished from it.
+    A time that nothing tells from the other's is not distinguished from it.
     """
-    a, b = point(before, roofs), point(after, roofs)
-    said = f"time {_factor(b.time_ms / a.time_ms)}"
-    (low, high), (new_low, new_high) = (
-        (found.low or found.point, found.high or found.point)
-        for found in map(kernel_times, (before, after))
-    )
-    if low < high and new_low < new_high and new_low <= high and low <= new_high:
-        said = "time not distinguished"
+    a, b, ratio = point(before, roofs), point(after, roofs), time_change(before, after)
+    said = "time not distinguished" if ratio is None else f"time {_factor(ratio)}"
     return f"bytes {_factor(b.bytes / a.bytes)}, {said}"
 
 

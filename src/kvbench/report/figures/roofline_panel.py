@@ -51,12 +51,14 @@ def ceilings(roofs: Record) -> list[Roof]:
     return found
 
 
-def limits(points: Sequence[Point], roofs: Record) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top that hold every point, the ridge and room for names."""
+def limits(
+    points: Sequence[Point], ys: Sequence[float], roofs: Record
+) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top that hold points, ends of bars `ys`, ridge and room for names."""
     ridge = roofs["gemm_gflop_s"] / roofs["read_gb_s"]
     left = min(ridge / 30, *(p.intensity / 3 for p in points))
     right = max(ridge * 8, *(p.intensity * 2.5 for p in points))
-    low = min(p.gflop_s for p in points) / 2.5
+    low = min(min(p.gflop_s for p in points) / 2.5, min(ys) / 1.2)
     high = 12 * max([*(c[0] for c in ceilings(roofs)), *(p.gflop_s for p in points)])
     return left, right, min(low, roofs["read_gb_s"] * left * 1.5), high
 
@@ -127,13 +129,19 @@ def filling(p: Point, colour: Any) -> dict[str, Any]:
     return {"fillstyle": half, "markerfacecolor": colour, "markerfacecoloralt": "white"}
 
 
+def rates(cell: Record, p: Point) -> list[float]:
+    """GFLOP/s at both ends of its time's interval; the point's own where it has none."""
+    ms = kernel_times(cell)
+    if ms.low is None or ms.high is None:
+        return [p.gflop_s]
+    return [p.gflop_s * p.time_ms / end for end in (ms.high, ms.low)]
+
+
 def draw_points(axes: Axes, cells: Iterable[Record], roofs: Record, size: float = 8) -> None:
     """One marker per cell: colour is the version, shape the phase, the fill what was counted."""
     for cell in cells:
         p, colour = point(cell, roofs), style.look(cell["version"])[0]
-        ms = kernel_times(cell)
-        if ms.low is not None and ms.high is not None:
-            ends = [p.gflop_s * p.time_ms / end for end in (ms.high, ms.low)]
+        if len(ends := rates(cell, p)) > 1:
             axes.plot([p.intensity] * 2, ends, "_-", color=colour, lw=1.2, markersize=5, zorder=2)
         axes.plot(
             *(p.intensity, p.gflop_s, SHAPES[cell["phase"]]),

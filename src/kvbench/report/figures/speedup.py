@@ -31,8 +31,13 @@ def draw(records: list[Record]) -> Figure:
     rows = [row for row in judged["rows"] if "T" in row]
     answer = findings.paragraph(speed_section(judged | {"rows": rows}, records, "T"))
     batches = by(records, "batch_size")
+    words = {
+        (row["batch_size"], row["T"], row["baseline"], row["version"]): row
+        for row in rows
+        if row.get("speedup") is not None
+    }
     found = {
-        (batch, baseline, version): _points(cells, baseline, version, drift, level)
+        (batch, baseline, version): _points(cells, baseline, version, words, drift, level)
         for batch, cells in batches.items()
         for baseline in against
         for version in versions[versions.index(baseline) + 1 :]
@@ -74,19 +79,29 @@ def _points(
     cells: list[Record],
     baseline: str,
     version: str,
+    judged: dict[tuple[int, int, str, str], Record],
     drift: dict[Work, Exponents],
     level: float,
 ) -> list[facets.Point]:
-    """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in."""
+    """(T, ratio, low, high) of baseline time over version time, of rounds that both ran in.
+
+    `judged` holds the verdicts' rows by batch, T, baseline and version; a pair that they lack is
+    compared here, from its own spread alone.
+    """
     points = []
     for T, here in by(measured(cells), "T").items():
         of = {cell["version"]: cell for cell in here}
         if baseline not in of or version not in of:
             continue
-        try:
-            found = compare_cells(of[baseline], of[version], drift, level=level)
-        except UnpairedError:
-            continue
-        low, high = (math.nan if end is None else end for end in (found.low, found.high))
-        points.append((T, found.ratio, low, high))
+        if row := judged.get((here[0]["batch_size"], T, baseline, version)):
+            found = row["speedup"], row["speedup_low"], row["speedup_high"]
+        else:
+            try:
+                compared = compare_cells(of[baseline], of[version], drift, level=level)
+            except UnpairedError:
+                continue
+            found = compared.ratio, compared.low, compared.high
+        ratio, *ends = found
+        low, high = (math.nan if end is None else end for end in ends)
+        points.append((T, ratio, low, high))
     return points

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kvbench.files import replacing
-from kvbench.records.names import cache_names
+from kvbench.records.names import names_of
 from kvbench.records.record import Record
 from kvbench.report.footer import footer
 
@@ -95,7 +95,7 @@ def ordered(versions: Iterable[str]) -> list[str]:
 
 def labels(records: Sequence[Record]) -> dict[str, str]:
     """What a figure calls each version, `int8 (v2)`, in natural order; others keep their name."""
-    names = cache_names({record["version"]: record for record in records if "cache" in record})
+    names = names_of(records)
     versions = ordered(record["version"] for record in records)
     return {v: f"{names[v]} ({v})" if v in names else v for v in versions}
 
@@ -173,6 +173,15 @@ def bars(axes: Axes) -> None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
+
+
+def interval(
+    axes: Axes, at: tuple[Any, Any], along: str, ends: Iterable[float], **look: Any
+) -> None:
+    """The mark at (x, y) with a bar between the `ends` of its interval, `along` the axis x or y."""
+    value, (low, high) = at["xy".index(along)], ends
+    look[f"{along}err"] = [[max(0.0, value - low)], [max(0.0, high - value)]]
+    axes.errorbar([at[0]], [at[1]], capsize=2.5, **look)
 
 
 def mark_out_of_memory(axes: Axes, T: int, version: str) -> None:

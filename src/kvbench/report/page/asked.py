@@ -6,10 +6,28 @@ from collections.abc import Iterable, Iterator
 
 from kvbench.analysis.sentences import MEMORY, QUALITY, SPEED
 from kvbench.analysis.verdict_notes import smallest
-from kvbench.records.record import Record
-from kvbench.report.page.study import TIMED, Study
+from kvbench.records.record import TIMED, Record
+from kvbench.report.page.study import Study
 
 NOISY = 0.25  # share of disturbed processes from which the page says so above its answers
+# Question -> the benchmarks that answer it, why their cells may not suffice, why there are none.
+LACKING = {
+    SPEED: (
+        TIMED,
+        "Only one cache was timed, so that there is nothing to compare it with.",
+        "the study's benchmarks name neither latency nor decode",
+    ),
+    MEMORY: (
+        ("vram_vs_T",),
+        "Only one cache was weighed, so that there is nothing to compare it with.",
+        "the study's benchmarks do not name vram",
+    ),
+    QUALITY: (
+        ("perplexity",),
+        "Only the reference was scored, so that there is no change to show.",
+        "no preset of this study has weights that can be scored",
+    ),
+}
 ENOUGH = 8  # processes of a measurement that is to be published
 
 
@@ -20,10 +38,7 @@ def asked(study: Study) -> list[tuple[str, str]]:
     if cell is None:
         return [("Study", study.name)]
     models = {f"{c['pretrained']} ({c['weights']} weights)": None for c in every}
-    found = [
-        ("Model", ", ".join(models)),
-        ("Batch", _values(c["batch_size"] for c in every)),
-    ]
+    found = [("Model", ", ".join(models)), ("Batch", _values(c["batch_size"] for c in every))]
     lengths, depths = (sorted({c[axis] for c in every if axis in c}) for axis in ("T", "depth"))
     if lengths:
         prompts = _values(c["prompt_length"] for c in every if "T" in c)
@@ -63,28 +78,12 @@ def noise(study: Study) -> str | None:
 
 def missing(study: Study) -> dict[str, str]:
     """For each part of the page that this study has nothing for: why, and what would measure it."""
-    found = {}
     has = {section.question for section in study.sections}
-    timed = study.of(*TIMED)
-    if SPEED not in has:
-        found[SPEED] = (
-            "Only one cache was timed, so that there is nothing to compare it with."
-            if timed
-            else "Not measured: the study's benchmarks name neither latency nor decode."
-        )
-    if MEMORY not in has:
-        found[MEMORY] = (
-            "Only one cache was weighed, so that there is nothing to compare it with."
-            if study.of("vram_vs_T")
-            else "Not measured: the study's benchmarks do not name vram."
-        )
-    if QUALITY not in has:
-        found[QUALITY] = (
-            "Only the reference was scored, so that there is no change to show."
-            if study.of("perplexity")
-            else "Not measured: no preset of this study has weights that can be scored."
-        )
-    return found
+    return {
+        question: alone if study.of(*benchmarks) else f"Not measured: {why}."
+        for question, (benchmarks, alone, why) in LACKING.items()
+        if question not in has
+    }
 
 
 def remarks(study: Study) -> list[str]:

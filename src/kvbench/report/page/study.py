@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from kvbench.analysis.answers import Section, names_of, sections
+from kvbench.analysis.answers import Section, sections
+from kvbench.records.names import names_of
 from kvbench.records.read import each_cell
-from kvbench.records.record import Record, Row, is_error, measured, timing_key
+from kvbench.records.record import TIMED, Record, Row, is_error, measured, timing_key
 from kvbench.report.selection import evenly_spaced
 
-TIMED = ("latency_vs_T", "decode")
 NOT_CELLS = ("verdicts", "controls", "gates", "tradeoff", "roofs")
 RAW = (  # keys of raw samples
     *("step_ms_median", "repeats", "plain_runs_ms", "by_depth", "by_layer"),
@@ -79,7 +79,7 @@ class Study:
     @cached_property
     def places(self) -> list[Place]:
         """The places that the page shows."""
-        every = sorted({place for r in self.records if (place := place_of(r)) is not None})
+        every = sorted(self._measured_places)
         shown = []
         for preset in dict.fromkeys(place.preset for place in every):
             own = [place for place in every if place.preset == preset]
@@ -95,9 +95,13 @@ class Study:
         return shown
 
     @cached_property
+    def _measured_places(self) -> set[Place]:
+        return {place for r in self.records if (place := place_of(r)) is not None}
+
+    @property
     def every_place(self) -> int:
         """How many places the study has."""
-        return len({place for r in self.records if (place := place_of(r)) is not None})
+        return len(self._measured_places)
 
     @cached_property
     def headline(self) -> Place | None:

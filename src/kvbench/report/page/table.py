@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from kvbench.analysis.gate_table import said
 from kvbench.analysis.gates import gates_of
 from kvbench.analysis.quality import TOO_WEAK, change_words
-from kvbench.records.record import Record, Row, is_error
+from kvbench.records.record import TIMED, Record, Row, is_error
 from kvbench.report.page.study import (
-    TIMED,
     Place,
     Study,
     milliseconds,

@@ -40,8 +40,8 @@ class Attention:
     """Decode attention over one bound cache, appending the new token if it `owns` the rows.
 
     k, v: each in a format of its own, and k_scale, v_scale, as `bound.launch.stored` takes them;
-    `blocks` and `turned` are of both. `heads` are the query heads; `scale` is the
-    softmax's, 1/sqrt(D) by default. Raises ValueError where a tensor does not fit.
+    `blocks` and `turned` are of both. `heads` are the query heads. Raises ValueError where a tensor
+    does not fit.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class Attention:
         v: Tensor,
         k_scale: Tensor | None = None,
         v_scale: Tensor | None = None,
-        scale: float | None = None,
         owns: bool = True,
         blocks: tuple[bool, bool] = (False, False),
         turned: tuple[bool, bool] = (False, False),
@@ -72,7 +71,7 @@ class Attention:
             )
         self.heads, self.group, self.owns = heads, heads // self.kv_heads, owns
         self.size, self.device = self.k.size, k.device
-        self.scale = self.size**-0.5 if scale is None else scale
+        self.scale = self.size**-0.5  # of the softmax
         self.width = (heads + (2 * self.kv_heads if owns else 0)) * self.size
 
     @property

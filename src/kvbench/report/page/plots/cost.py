@@ -8,20 +8,19 @@ import altair as alt
 
 from kvbench.analysis.quality import change_words, compression
 from kvbench.analysis.verdict_notes import at
-from kvbench.records.record import Record, Row, measured
+from kvbench.records.record import TIMED, Record, Row, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,
     Plot,
     about,
     chart_of,
-    hover,
     looks,
     most_rows,
     of_batch,
-    rows_of,
     sized,
+    stacked,
 )
-from kvbench.report.page.study import TIMED, Place, Study, milliseconds, place_of, ran
+from kvbench.report.page.study import Place, Study, milliseconds, place_of, ran
 from kvbench.report.page.table import judged_quality
 from kvbench.stats.digits import short, size
 
@@ -83,19 +82,13 @@ def tradeoff(study: Study) -> Plot:
     if study.places:
         base = base.transform_filter("datum.place === place")
     x = alt.X(
-        "size:Q",
-        title="cache, % of the dense one",
-        scale=alt.Scale(domain=[0, 108], nice=False),
+        "size:Q", title="cache, % of the dense one", scale=alt.Scale(domain=[0, 108], nice=False)
     )
     y_title = "perplexity, % more"
     y = alt.Y("change:Q", title=y_title, scale=alt.Scale(padding=18))
     _set_labels_apart(values)
     look = looks(study, values)
-    area = alt.Size(
-        "ms:Q",
-        scale=alt.Scale(zero=True, rangeMax=420),
-        legend=None,
-    )
+    area = alt.Size("ms:Q", scale=alt.Scale(zero=True, rangeMax=420), legend=None)
     mark = alt.Shape(
         "beyond:N",
         scale=alt.Scale(domain=[False, True], range=["circle", "triangle-up"]),
@@ -153,33 +146,21 @@ def memory(study: Study) -> Plot:
     values: list[Row] = []
     for place in study.places:
         for cell in _weighed(whole, place):
-            for nth, (part, key) in enumerate(MEMORY.items()):
+            for part, key in MEMORY.items():
                 values.append(
                     about(study, cell["version"], place)
                     | {
                         "row": study.names[cell["version"]],
                         "mb": cell[key] / 1e6,
                         "part": part,
-                        "nth": nth,
                         "value": f"{size(cell[key])} of {part}",
                         "interval": f"peak {size(cell['peak_memory_bytes'])}, weights included",
                         "n": f"{size(cell['cache_used_bytes'])} of the cache used, {at(cell)}",
                         "ran": ran(cell),
                     }
                 )
-    parts = alt.Color(
-        "part:N",
-        scale=alt.Scale(domain=list(MEMORY), range=["var(--p0)", "var(--p1)"]),
-        legend=alt.Legend(orient="top", title=None),
-    )
-    base = chart_of(values).transform_filter("datum.place === place")
-    chart = base.mark_bar(height={"band": 0.6}).encode(
-        x=alt.X("mb:Q", stack="zero", title="MB besides the weights"),
-        y=rows_of(values, "row"),
-        color=parts,
-        order=alt.Order("nth:Q"),
-        **hover(values),
-    )
+    chart = stacked(values, tuple(MEMORY), "mb", "MB besides the weights")
+    chart = chart.transform_filter("datum.place === place")
     weights = sorted({cell["baseline_memory_bytes"] for cell in whole})
     span = size(weights[0]) if len(weights) == 1 else f"{size(weights[0])} to {size(weights[-1])}"
     caption = f"Reserved for the cache, and what a step takes beside it; weights take {span} more."

@@ -60,11 +60,11 @@ def log(**options: Any) -> Any:
     return alt.Scale(type="log", **options)
 
 
-def rows_of(values: Sequence[Row], field: str) -> Any:
+def rows_of(values: Sequence[Row]) -> Any:
     ordered = sorted(values, key=lambda value: number(value["version"]))
     return alt.Y(
-        f"{field}:N",
-        sort=list(dict.fromkeys(value[field] for value in ordered)),
+        "row:N",
+        sort=list(dict.fromkeys(value["row"] for value in ordered)),
         title=None,
         axis=alt.Axis(labelLimit=240, ticks=False, domain=False, grid=False, labelPadding=8),
     )
@@ -74,10 +74,7 @@ def looks(study: Study, values: Sequence[Row]) -> Json:
     """A version's colour everywhere; pale where another one was chosen; the tooltip."""
     versions = sorted({value["version"] for value in values}, key=number)
     colours = alt.Scale(domain=versions, range=[study.colour(version) for version in versions])
-    return {
-        "color": alt.Color("version:N", scale=colours, legend=None),
-        **hover(values),
-    }
+    return {"color": alt.Color("version:N", scale=colours, legend=None), **hover(values)}
 
 
 def hover(values: Sequence[Row]) -> Json:
@@ -87,7 +84,8 @@ def hover(values: Sequence[Row]) -> Json:
     }
 
 
-def stacked(values: list[Row], parts: Sequence[str], x: str) -> Any:
+def stacked(values: list[Row], parts: Sequence[str], field: str, title: str) -> Any:
+    """Bars of `field` by `part`, one a row, in the order of `parts`."""
     place = {part: n for n, part in enumerate(parts)}
     for value in values:
         value["nth"] = place[value["part"]]
@@ -96,8 +94,8 @@ def stacked(values: list[Row], parts: Sequence[str], x: str) -> Any:
         chart_of(values)
         .mark_bar(height={"band": 0.6})
         .encode(
-            x=alt.X("ms:Q", stack="zero", title=x),
-            y=rows_of(values, "row"),
+            x=alt.X(f"{field}:Q", stack="zero", title=title),
+            y=rows_of(values),
             color=alt.Color(
                 "part:N",
                 scale=alt.Scale(domain=list(parts), range=colours),

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from kvbench.records.record import Record, Row, measured
+from kvbench.records.record import TIMED, Record, Row, measured
 from kvbench.report.page.plots.spec import (
     HEIGHT,
     SHOWN,
@@ -22,15 +22,7 @@ from kvbench.report.page.plots.spec import (
     rows_of,
     sized,
 )
-from kvbench.report.page.study import (
-    TIMED,
-    Place,
-    Study,
-    milliseconds,
-    place_of,
-    place_of_row,
-    ran,
-)
+from kvbench.report.page.study import Place, Study, milliseconds, place_of, place_of_row, ran
 from kvbench.stats.digits import short
 
 ROOM = 2.0  # an interval is drawn up to this many times beyond the outermost speed-up
@@ -101,7 +93,7 @@ def dots(study: Study, values: Sequence[Row], margin: float, named: str) -> Any:
     x, low = (
         alt.X(f"{field}:Q", scale=scale, title=named, axis=ticks) for field in ("speedup", "low")
     )
-    y, look = rows_of(values, "row"), looks(study, values)
+    y, look = rows_of(values), looks(study, values)
     band = alt.Chart(alt.Data(values=[{"from": 1 / (1 + margin), "to": 1 + margin}]))
     return alt.layer(
         band.mark_rect(color="var(--band)").encode(x=alt.X("from:Q", title=named), x2="to:Q"),

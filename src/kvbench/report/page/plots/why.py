@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 
 from kvbench.analysis import attribution
+from kvbench.analysis.findings import roof_share
 from kvbench.analysis.roofline import point
 from kvbench.analysis.verdict_notes import at
 from kvbench.records.record import Record, Row, apart, measured
@@ -45,7 +46,7 @@ def phases(study: Study) -> Plot:
             values += _phases(study, cell, place.series)
     if not values:
         return Plot("phases", title, "No model was both timed and instrumented.")
-    chart = stacked(values, PHASES, "ms per generation")
+    chart = stacked(values, PHASES, "ms", "ms per generation")
     chart = chart.transform_filter("datum.series === series")
     caption = (
         "One generation, instrumented: read the shares of one cache, not the difference of two. A "
@@ -102,7 +103,7 @@ def attributed(study: Study) -> Plot:
                 )
     if not values:
         return Plot("attribution", title, "No decode step was measured whole.")
-    chart = stacked(values, tuple(PARTS.values()), "ms per token")
+    chart = stacked(values, tuple(PARTS.values()), "ms", "ms per token")
     chart = chart.transform_filter("datum.place === place")
     caption = (
         f"Floors at this machine's own rates ({short(study.roofs['read_gb_s'])} GB/s, "
@@ -121,6 +122,8 @@ def roofline(study: Study) -> Plot:
     values: list[Row] = []
     for cell in cells[:MOST]:
         at = point(cell, roofs)
+        several = cell.get("replicates", 1)
+        timed = f"{several} processes" if several > 1 else "one process or profile"
         values.append(
             about(study, cell["version"], None)
             | {
@@ -129,8 +132,8 @@ def roofline(study: Study) -> Plot:
                 "rate": at.gflop_s,
                 "phase": cell["phase"],
                 "value": f"{cell['phase']}: {short(at.gflop_s)} GFLOP/s, {short(at.gb_s)} GB/s",
-                "interval": f"{100 * at.share:.0f} % of the roof above it, held by {at.bound}",
-                "n": f"batch {cell['batch_size']}, P {cell['P']}, bytes {at.bytes_is}",
+                "interval": f"{roof_share(cell, roofs)} of the roof above it, held by {at.bound}",
+                "n": f"batch {cell['batch_size']}, P {cell['P']}, bytes {at.bytes_is}, {timed}",
                 "ran": ran(cell),
             }
         )
