@@ -35,6 +35,7 @@ class OneLayer:
 
     def __init__(self, k: Tensor, v: Tensor) -> None:
         self.k, self.v, self.layers, self.length = k, v, [0], 0
+        self.rings: dict[int, tuple[int, int]] = {}
 
     def rows(self, layer: int) -> tuple[Tensor, Tensor, None, None]:
         return self.k, self.v, None, None

@@ -84,6 +84,8 @@ class NativeCache(CacheWrapper):
 class NativeUncached(CacheWrapper):
     """The cache that forgets, whose attention of a whole sequence is the native kernels'."""
 
+    cache: Uncached
+
     def __init__(self, cache: Uncached, native: Native) -> None:
         super().__init__(cache)
         self.native = native
