@@ -1,7 +1,5 @@
 """Native kernels against their reference, for every instruction set this processor has."""
 
-import ctypes
-import mmap
 import os
 import platform
 import re
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from guarded import at_the_end_of_memory
 
 from kvbench.caches.attending import grouped, ungrouped
 from kvbench.caches.codecs import codec, scores, weigh
@@ -238,17 +237,6 @@ def test_equal_keys_give_the_mean_of_the_values(native, kind):
     torch.testing.assert_close(out[0, 0], rows[0, 0].float().mean(0), rtol=1e-5, atol=1e-6)
 
 
-def at_the_end_of_memory(x):
-    """A copy of x that ends where readable memory ends."""
-    page, size = mmap.PAGESIZE, x.numel() * x.element_size()
-    pages = -(-size // page)
-    memory = mmap.mmap(-1, (pages + 1) * page)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + pages * page
-    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start), page, 0) == 0
-    flat = torch.frombuffer(memory, dtype=x.dtype, count=x.numel(), offset=pages * page - size)
-    return flat.view(x.shape).copy_(x)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_read_past_the_end_of_a_tensor(native, kind):
     """Runs into the operating system if it is."""
@@ -290,6 +278,8 @@ def test_threads_change_no_bit(library):
     q, stored, w = torch.randn(2, 6, 64), cache(BF16, 2, 3, 90, 64), torch.randn(475, 64)
     outs = [native.attention(*stored)(q, 90, torch.empty_like(q)) for native in (one, two)]
     assert torch.equal(*outs)
+    prompt = torch.randn(3, 2, 6, 50, 64)
+    assert torch.equal(*(native.attend_prompt(*prompt) for native in (one, two)))
     for weights, x in product((w, w.bfloat16()), (q[0], q[0, :2], q[0, :1])):
         x = x.to(weights.dtype)
         assert torch.equal(*(n.linear(weights)(x, x.new_empty(len(x), 475)) for n in (one, two)))
@@ -402,6 +392,13 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(library):
     refused(lambda: attention(q, 0, out), "n must be 1 to 20")
     refused(lambda: attention(q, 21, out), "n must be 1 to 20")
     refused(lambda: attention(q.to("meta"), 1, out), "q:", "meta")
+    prompt = native.attend_prompt
+    refused(lambda: prompt(q, k, v), "q (B, Hq, T, D)")
+    refused(lambda: prompt(k[:, :2], k, v), "multiple of Hkv")
+    refused(lambda: prompt(k, k[:, :, :9], v), "S at least T")
+    refused(lambda: prompt(k.half(), k, v), "q:", "float16")
+    refused(lambda: prompt(k, k, v.bfloat16()), "v:", "float32")
+    refused(lambda: prompt(k, k, v[:, :, :9]), "v:", "(2, 3, 20, 64)")
     row = torch.randn(2, 3, 1, 64)
     append = native.append(codes, scale)
     refused(lambda: native.append(codes, scale[:, :2]), "scale:", "(2, 3, 20)")

@@ -15,16 +15,16 @@ class KVCache(Cache):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self._now: dict[int, tuple[Tensor, Tensor]] = {}
+        self.now: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
-        self._now[layer] = (k, v)
+        self.now[layer] = (k, v)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        return causal_sdpa(q, *self._now[layer], self.windows.get(layer, 0))
+        return causal_sdpa(q, *self.now[layer], self.windows.get(layer, 0))
 
     def advance(self, T: int) -> None:
-        self._now.clear()
+        self.now.clear()
 
     def storages(self) -> Iterator[Tensor]:
         return iter(())

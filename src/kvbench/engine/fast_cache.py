@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kvbench.caches import Cache, CacheWrapper, causal_sdpa
+from kvbench.caches.none import KVCache as Uncached
 from kvbench.engine.backend import Choice
 from kvbench.engine.static_view import Rows, kernel_rows, of_layer, readable, rows_of
 from kvbench.kernels.reference import FP8, decode_attention, dequantise
@@ -33,6 +34,7 @@ class NativeCache(CacheWrapper):
 
     def __init__(self, cache: Cache, native: Native) -> None:
         super().__init__(cache)
+        self.native = native
         self.appends, self.attentions = {}, {}
         self.turning: dict[int, Any] = {}  # layers whose rows are not stored as they come
         for layer in cache.layers:
@@ -67,14 +69,36 @@ class NativeCache(CacheWrapper):
         return attention(q, n, q.new_empty(q.shape))
 
     def _attend_many(self, layer: int, q: Tensor) -> Tensor:
-        """A prefill is bound by arithmetic: torch's fused attention, over codes in fp32."""
+        """A prefill is bound by arithmetic: causal attention to floats, codes in fp32."""
         k, v, k_scale, v_scale = stored_rows(of_layer(self.cache, layer), layer)
-        if k_scale is None or v_scale is None or layer in self.turning or layer in self.cache.rings:
-            return self.cache.attend(layer, q)
         end = self.cache.length + q.size(2)
-        k = dequantise(k[:, :, :end], k_scale[:, :, :end])
-        v = dequantise(v[:, :, :end], v_scale[:, :, :end])
-        return causal_sdpa(q.float(), k, v).to(q.dtype)
+        if layer in self.turning or layer in self.cache.rings or k.dtype is not v.dtype:
+            return self.cache.attend(layer, q)
+        k, v = k[:, :, :end], v[:, :, :end]
+        if k_scale is not None and v_scale is not None:
+            k = dequantise(k, k_scale[:, :, :end])
+            v = dequantise(v, v_scale[:, :, :end])
+        return causal(self.native, q, k, v)
+
+
+class NativeUncached(CacheWrapper):
+    """The cache that forgets, whose attention of a whole sequence is the native kernels'."""
+
+    def __init__(self, cache: Uncached, native: Native) -> None:
+        super().__init__(cache)
+        self.native = native
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        if layer in self.cache.windows:
+            return self.cache.attend(layer, q)
+        return causal(self.native, q, *self.cache.now[layer])
+
+
+def causal(native: Native, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of T queries, the newest of S keys, natively where that is faster."""
+    if native.attends_prompts:
+        return native.attend_prompt(q, k, v)
+    return causal_sdpa(q.to(k.dtype), k, v).to(q.dtype)
 
 
 def stored_rows(cache: Cache, layer: int) -> Rows:
@@ -86,6 +110,8 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
     if native is None:
         return cache
+    if type(cache) is Uncached:
+        return NativeUncached(cache, native)
     fits = import_module("kvbench.kernels.cpu.tensors").fits
     for layer in cache.layers:
         own = of_layer(cache, layer)

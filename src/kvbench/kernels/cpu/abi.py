@@ -13,6 +13,13 @@ class Cache(ctypes.Structure):
     _fields_ += [(n, I32) for n in ("v_format", "k_shared", "k_half", "v_shared", "v_half")]
 
 
+class Prompt(ctypes.Structure):
+    _fields_ = [("format", I32), ("kv_format", I32), ("threads", I32), ("scale", F32)]
+    _fields_ += [(n, I64) for n in ("batch", "heads", "kv_heads", "queries", "keys", "size")]
+    _fields_ += [(name, PTR) for name in ("q", "k", "v", "out")]
+    _fields_ += [(name, I64 * 3) for name in ("q_at", "k_at", "v_at", "out_at")]
+
+
 class Rows(ctypes.Structure):
     _fields_ = [("format", I32), ("batch", I64), ("heads", I64), ("capacity", I64), ("size", I64)]
     _fields_ += [("rows", PTR), ("scale", PTR)]
@@ -48,4 +55,5 @@ class Kernels(ctypes.Structure):
     _fields_ += [("pack", CFUNCTYPE(I32, PTR, PTR))]
     _fields_ += [("linear", CFUNCTYPE(I32, PTR, I64, PTR, PTR))]
     _fields_ += [("read_sum", CFUNCTYPE(F32, PTR, I64, I64, I32))]
-    _fields_ += [("step", CFUNCTYPE(I32, PTR, PTR, I64, PTR)), ("panel", I32)]
+    _fields_ += [("step", CFUNCTYPE(I32, PTR, PTR, I64, PTR))]
+    _fields_ += [("prompt", CFUNCTYPE(I32, PTR)), ("panel", I32)]

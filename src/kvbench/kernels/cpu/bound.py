@@ -182,6 +182,35 @@ class Linear:
         return out
 
 
+def attend_prompt(kernels: abi.Kernels, threads: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of T queries, the newest of S keys: query i sees keys 0 .. S - T + i.
+
+    q (B, Hq, T, D), k and v (B, Hkv, S, D), in fp32 or bf16, k and v alike, of any strides but in
+    D; Hq a multiple of Hkv. Returns (B, Hq, T, D) in q's dtype, contiguous as (B, T, Hq, D).
+    Raises ValueError where a tensor does not fit, MemoryError without room for K and V of a head.
+    """
+    check("q", q, FLOATS, q.shape, contiguous=False)
+    if q.dim() != 4 or k.dim() != 4 or not 0 < q.shape[2] <= k.shape[2] or q.shape[1] % k.shape[1]:
+        raise ValueError(
+            f"expected q (B, Hq, T, D) and k (B, Hkv, S, D), Hq a multiple of Hkv and S at least "
+            f"T; got {tuple(q.shape)} and {tuple(k.shape)}"
+        )
+    batch, heads, queries, size = q.shape
+    rows = (batch, k.shape[1], k.shape[2], size)
+    check("k", k, FLOATS, rows, contiguous=False)
+    check("v", v, (k.dtype,), rows, contiguous=False)
+    out = q.new_empty(batch, queries, heads, size).transpose(1, 2)
+    tensors = q, k, v, out
+    prompt = abi.Prompt(
+        FORMATS[q.dtype], FORMATS[k.dtype], threads, size**-0.5,
+        batch, heads, rows[1], queries, rows[2], size,
+        *(x.data_ptr() for x in tensors), *((abi.I64 * 3)(*x.stride()[:3]) for x in tensors),
+    )  # fmt: skip
+    if kernels.prompt(ctypes.addressof(prompt)):
+        raise MemoryError(f"no memory for an fp32 copy of K and V of a head, {rows[2:]} each")
+    return out
+
+
 def read_sum(kernels: abi.Kernels, x: Tensor, times: int = 1, streams: int = 1) -> float:
     """Sum of a contiguous fp32 tensor, added up `times` times, read in 1, 8 or 16 streams.
 

@@ -68,6 +68,15 @@ class Native:
         """Pack and bind weights, in their own memory where asked: `linear(x, out)`."""
         return bound.Linear(self.kernels, self.threads, w, bias, gelu, in_place)
 
+    def attend_prompt(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Causal attention of many queries, the newest of some keys (`bound.attend_prompt`)."""
+        return bound.attend_prompt(self.kernels, self.threads, q, k, v)
+
+    @property
+    def attends_prompts(self) -> bool:
+        """Whether `attend_prompt` is faster than torch: not with vectors of four numbers."""
+        return self.kernels.panel >= 16
+
     def read_sum(self, x: Tensor, times: int = 1, streams: int = 1) -> float:
         """Sum of a contiguous fp32 tensor, `times` over: the roof of every kernel, one thread's.
 

@@ -97,6 +97,16 @@ inline void encode_shared(const Rows& to, const float* x, int size, int8_t* code
     encode(x, size, limit, scale, codes);
 }
 
+// Calls `write_row(from, position)` for every row of x: a token's heads together, which lie side by side.
+template <class WriteRow>
+inline void for_each_row(const Rows& to, int64_t rows, int64_t x_batch, int64_t x_head, int64_t x_row,
+                         int64_t at, WriteRow write_row) {
+  for (int64_t b = 0; b < to.batch; ++b)
+    for (int64_t t = 0; t < rows; ++t)
+      for (int64_t h = 0; h < to.heads; ++h)
+        write_row(b * x_batch + h * x_head + t * x_row, (b * to.heads + h) * to.capacity + at + t);
+}
+
 void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
                   int64_t x_head, int64_t x_row, int64_t at) {
   alignas(64) float row[kMaxSize];
@@ -104,38 +114,33 @@ void append_codes(const Rows* to, int32_t io, int64_t rows, const void* x, int64
   const bool pairs = to->format == kInt4;
   const int64_t size = to->size, bytes = pairs ? size / 2 : size;
   const int64_t shared = to->shared ? to->shared : size, groups = size / shared;
-  for (int64_t bh = 0; bh < to->batch * to->heads; ++bh)
-    for (int64_t t = 0; t < rows; ++t) {
-      const int64_t from = bh / to->heads * x_batch + bh % to->heads * x_head + t * x_row;
-      const int64_t position = bh * to->capacity + at + t;
-      for (int64_t i = 0; i < size; ++i) row[i] = read(x, from + i, io);
-      for (int64_t g = 0; g < groups; ++g)
-        encode_shared(*to, row + g * shared, static_cast<int>(shared), code + g * shared,
-                      position * groups + g);
-      if (pairs)
-        for (int64_t i = 0; i < bytes; ++i)
-          code[i] = static_cast<int8_t>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
-      memcpy(static_cast<char*>(to->rows) + position * bytes, code, static_cast<size_t>(bytes));
-    }
+  for_each_row(*to, rows, x_batch, x_head, x_row, at, [&](int64_t from, int64_t position) {
+    for (int64_t i = 0; i < size; ++i) row[i] = read(x, from + i, io);
+    for (int64_t g = 0; g < groups; ++g)
+      encode_shared(*to, row + g * shared, static_cast<int>(shared), code + g * shared,
+                    position * groups + g);
+    if (pairs)
+      for (int64_t i = 0; i < bytes; ++i)
+        code[i] = static_cast<int8_t>((code[2 * i] & 15) | (code[2 * i + 1] << 4));
+    memcpy(static_cast<char*>(to->rows) + position * bytes, code, static_cast<size_t>(bytes));
+  });
 }
 
 // Rows x as they are, or in the other float format.
 void append_floats(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
                    int64_t x_head, int64_t x_row, int64_t at) {
   const int64_t size = to->size;
-  for (int64_t bh = 0; bh < to->batch * to->heads; ++bh)
-    for (int64_t t = 0; t < rows; ++t) {
-      const int64_t from = bh / to->heads * x_batch + bh % to->heads * x_head + t * x_row;
-      const int64_t position = (bh * to->capacity + at + t) * size;
-      if (io == to->format) {
-        const int64_t bytes = io == kBf16 ? 2 : 4;
-        memcpy(static_cast<char*>(to->rows) + position * bytes,
-               static_cast<const char*>(x) + from * bytes, static_cast<size_t>(size * bytes));
-      } else {
-        for (int64_t i = 0; i < size; ++i)
-          write(to->rows, position + i, to->format, read(x, from + i, io));
-      }
+  for_each_row(*to, rows, x_batch, x_head, x_row, at, [&](int64_t from, int64_t position) {
+    position *= size;
+    if (io == to->format) {
+      const int64_t bytes = io == kBf16 ? 2 : 4;
+      memcpy(static_cast<char*>(to->rows) + position * bytes,
+             static_cast<const char*>(x) + from * bytes, static_cast<size_t>(size * bytes));
+    } else {
+      for (int64_t i = 0; i < size; ++i)
+        write(to->rows, position + i, to->format, read(x, from + i, io));
     }
+  });
 }
 
 void append(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,

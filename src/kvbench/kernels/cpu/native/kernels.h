@@ -47,6 +47,21 @@ struct Weights {
 typedef void Attention(const Cache* cache, int32_t io, const void* q, int64_t q_batch,
                        int64_t q_head, int64_t n, void* out);
 
+// Attention of many queries, the newest of some keys, each to the keys up to its own. q and out (batch,
+// heads, queries, size) in `format`, fp32 or bf16, k and v (batch, kv_heads, keys, size) in kv_format,
+// each with its strides of batch, head and row, unit stride in the last; heads / kv_heads query heads
+// share K/V.
+struct Prompt {
+  int32_t format, kv_format, threads;
+  float scale;
+  int64_t batch, heads, kv_heads, queries, keys, size;
+  const void *q, *k, *v;
+  void* out;
+  int64_t q_at[3], k_at[3], v_at[3], out_at[3];
+};
+// Returns 0, or 1 without memory for K and V of a head in fp32.
+typedef int32_t AttendPrompt(const Prompt* prompt);
+
 // Rows x (B, H, T, D), unit stride in D, fp32 or bf16, to positions at ... at + T - 1.
 typedef void Append(const Rows* to, int32_t io, int64_t rows, const void* x, int64_t x_batch,
                     int64_t x_head, int64_t x_row, int64_t at);
@@ -110,6 +125,7 @@ struct Kernels {
   Linear* linear;
   ReadSum* read_sum;
   RunStep* step;
+  AttendPrompt* prompt;
   int32_t panel;  // P: outputs in a panel
 };
 }
