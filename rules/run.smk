@@ -32,6 +32,7 @@ onstart:
 
 onsuccess:
     say_answers()
+    rounds.look_ahead(config)
 
 
 def check_asked():

@@ -125,10 +125,31 @@ class Runs:
 
 
 def test_the_command_runs_until_no_round_is_added(monkeypatch):
-    runs = Runs([3, ""], [4, "wide"], [5, "wide"], [5, ""])
+    runs = Runs([4, "wide"], [5, "wide"], [5, ""])
     monkeypatch.setattr(command.subprocess, "run", runs)
     assert command.main(["--cores", "1", "all"]) == 0
-    assert runs.asked == [["--cores", "1", "all"]] * 4
+    assert runs.asked == [["--cores", "1", "all"]] * 3
+
+
+def test_a_run_that_decided_enough_is_the_last(monkeypatch):
+    """Snakemake is not asked once more only to say that there is nothing to do."""
+    runs = Runs([3, ""], [4, "never asked"])
+    monkeypatch.setattr(command.subprocess, "run", runs)
+    assert command.main(["all"]) == 0 and len(runs.asked) == 1
+
+
+def test_at_its_end_a_run_looks_ahead_where_it_may_add_rounds(monkeypatch):
+    verdicts(measured=5, widest=0.5)
+    rounds.look_ahead(study(half_width=0.02))
+    assert not rounds.DECIDED.exists()
+    monkeypatch.setenv(rounds.ADD, "1")
+    rounds.decided(study(half_width=0.02), main=True)
+    verdicts(measured=6, widest=0.5)  # what the run has made of it
+    rounds.look_ahead(study(half_width=0.02))
+    assert json.loads(rounds.DECIDED.read_text())[0] == 7
+    verdicts(measured=7, widest=0.01)
+    rounds.look_ahead(study(half_width=0.02))
+    assert json.loads(rounds.DECIDED.read_text())[1] == ""
 
 
 def test_the_command_ends_where_a_run_fails_adds_nothing_or_has_no_rule(monkeypatch):

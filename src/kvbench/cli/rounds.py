@@ -24,14 +24,15 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0
     command = [sys.executable, "-m", "snakemake", *arguments]
-    measured: list[object] | None = None
+    decision: list[object] | None = None
     while True:
         DECIDED.unlink(missing_ok=True)
         status = subprocess.run(command, env=os.environ | {ADD: "1"}).returncode
         if status or not DECIDED.exists():
             return status
-        last, measured = measured, json.loads(DECIDED.read_text())
-        if measured == last or (last and not measured[1]):
+        last, decision = decision, json.loads(DECIDED.read_text())
+        reason = decision[1]
+        if not reason or decision == last:  # these targets make no verdicts
             return 0
 
 

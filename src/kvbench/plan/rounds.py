@@ -3,7 +3,7 @@
 A study with `stopping.half_width` or `stopping.minutes` gets a round more with every run of
 Snakemake by `python -m kvbench.cli.rounds`, until its last verdicts say that it is enough. A run by
 Snakemake alone adds none to those that were measured. What a run decides is kept for its jobs,
-which read the configuration again.
+which read the configuration again, and at its end what the next one would decide.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ def decided(config: Config, main: bool) -> tuple[int, str]:
         return rounds, reason
     rounds, reason = json.loads(DECIDED.read_text())
     return rounds, reason
+
+
+def look_ahead(config: Config) -> None:
+    """After a run that may add rounds: what the next one would measure, in place of this one's."""
+    if adds_rounds(config) and ADD in os.environ:
+        write_text(DECIDED, json.dumps(decide(config)))
 
 
 def adds_rounds(config: Config) -> bool:
