@@ -24,6 +24,7 @@ PLACES = {
     "controls/gpt2/v1-again/B2/T8.json": {"version": "v1-again", "T": 8},
     "peers/gpt2/ct2-int8/B2/T8.json": {"version": "ct2-int8", "benchmark_name": "peers"},
     "executions/gpt2/eager-torch/v1/B2/T8.json": {"mode": "eager-torch", "T": 8},
+    "executions/gpt2/step-native/v1/B2/T8.json": {"mode": "step-native", "T": 8},
     "roofline/gpt2/v1_decode/B2/P64.json": {"phase": "decode", "P": 64},
 }
 

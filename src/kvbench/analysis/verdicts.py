@@ -59,23 +59,25 @@ def judge(
     baseline's time over the version's, of processes that ran in one round; a pair without such a
     round gets no speed-up and no word, but the reason.
     """
-    rows, compared, limits, unlike = [], [], [], []
+    rows, limits, unlike = [], [], []
+    compared: list[tuple[Record, Comparison]] = []
     drift = exponents(cells) if drift is None else drift
     for where, here in by_place(cells):
         of = {cell["version"]: cell for cell in here}
         costs = {version: cell_costs(cell) for version, cell in of.items() if not is_error(cell)}
-        found: list[tuple[Record, Comparison]] = []
+        judged, found = [], []
         for version, baseline in wanted(list(of)):
             row = {**where, "version": version, "baseline": baseline}
             lost = [name for name in (version, baseline) if is_error(of[name])]
             if lost:
                 row["verdict"] = f"not compared: {lost[0]} {of[lost[0]]['error']}"
             elif comparison := _compared(row, of[version], of[baseline], drift, margin):
-                found.append((row, comparison))
+                judged.append(row)
+                found.append(comparison)
                 limits.append(generation_ceiling(costs[baseline], costs[version]))
                 unlike += [row] if implementations(of[version], of[baseline]) else []
             rows.append(row)
-        compared += moderated_rows(found)
+        compared += zip(judged, moderated(found), strict=True)
     level = attach_verdicts(compared, margin, alpha)
     for row in unlike:
         row["verdict"] = IMPLEMENTATIONS
@@ -104,15 +106,18 @@ def table(records: Sequence[Record], margin: float, by_width: bool = False) -> T
     looked = by_width and _fewest(cells) >= stopping.FIRST
     alpha = stopping.ALPHA if looked else ALPHA
     record = judge(cells, margin, next(iter(controls), None), alpha)
-    title = f"Verdicts on {record['pretrained']}"
-    return Table(title, record["rows"], notes(record), cells, record)
+    return _table("Verdicts", record, cells)
 
 
 def controls_table(records: Sequence[Record], margin: float) -> Table:
     """The comparison of v1 with its controls."""
     record = judge_controls(records, margin)
-    title = f"Controls on {record['pretrained']}"
-    return Table(title, record["rows"], notes(record), records, record)
+    return _table("Controls", record, records)
+
+
+def _table(name: str, record: Record, cells: Sequence[Record]) -> Table:
+    title = f"{name} on {record['pretrained']}"
+    return Table(title, record["rows"], notes(record), cells, record)
 
 
 def judge_controls(cells: Sequence[Record], margin: float) -> Record:
@@ -122,17 +127,19 @@ def judge_controls(cells: Sequence[Record], margin: float) -> Record:
     control's steps are longer. `detectable` is what this machine finds four times in five, from
     the spread of v1 against itself (`log_ratios`, per process); None for one replicate.
     """
-    rows, compared, drift = [], [], exponents(cells)
+    compared: list[tuple[Record, Comparison]] = []
+    rows, drift = [], exponents(cells)
     for where, here in by_place(measured(cells)):
         of = {cell["version"]: cell for cell in here}
-        found: list[tuple[Record, Comparison]] = []
+        judged, found = [], []
         for control in (name for name in of if name != "v1" and "v1" in of):
             row = {"control": control, **where, "delay": of[control]["delay"]}
             row["expected"] = SLOWER if row["delay"] else "no difference"
             if comparison := _compared(row, of[control], of["v1"], drift, margin):
-                found.append((row, comparison))
+                judged.append(row)
+                found.append(comparison)
             rows.append(row)
-        compared += moderated_rows(found)
+        compared += zip(judged, moderated(found), strict=True)
     level = attach_verdicts(compared, margin)
     for row in rows:
         none_shown = "speedup" in row and row["verdict"] not in (FASTER, SLOWER)
@@ -148,8 +155,7 @@ def _compared(
 ) -> Comparison | None:
     """The comparison of two cells; None where they do not compare, and the row says why.
 
-    What a reader must know of a pair is put into `row`: disturbed processes, rounds left out, other
-    kernels.
+    `row` gets what a reader must know of the pair: disturbed processes, rounds left out, kernels.
     """
     a, b = side_by_side(a, b)
     try:
@@ -192,10 +198,7 @@ def _fewest(cells: Sequence[Record]) -> int:
 def _detectable(
     compared: Sequence[Comparison], cells: Sequence[Record], alpha: float = ALPHA
 ) -> Record | None:
-    """What these rows can show, alone and as a family, and what would halve it; None where unknown.
-
-    The spread is that of the rows themselves.
-    """
+    """What rows of their spread can show, alone and as a family, and what would halve it, or None."""
     several = [c for c in compared if c.replicates > 1]
     if not several:
         return None
@@ -212,12 +215,6 @@ def _detectable(
         "replicates_to_halve": wanted,
         "minutes_to_halve": more,
     }
-
-
-def moderated_rows(found: Sequence[tuple[Record, Comparison]]) -> list[tuple[Record, Comparison]]:
-    """The rows of one place, whose comparisons tell one another how far processes scatter."""
-    rows, compared = zip(*found, strict=True) if found else ((), ())
-    return list(zip(rows, moderated(compared), strict=True))
 
 
 def attach_verdicts(

@@ -137,8 +137,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], Json]:
         about = safetensors_header(path, WeightsError).about
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    # Older files have one of the latter.
-    checked = {"sums": tensors_sums, "crc32": tensors_crc32, "sha256": tensors_sha256}
+    checked = {"sums": tensors_sums, "crc32": tensors_crc32, "sha256": tensors_sha256}  # new to old
     first = next((name for name in checked if name in about), None)
     if first and about[first] != checked[first](tensors):
         raise WeightsError(f"{path} is corrupted: not the tensors it was made with; delete it")

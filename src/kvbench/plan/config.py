@@ -13,14 +13,13 @@ from typing import Any, cast
 
 from kvbench.benchmarks import BENCHMARKS
 from kvbench.files import Json
-from kvbench.files.foreign import FormatError
 from kvbench.peers import PEERS
 from kvbench.plan import described
 from kvbench.plan.config_checks import check_together
 from kvbench.plan.config_file import check_plain
 from kvbench.plan.config_file import check_written as check_written
 from kvbench.plan.config_types import Config
-from kvbench.plan.models import CONTEXT, WINDOWS, place_models
+from kvbench.plan.models import CONTEXT, WINDOWS, ModelPathError, place_models
 from kvbench.plan.refusal import ConfigError, line
 from kvbench.plan.study import CUSTOM
 from kvbench.presets import PRESETS
@@ -88,8 +87,8 @@ def resolve(given: Json, schema: Json, name: str = "default") -> Config:
     check_plain(given)
     try:
         given, models = place_models(given)
-    except FormatError as error:
-        raise ConfigError(f"config key 'pretrained': {error}") from None
+    except ModelPathError as error:
+        raise ConfigError(f"config key '{error.key}': {error}") from None
     schema = _knowing(schema, [*PRESETS, *models])
     given = described.place(given)
     schema = _with_versions(schema)

@@ -27,32 +27,45 @@ TAKEN = (*PRESETS, "custom")
 WINDOWS, CONTEXT = 8, 256  # scored windows and their tokens, where a study does not say
 
 
+class ModelPathError(FormatError):
+    """A path of configuration key `key` that leads to no model, or to one of a name in use."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(why)
+        self.key = key
+
+
 def place_models(given: Json) -> tuple[Json, dict[str, Model]]:
     """The configuration with names in place of paths, and by name what lies there.
 
     A model has its `shape`, whose `weights` are its directory or `random`, its `tokenizer`'s file
     or None, and its `revision`, the commit of a model of the hub. Names are those of directories,
-    in characters that are safe in a path. Raises FormatError for a path without a model, and for
+    in characters that are safe in a path. Raises ModelPathError for a path without a model, and for
     two models of one name.
     """
     models: dict[str, Model] = {}
 
-    def named(entry: Any) -> Any:
+    def named(entry: Any, key: str) -> Any:
         if not isinstance(entry, str) or entry in PRESETS or not _is_path(entry):
             return entry
-        name, model = _model(entry)
-        if models.setdefault(name, model) != model:
-            raise FormatError(f"{entry} and {models[name]['path']} would both be called {name}")
+        try:
+            name, model = _model(entry)
+            if models.setdefault(name, model) != model:
+                raise FormatError(f"{entry} and {models[name]['path']} would both be called {name}")
+        except FormatError as error:
+            raise ModelPathError(key, str(error)) from None
         return name
 
     placed = dict(given)
     if "pretrained" in given:
         several = isinstance(given["pretrained"], list)
-        names = [named(one) for one in (given["pretrained"] if several else [given["pretrained"]])]
+        asked = given["pretrained"] if several else [given["pretrained"]]
+        names = [named(one, "pretrained") for one in asked]
         placed["pretrained"] = names if several else names[0]
     scored = given.get("perplexity")
     if isinstance(scored, dict) and isinstance(scored.get("presets"), list):
-        placed["perplexity"] = scored | {"presets": [named(one) for one in scored["presets"]]}
+        names = [named(one, "perplexity.presets") for one in scored["presets"]]
+        placed["perplexity"] = scored | {"presets": names}
     return placed, models
 
 

@@ -40,16 +40,11 @@ TIMED = ("latency", "decode")
 FORMS = {"figures": ("svg", "png"), "tables": ("md", "csv")}
 
 
-def figures() -> dict[str, list[str]]:
-    """Every figure, and the benchmarks whose cells it draws."""
-    drawn: dict[str, list[str]] = {}
-    for benchmark, line in BENCHMARKS.items():
-        for figure in line.figures:
-            drawn.setdefault(figure, []).append(benchmark)
-    return drawn
-
-
-FIGURES = figures()
+# Every figure, and the benchmarks whose cells it draws.
+FIGURES: dict[str, list[str]] = {}
+for _benchmark, _line in BENCHMARKS.items():
+    for _figure in _line.figures:
+        FIGURES.setdefault(_figure, []).append(_benchmark)
 
 
 def chapter(shown: str) -> str:
@@ -197,8 +192,8 @@ def every_figure(config: Config, benchmark: str | None = None) -> list[str]:
 def every_table(config: Config, benchmark: str | None = None) -> list[str]:
     """Markdown and CSV of every table of `benchmark` (default: any)."""
     tables = {table: [TABLES[table]] for table in TABLES} | DERIVED_TABLES
-    shown = [("tradeoff", preset) for preset in joined_presets(config) if benchmark is None]
-    shown += [
+    joined = joined_presets(config) if benchmark is None else []
+    shown = [("tradeoff", preset) for preset in joined] + [
         (name, preset)
         for name, read in tables.items()
         if benchmark is None or benchmark in read

@@ -24,7 +24,7 @@ KINDS = {"latency": "latency_vs_T", "vram": "vram_vs_T", "controls": "latency_vs
 SIZES = {"B": "batch_size", "T": "T", "D": "depth", "P": "P", "r": "replicate"}
 PLACE = re.compile(
     r"results/[^/]+/(?:samples/)?(?P<kind>\w+)/(?P<pretrained>[^/]+)/"
-    r"(?:(?P<mode>(?:eager|graph|compile)-\w+)/)?"
+    r"(?:(?P<mode>(?:eager|step|graph|compile)-\w+)/)?"
     r"(?P<version>[^/]+?)(?:_(?P<phase>prefill|decode))?(?P<sizes>(?:/[BTDPr]\d+)*)\.json"
 )
 
