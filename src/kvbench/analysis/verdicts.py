@@ -198,7 +198,7 @@ def _fewest(cells: Sequence[Record]) -> int:
 def _detectable(
     compared: Sequence[Comparison], cells: Sequence[Record], alpha: float = ALPHA
 ) -> Record | None:
-    """What rows of their spread can show, alone and as a family, and what would halve it, or None."""
+    """What rows of this spread can show, alone and as a family, what would halve it; or None."""
     several = [c for c in compared if c.replicates > 1]
     if not several:
         return None
