@@ -91,16 +91,6 @@ ANALYSES = {
 }
 
 
-def reported(line, table):
-    """The CSV of an analysis, in its chapter of Snakemake's report where it has one."""
-    csv = f"<results>/tables/{table}_{{preset}}.csv"
-    if "chapter" not in line:
-        return csv
-    labels = {"model": "{preset}", "shows": table, "as": "table"}
-    text = f"../report/{line.get('text', table)}.rst"
-    return report(csv, caption=text, category=line["chapter"], labels=labels)
-
-
 for RULE, LINE in ANALYSES.items():
     MODULE, TABLE = f"kvbench.analysis.{LINE['module']}", LINE.get("table", RULE)
 

@@ -95,3 +95,13 @@ def table_settings(wildcards):
 def chapter(wildcards):
     """The report's chapter of a figure or table."""
     return targets.chapter(wildcards.get("figure") or wildcards.get("table"))
+
+
+def reported(line, table):
+    """The CSV of an analysis, in its chapter of Snakemake's report where it has one."""
+    csv = f"<results>/tables/{table}_{{preset}}.csv"
+    if "chapter" not in line:
+        return csv
+    labels = {"model": "{preset}", "shows": table, "as": "table"}
+    text = f"../report/{line.get('text', table)}.rst"
+    return report(csv, caption=text, category=line["chapter"], labels=labels)
