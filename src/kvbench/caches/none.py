@@ -15,16 +15,16 @@ class KVCache(Cache):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.now: dict[int, tuple[Tensor, Tensor]] = {}
+        self.this_forward: dict[int, tuple[Tensor, Tensor]] = {}  # K and V of each layer
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> None:
-        self.now[layer] = (k, v)
+        self.this_forward[layer] = (k, v)
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
-        return causal_sdpa(q, *self.now[layer], self.windows.get(layer, 0))
+        return causal_sdpa(q, *self.this_forward[layer], self.windows.get(layer, 0))
 
     def advance(self, T: int) -> None:
-        self.now.clear()
+        self.this_forward.clear()
 
     def storages(self) -> Iterator[Tensor]:
         return iter(())

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from kvbench.caches import Cache, CacheWrapper, causal_sdpa
-from kvbench.caches.none import KVCache as Uncached
 from kvbench.engine.backend import Choice
 from kvbench.engine.static_view import Rows, kernel_rows, of_layer, readable, rows_of
 from kvbench.kernels.reference import FP8, decode_attention, dequantise
@@ -84,16 +83,14 @@ class NativeCache(CacheWrapper):
 class NativeUncached(CacheWrapper):
     """The cache that forgets, whose attention of a whole sequence is the native kernels'."""
 
-    cache: Uncached
-
-    def __init__(self, cache: Uncached, native: Native) -> None:
+    def __init__(self, cache: Any, native: Native) -> None:
         super().__init__(cache)
-        self.native = native
+        self.native, self._rows = native, cache.this_forward
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         if layer in self.cache.windows:
             return self.cache.attend(layer, q)
-        return causal(self.native, q, *self.cache.now[layer])
+        return causal(self.native, q, *self._rows[layer])
 
 
 def causal(native: Native, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -112,7 +109,7 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
     if native is None:
         return cache
-    if type(cache) is Uncached:
+    if hasattr(cache, "this_forward"):
         return NativeUncached(cache, native)
     fits = import_module("kvbench.kernels.cpu.tensors").fits
     for layer in cache.layers:
