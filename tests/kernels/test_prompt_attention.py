@@ -5,6 +5,8 @@ import torch
 from guarded import at_the_end_of_memory
 
 from kvbench.caches import causal_sdpa
+from kvbench.caches.none import KVCache
+from kvbench.engine.fast_cache import with_native_attention
 from kvbench.kernels.cpu.library import load
 
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -56,3 +58,18 @@ def test_a_nan_of_a_prompt_reaches_its_own_query_and_those_after_it(native):
     wrong = out.isnan().any(-1)[0]
     assert wrong[0].nonzero().flatten().tolist() == [5]
     assert wrong[1].nonzero().flatten().tolist() == list(range(70, 80))
+
+
+def test_only_the_cache_that_forgets_itself_attends_natively(native):
+    """One made of it may attend otherwise, as a cache of one's own does."""
+
+    class Own(KVCache):
+        pass
+
+    q, k, v = torch.randn(3, 1, 2, 40, 64)
+    for kind in (KVCache, Own):
+        cache = kind([0], 1, 2, 40, 64, FP32, "cpu")
+        fast = with_native_attention(cache, native)
+        assert (fast is cache) == (kind is Own)
+        fast.update(0, k, v)
+        torch.testing.assert_close(fast.attend(0, q), causal_sdpa(q, k, v), **CLOSE[FP32])

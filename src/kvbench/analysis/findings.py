@@ -160,8 +160,8 @@ def time_change(before: Record, after: Record) -> float | None:
             found = compare_cells(after, before, {})
         except UnpairedError:
             return None
-        told = found.low is None or found.high is None or not found.low <= 1 <= found.high
-        return found.ratio if told else None
+        apart = found.low is None or found.high is None or not found.low <= 1 <= found.high
+        return found.ratio if apart else None
     a, b = map(kernel_times, (before, after))
     (low, high), (new_low, new_high) = (
         (one.low or one.point, one.high or one.point) for one in (a, b)

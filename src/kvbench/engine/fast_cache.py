@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kvbench.kernels.cpu.library import Native
 
 CODES = (torch.int8, torch.uint8, *FP8)
+FORGETS = f"{CacheWrapper.__module__}.none"  # itself, not one made of it: that may attend otherwise
 WIDEN_FROM = 128  # tokens, below which the calls of widening cost more than it saves
 
 
@@ -109,7 +110,7 @@ def with_native_attention(cache: Cache, native: Native | None) -> Cache:
     """The cache on native kernels where they can read what it stores, else the cache itself."""
     if native is None:
         return cache
-    if hasattr(cache, "this_forward"):
+    if type(cache).__module__ == FORGETS:
         return NativeUncached(cache, native)
     fits = import_module("kvbench.kernels.cpu.tensors").fits
     for layer in cache.layers:
