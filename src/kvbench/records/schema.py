@@ -116,9 +116,9 @@ def markdown() -> str:
         Pooled: f"A measurement of several processes: {_named(pooled)}",
         **{kind: _named(its) for kind, its in names.items()},
     }
-    told: set[str] = set()
+    listed: set[str] = set()
     for kind, title in sections.items():
-        parts += [f"## {title}", _table(kind, told)]
+        parts += [f"## {title}", _table(kind, listed)]
     parts += [
         "## Keys of other names",
         "The keys above are those of the project that this one grew out of, but for these. Keys of "
@@ -138,10 +138,10 @@ def _named(benchmarks: Iterable[str]) -> str:
     return " and ".join(f"`{name}`" for name in benchmarks)
 
 
-def _table(kind: type[Record], told: set[str]) -> str:
+def _table(kind: type[Record], listed: set[str]) -> str:
     """What a type adds to the one it is made of, a key a line; of an object's type once its keys.
 
-    `told` are the objects' types whose keys are in an earlier table or line.
+    `listed` are the objects' types whose keys are in an earlier table or line.
     """
     defs = msgspec.json.schema_components([kind], ref_template="{name}")[1]
     lines = ["| key | type | meaning |", "| --- | --- | --- |"]
@@ -151,9 +151,9 @@ def _table(kind: type[Record], told: set[str]) -> str:
             continue
         lines.append(f"| `{key}` | {_type(rule)} | {rule['description']} |")
         inner = rule.get("$ref") or rule.get("items", {}).get("$ref") or ""
-        if inner in told:
+        if inner in listed:
             continue
-        told.add(inner)
+        listed.add(inner)
         lines += [
             f"| `{key}.{name}` | {_type(part)} | {part['description']} |"
             for name, part in defs.get(inner, {}).get("properties", {}).items()
